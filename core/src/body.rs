@@ -1,0 +1,188 @@
+//! The stored form of an object: immutable bytes with a parsed header.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::meta::OwnerReference;
+use crate::object::Name;
+use crate::store::Revision;
+use crate::time::Timestamp;
+
+/// An object as it is stored: canonical JSON, and the part of its metadata that lookups need.
+///
+/// The bytes carry no `resourceVersion`, for it exists only after the commit; [`Body::parts`] splices it in without
+/// encoding anything anew.
+pub struct Body {
+    bytes: Bytes,
+    /// Offset just behind the brace that opens `metadata`.
+    revision_at: usize,
+    header: Header,
+}
+
+/// What lookups and deletion need of an object without decoding it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Header {
+    /// Unique in time and space.
+    pub uid: Name,
+    /// Sorted by key.
+    pub labels: Box<[(Name, Name)]>,
+    /// Objects that this one goes with.
+    pub owners: Box<[OwnerReference]>,
+    /// Who must still act before a deleted object goes.
+    pub finalizers: Box<[Name]>,
+    /// When the object was created.
+    pub created: Option<Timestamp>,
+    /// Set while the object is being deleted.
+    pub deleted: Option<Timestamp>,
+    /// Counts the changes of the desired state.
+    pub generation: i64,
+}
+
+/// Bytes that are not a stored object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a stored object: {0}")]
+pub struct Malformed(String);
+
+impl Body {
+    /// Reads the header of an encoded object. `resourceVersion` must not be among the bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not a JSON object with a `metadata` object that has at least one field.
+    pub fn parse(bytes: Bytes) -> Result<Body, Malformed> {
+        #[derive(Deserialize)]
+        struct Top<'a> {
+            #[serde(borrow)]
+            metadata: &'a RawValue,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Fields {
+            uid: Name,
+            labels: std::collections::BTreeMap<Name, Name>,
+            owner_references: Vec<OwnerReference>,
+            finalizers: Vec<Name>,
+            creation_timestamp: Option<Timestamp>,
+            deletion_timestamp: Option<Timestamp>,
+            generation: i64,
+        }
+        let malformed = |e: serde_json::Error| Malformed(e.to_string());
+        let top: Top<'_> = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let raw = top.metadata.get();
+        let fields: Fields = serde_json::from_str(raw).map_err(malformed)?;
+        if !raw.starts_with('{') || raw[1..].trim_start().starts_with('}') {
+            return Err(Malformed("metadata is empty".to_owned()));
+        }
+        let revision_at = raw.as_ptr().addr() - bytes.as_ptr().addr() + 1;
+        let header = Header {
+            uid: fields.uid,
+            labels: fields.labels.into_iter().collect(),
+            owners: fields.owner_references.into_boxed_slice(),
+            finalizers: fields.finalizers.into_boxed_slice(),
+            created: fields.creation_timestamp,
+            deleted: fields.deletion_timestamp,
+            generation: fields.generation,
+        };
+        Ok(Body { bytes, revision_at, header })
+    }
+
+    /// The stored bytes, without `resourceVersion`.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What lookups need.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The bytes before and behind the place where `"resourceVersion":"N",` belongs.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(self.revision_at)
+    }
+
+    /// One label's text.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        let at = self.header.labels.binary_search_by(|(k, _)| k.as_str().cmp(name)).ok()?;
+        Some(self.header.labels[at].1.as_str())
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.bytes))
+    }
+}
+
+/// An object in the state that one commit gave it. Two words; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The object.
+    pub body: Arc<Body>,
+    /// The commit that wrote it; what clients know as `resourceVersion`.
+    pub revision: Revision,
+}
+
+impl Stored {
+    /// The object with its `resourceVersion`, as clients see it.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.body.bytes.len() + 40);
+        self.write_to(&mut out);
+        out.into()
+    }
+
+    /// Appends [`Stored::to_bytes`] to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let (head, tail) = self.body.parts();
+        out.extend_from_slice(head);
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(self.revision.to_string().as_bytes());
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(tail);
+    }
+
+    /// A typed view of the object. Its `resourceVersion` is empty: [`Stored::revision`] has it.
+    ///
+    /// # Errors
+    /// When a field that the view declares is not of the declared type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+        serde_json::from_slice(&self.body.bytes).map_err(|e| Malformed(e.to_string()))
+    }
+
+    /// The object as a tree, with its `resourceVersion`.
+    pub fn to_value(&self) -> serde_json::Value {
+        // The bytes were parsed when the body was made.
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&self.body.bytes).expect("a stored body is valid JSON");
+        value["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splices_the_revision_in() {
+        let bytes = Bytes::from_static(
+            br#"{"kind":"Pod","metadata":{"name":"a","labels":{"z":"1","b":"2"},"uid":"u"},"spec":{}}"#,
+        );
+        let stored = Stored { body: Arc::new(Body::parse(bytes).unwrap()), revision: Revision(42) };
+        assert_eq!(stored.to_value()["metadata"]["resourceVersion"], "42");
+        let spliced: serde_json::Value = serde_json::from_slice(&stored.to_bytes()).unwrap();
+        assert_eq!(spliced, stored.to_value());
+        assert_eq!((stored.body.label("z"), stored.body.label("c")), (Some("1"), None));
+    }
+
+    #[test]
+    fn refuses_what_is_no_object() {
+        for bad in ["", "[]", "{}", r#"{"metadata":{}}"#, r#"{"metadata":3}"#] {
+            assert!(Body::parse(Bytes::copy_from_slice(bad.as_bytes())).is_err(), "{bad}");
+        }
+    }
+}

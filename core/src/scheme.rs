@@ -1,0 +1,1 @@
+//! The kinds that an API serves.

@@ -1,0 +1,174 @@
+//! The store: what is.
+//!
+//! etcd's contract: one global revision, compare-and-swap transactions, reads of everything at one revision, watches
+//! from a revision without gaps across all keys in one order, compaction with a clear [`StoreError::Expired`].
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::Stream;
+
+use crate::body::{Body, Stored};
+
+/// The number of a commit. Every commit has a higher one than those before; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One key with its object.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// `/registry/pods/default/web`.
+    pub key: Arc<str>,
+    /// The object and the commit that last wrote it.
+    pub object: Stored,
+    /// The commit that created the key.
+    pub created: Revision,
+}
+
+/// A transaction: all of it happens in one revision, or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Txn {
+    /// What must be true.
+    pub compares: Vec<Compare>,
+    /// What is done. At most one operation for a key.
+    pub ops: Vec<Op>,
+}
+
+/// A precondition: the key was last written by this commit; [`Revision`] 0: the key does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// The key.
+    pub key: Arc<str>,
+    /// Its last commit.
+    pub revision: Revision,
+}
+
+/// An operation of a transaction.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Writes an object.
+    Put(Arc<str>, Arc<Body>),
+    /// Removes a key; a key that is not there is left alone.
+    Delete(Arc<str>),
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition does not hold; nothing was written. Read again and decide anew.
+    #[error("{key} is not at the expected revision")]
+    Conflict {
+        /// The first key whose precondition failed.
+        key: Arc<str>,
+        /// What is there.
+        current: Option<Entry>,
+    },
+    /// The revision lies before what the store remembers. List again.
+    #[error("revision {asked} is gone: the oldest kept is {oldest}")]
+    Expired {
+        /// What was asked for.
+        asked: Revision,
+        /// The oldest revision that can still be read.
+        oldest: Revision,
+    },
+    /// The revision lies in the future.
+    #[error("revision {asked} does not exist yet: the latest is {latest}")]
+    Future {
+        /// What was asked for.
+        asked: Revision,
+        /// The latest revision.
+        latest: Revision,
+    },
+    /// The store cannot serve now: the disk is full, the peer is away. Whether the write happened is not known.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A change of one key.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The commit.
+    pub revision: Revision,
+    /// The key.
+    pub key: Arc<str>,
+    /// The object from now on; `None`: the key was removed.
+    pub now: Option<Entry>,
+    /// The object until now; `None`: the key is new.
+    pub before: Option<Entry>,
+}
+
+/// Changes in the order of their commits; never a part of a commit.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Everything up to here has been told. A batch without events is mere progress.
+    pub revision: Revision,
+    /// The changes of the watched keys.
+    pub events: Vec<Event>,
+}
+
+/// Every change after a revision, without gaps. Ends with an error when it falls behind what the store remembers.
+pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, StoreError>> + Send>>;
+
+/// Everything as it was at one revision. Reading does no I/O.
+pub trait View: Send + Sync {
+    /// The revision.
+    fn revision(&self) -> Revision;
+
+    /// One key.
+    fn get(&self, key: &str) -> Option<Entry>;
+
+    /// Up to `limit` keys that begin with `prefix` and are greater than `after` (all, where that is empty), in order.
+    fn range(&self, prefix: &str, after: &str, limit: usize) -> Vec<Entry>;
+
+    /// How many keys begin with `prefix` and are greater than `after`.
+    fn count(&self, prefix: &str, after: &str) -> usize;
+}
+
+/// Keeps objects.
+///
+/// # Guarantees
+/// Checked for every implementation by the conformance suite:
+/// - revisions of commits increase by one; a failed transaction consumes none;
+/// - what [`Store::commit`] has answered survives a crash, and nobody sees a commit before it would;
+/// - a watch tells each change once, in order, also those between two calls;
+/// - two clones of one handle are the same store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Everything at the latest revision.
+    fn view(&self) -> Arc<dyn View>;
+
+    /// Everything as it was at `revision`.
+    ///
+    /// # Errors
+    /// [`StoreError::Expired`], [`StoreError::Future`].
+    fn view_at(&self, revision: Revision) -> Result<Arc<dyn View>, StoreError>;
+
+    /// Does the transaction; answers with its revision once it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`], [`StoreError::Unavailable`].
+    ///
+    /// # Cancellation
+    /// A call that is dropped may or may not have happened.
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
+
+    /// The changes after `after` of keys that begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError::Expired`], [`StoreError::Future`].
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
+
+    /// Forgets what was before `revision`.
+    ///
+    /// # Errors
+    /// [`StoreError::Future`], [`StoreError::Unavailable`].
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+}

@@ -1,0 +1,213 @@
+//! Time as an input: [`Timestamp`], [`Clock`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment, in nanoseconds since the Unix epoch.
+///
+/// Printed and parsed as RFC 3339. Kubernetes keeps whole seconds in most places (`metav1.Time`, what
+/// [`Timestamp`]'s `Display` and serde forms give) and microseconds in a few (`metav1.MicroTime`, see
+/// [`Timestamp::to_micro_string`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Timestamp = Timestamp(0);
+    /// Later than every moment that occurs.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
+    /// From nanoseconds since the epoch.
+    pub const fn from_nanos(nanos: i64) -> Timestamp {
+        Timestamp(nanos)
+    }
+
+    /// From whole seconds since the epoch.
+    pub const fn from_secs(secs: i64) -> Timestamp {
+        Timestamp(secs.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// This moment without its fraction of a second: what the API keeps.
+    pub const fn truncate_to_secs(self) -> Timestamp {
+        Timestamp::from_secs(self.secs())
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// With microseconds, `2026-01-01T00:00:00.000000Z`: the form of `MicroTime`.
+    pub fn to_micro_string(self) -> String {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(t) => format!("{t:.6}"),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn add(self, rhs: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn sub(self, rhs: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// Whole seconds, `2026-01-01T00:00:00Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.secs()) {
+            Ok(t) => write!(f, "{t:.0}"),
+            Err(_) => f.write_str("invalid time"),
+        }
+    }
+}
+
+/// A text that is not an RFC 3339 time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time in RFC 3339 form, such as 2026-01-01T00:00:00Z")]
+pub struct InvalidTimestamp(String);
+
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(s: &str) -> Result<Timestamp, InvalidTimestamp> {
+        let parsed: jiff::Timestamp = s.parse().map_err(|_| InvalidTimestamp(s.to_owned()))?;
+        i64::try_from(parsed.as_nanosecond()).map(Timestamp).map_err(|_| InvalidTimestamp(s.to_owned()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where time comes from. Nothing in Orlop reads any other clock.
+///
+/// Decisions take `now` as an argument; only shells hold a clock. The simulator's is a [`ManualClock`].
+pub trait Clock: Send + Sync {
+    /// The present moment. Never runs backwards.
+    fn now(&self) -> Timestamp;
+
+    /// Completes once `now() >= at`.
+    fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// A clock that stands still until it is told to move.
+#[derive(Clone, Default)]
+pub struct ManualClock(Arc<Mutex<Manual>>);
+
+#[derive(Default)]
+struct Manual {
+    now: Timestamp,
+    sleepers: Vec<(Timestamp, Waker)>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub fn at(now: Timestamp) -> ManualClock {
+        ManualClock(Arc::new(Mutex::new(Manual { now, sleepers: Vec::new() })))
+    }
+
+    /// Moves forward to `now` and wakes whoever waited for that; a moment that has passed changes nothing.
+    pub fn advance_to(&self, now: Timestamp) {
+        let due: Vec<Waker> = {
+            let mut inner = self.0.lock();
+            inner.now = inner.now.max(now);
+            let now = inner.now;
+            inner.sleepers.extract_if(.., |(at, _)| *at <= now).map(|(_, waker)| waker).collect()
+        };
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    /// Moves forward by `step`.
+    pub fn advance(&self, step: Duration) {
+        self.advance_to(self.now() + step);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.0.lock().now
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(Sleep { clock: self.clone(), at })
+    }
+}
+
+struct Sleep {
+    clock: ManualClock,
+    at: Timestamp,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.clock.0.lock();
+        if inner.now >= self.at {
+            return Poll::Ready(());
+        }
+        inner.sleepers.push((self.at, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_what_kubernetes_prints() {
+        let t: Timestamp = "2026-01-01T00:00:00.123456789Z".parse().unwrap();
+        assert_eq!(t.to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(t.to_micro_string(), "2026-01-01T00:00:00.123456Z");
+        assert_eq!("2026-01-01T01:00:00+01:00".parse::<Timestamp>().unwrap(), t.truncate_to_secs());
+        assert!("2026-01-01".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn sleepers_wake_when_their_moment_comes() {
+        let clock = ManualClock::at(Timestamp::from_secs(10));
+        let mut sleep = clock.sleep_until(Timestamp::from_secs(11));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        clock.advance(Duration::from_secs(1));
+        assert!(sleep.as_mut().poll(&mut cx).is_ready());
+    }
+}

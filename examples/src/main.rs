@@ -1,0 +1,2 @@
+//! The reference cluster.
+fn main() {}
