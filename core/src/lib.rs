@@ -11,6 +11,8 @@ pub mod entropy;
 pub mod kinds;
 pub mod meta;
 pub mod object;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 pub mod plan;
 pub mod rules;
 pub mod store;
