@@ -1,1 +1,11 @@
-//! Schema tables.
+//! What every kind looks like: fields, types, and how lists and maps merge.
+//!
+//! One table drives decoding, pruning, encoding, strategic merge patch, server-side apply, protobuf and the OpenAPI
+//! documents. Built-in kinds share [`Schema::builtin`], read from a text table of this crate; a custom resource
+//! brings an arena of its own ([`Schema::from_crd`]).
+
+mod types;
+
+pub use types::{
+    AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, PatchStrategy, Schema, StructId, StructType, Type,
+};

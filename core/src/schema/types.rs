@@ -1,0 +1,244 @@
+//! The types of which a schema consists.
+
+use std::ops::Index;
+
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+
+use crate::object::Name;
+
+/// An arena of types that refer to each other by [`StructId`].
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    structs: Vec<StructType>,
+    by_name: FxHashMap<Name, StructId>,
+}
+
+/// A [`StructType`]'s place in its [`Schema`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StructId(pub(crate) u32);
+
+/// What a value may be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    /// A text.
+    String,
+    /// Bytes, in base64.
+    Bytes,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number of 32 bits.
+    Int32,
+    /// A whole number of 64 bits.
+    Int64,
+    /// Any number.
+    Float,
+    /// An amount, as a text or a number; kept as a text in canonical form.
+    Quantity,
+    /// A moment in RFC 3339, whole seconds.
+    Time,
+    /// A moment in RFC 3339, microseconds.
+    MicroTime,
+    /// A number of 32 bits or a text.
+    IntOrString,
+    /// Free-form JSON, never pruned.
+    Any(AnyKind),
+    /// A list.
+    List(Box<ListType>),
+    /// An object with keys of the user's choice.
+    Map(Box<MapType>),
+    /// An object with declared fields.
+    Struct(StructId),
+}
+
+/// Where free-form JSON comes from; only OpenAPI and protobuf tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnyKind {
+    /// Any JSON value (`apiextensions.v1.JSON`, or a custom resource's field without a type).
+    Json,
+    /// A set of fields, in `managedFields`.
+    FieldsV1,
+    /// An object of any kind.
+    RawExtension,
+    /// A JSON schema or a list of them.
+    SchemaOrArray,
+    /// A JSON schema or a boolean.
+    SchemaOrBool,
+    /// A JSON schema or a list of texts.
+    SchemaOrStrings,
+    /// An object whose type says nothing more (`type: object`).
+    Object,
+}
+
+/// A list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListType {
+    /// What the items are.
+    pub item: Type,
+    /// How two lists merge under server-side apply.
+    pub kind: ListKind,
+}
+
+/// How two lists merge under server-side apply (`x-kubernetes-list-type`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListKind {
+    /// As a whole. Also what an undeclared list is.
+    #[default]
+    Atomic,
+    /// Item by item; items are scalars and occur once.
+    Set,
+    /// By these keys of the items (`x-kubernetes-list-map-keys`).
+    Map(Box<[Name]>),
+}
+
+/// An object with keys of the user's choice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapType {
+    /// What the values are.
+    pub value: Type,
+    /// Whether server-side apply treats it as one value (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+}
+
+/// An object with declared fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StructType {
+    /// `io.k8s.api.apps.v1.DeploymentSpec`; for a custom resource's parts, the path within its schema.
+    pub name: Name,
+    /// Sorted by name.
+    pub fields: Box<[Field]>,
+    /// Indices into `fields` in the order in which Kubernetes writes them.
+    pub order: Box<[u16]>,
+    /// Undeclared fields are kept (`x-kubernetes-preserve-unknown-fields`).
+    pub preserve_unknown: bool,
+    /// Whether server-side apply treats it as one value (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+    /// What undeclared fields must be, where a custom resource's schema has both properties and additional ones.
+    pub additional: Option<Box<Type>>,
+    /// `x-kubernetes-unions`, as written.
+    pub unions: Option<Box<Value>>,
+    /// The kinds of which this is the type; most structs have none.
+    pub kinds: Box<[GroupVersionKind]>,
+    /// An object within the object, with `apiVersion`, `kind` and `metadata` (`x-kubernetes-embedded-resource`).
+    pub embedded_resource: bool,
+}
+
+/// A kind by group, version and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupVersionKind {
+    /// Empty for the legacy group.
+    pub group: Name,
+    /// `v1`.
+    pub version: Name,
+    /// `Deployment`.
+    pub kind: Name,
+}
+
+/// One field of a struct.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its name in JSON.
+    pub name: Name,
+    /// What it holds.
+    pub ty: Type,
+    /// Whether the schema lists it as required.
+    pub required: bool,
+    /// Whether it is written even where it is empty (a Go field without `omitempty`, or a struct that is no pointer).
+    pub keep_empty: bool,
+    /// Whether `null` is a value of its own (custom resources only; elsewhere null is the same as absent).
+    pub nullable: bool,
+    /// The value that it has where it is absent. Zero values that the built-in documents list as defaults are told by
+    /// `keep_empty` instead.
+    pub default: Option<Box<Value>>,
+    /// The only values that it, or its items, may have; empty where anything goes.
+    pub values: Box<[Name]>,
+    /// How strategic merge patch treats it.
+    pub patch: PatchStrategy,
+    /// The field of the items by which strategic merge patch matches them.
+    pub patch_merge_key: Option<Name>,
+    /// The protobuf field number; where the field is part of an embedded message, that message's number comes first.
+    /// `[0, 0]`: not in protobuf. `[n, 0]`: a field of this message itself.
+    pub number: [u16; 2],
+}
+
+/// How strategic merge patch treats a field (`x-kubernetes-patch-strategy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PatchStrategy {
+    /// Lists merge by key (or as sets, where there is no key) instead of being replaced.
+    pub merge: bool,
+    /// Keys that the patch does not name are cleared.
+    pub retain_keys: bool,
+}
+
+impl Schema {
+    /// Every struct, in order of their ids.
+    pub fn structs(&self) -> &[StructType] {
+        &self.structs
+    }
+
+    /// The struct of that name.
+    pub fn by_name(&self, name: &str) -> Option<StructId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds a struct; a later one of the same name hides the earlier.
+    pub fn push(&mut self, ty: StructType) -> StructId {
+        let id = StructId(u32::try_from(self.structs.len()).expect("fewer than 2^32 types"));
+        self.by_name.insert(ty.name.clone(), id);
+        self.structs.push(ty);
+        id
+    }
+
+    pub(crate) fn set(&mut self, id: StructId, ty: StructType) {
+        self.structs[id.0 as usize] = ty;
+    }
+}
+
+impl Index<StructId> for Schema {
+    type Output = StructType;
+
+    fn index(&self, id: StructId) -> &StructType {
+        &self.structs[id.0 as usize]
+    }
+}
+
+impl StructType {
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let at = self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;
+        Some(&self.fields[at])
+    }
+
+    /// The fields in the order in which Kubernetes writes them.
+    pub fn in_order(&self) -> impl Iterator<Item = &Field> {
+        self.order.iter().map(|&at| &self.fields[usize::from(at)])
+    }
+}
+
+impl Field {
+    /// An optional field with nothing special about it.
+    pub fn new(name: impl Into<Name>, ty: Type) -> Field {
+        Field {
+            name: name.into(),
+            ty,
+            required: false,
+            keep_empty: false,
+            nullable: false,
+            default: None,
+            values: Box::default(),
+            patch: PatchStrategy::default(),
+            patch_merge_key: None,
+            number: [0, 0],
+        }
+    }
+}
+
+impl Type {
+    /// The struct's id, where it is one.
+    pub fn as_struct(&self) -> Option<StructId> {
+        match self {
+            Type::Struct(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
