@@ -2,7 +2,7 @@
 
 use crate::entropy::Entropy;
 use crate::object::{Key, Kind, Name, Object};
-use crate::plan::Plan;
+use crate::plan::{Failure, Plan};
 use crate::time::Timestamp;
 use crate::world::{Cache, Change, Index, Item, World};
 
@@ -31,11 +31,16 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The controller's own generator.
     pub entropy: &'a mut Entropy,
-    /// How often in a row this key has failed.
-    pub failures: u32,
+    /// Why this key's last plan failed; `None` if it did not.
+    pub failure: Option<&'a Failure>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Time and chance, for a key whose last plan did not fail.
+    pub fn new(now: Timestamp, entropy: &'a mut Entropy) -> Context<'a> {
+        Context { now, entropy, failure: None }
+    }
+
     /// `prefix` with five random letters, cut so that it stays a valid name.
     pub fn new_name(&mut self, prefix: &str) -> Name {
         let keep = prefix.len().min(58);

@@ -267,3 +267,28 @@ impl Note {
         Note { warning: true, ..Note::normal(object, reason, message) }
     }
 }
+
+/// Why a write or an effect did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What to do about it depends on this.
+    pub reason: FailureReason,
+    /// The API's or the executor's own words.
+    pub message: String,
+}
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureReason {
+    /// The object has changed since it was seen: look again.
+    Conflict,
+    /// The object is not there.
+    NotFound,
+    /// An object of that name is there already.
+    AlreadyExists,
+    /// The API does not allow it: the object is invalid, or a policy or quota forbids it.
+    Refused,
+    /// The other side is away or busy: try again later.
+    Unavailable,
+}
