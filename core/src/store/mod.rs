@@ -2,6 +2,26 @@
 //!
 //! etcd's contract: one global revision, compare-and-swap transactions, reads of everything at one revision, watches
 //! from a revision without gaps across all keys in one order, compaction with a clear [`StoreError::Expired`].
+//!
+//! [`Store`] is the seam. Behind it, [`Mvcc`] is the state machine: synchronous, deterministic, without I/O.
+//! [`LogStore`] makes a `Store` of it and a [`Log`]; [`MemoryStore`] is the one that keeps nothing on disk. A store
+//! that lives elsewhere (etcd) implements `Store` itself.
+
+pub mod journal;
+mod log; // what makes commits durable
+mod map; // the key space, shared between revisions
+mod memory;
+mod mvcc; // transactions, history, views
+mod shell; // a Store over all that
+mod watchers; // cursors, and who is woken when
+mod writer; // group commit and the publication rule // a log on a simulated disk, for tests and the simulator
+
+pub use log::{Commit, Image, Log, LogError, MemoryLog};
+pub use memory::MemoryStore;
+pub use mvcc::{Limits, Mvcc};
+pub use shell::LogStore;
+pub use watchers::drain;
+pub use writer::Writer;
 
 use std::fmt;
 use std::pin::Pin;
@@ -38,7 +58,8 @@ pub struct Entry {
 pub struct Txn {
     /// What must be true.
     pub compares: Vec<Compare>,
-    /// What is done. At most one operation for a key.
+    /// What is done, in this order. At most one operation for a key. A transaction that changes nothing is no commit:
+    /// it is answered with the latest revision.
     pub ops: Vec<Op>,
 }
 
@@ -114,7 +135,12 @@ pub struct Batch {
     pub events: Vec<Event>,
 }
 
-/// Every change after a revision, without gaps. Ends with an error when it falls behind what the store remembers.
+/// Every change after a revision, without gaps. Ends with an error when it falls behind what the store remembers;
+/// without one, when the store is closed.
+///
+/// A watch that is polled answers with a batch whenever the store has moved since it last did, be it an empty one: who
+/// polls several watches together sees all of them reach one revision. It is *woken*, however, only for changes of its
+/// keys, and every few hundred commits so that a quiet watch makes progress too.
 pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, StoreError>> + Send>>;
 
 /// Everything as it was at one revision. Reading does no I/O.
@@ -166,7 +192,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Expired`], [`StoreError::Future`].
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Forgets what was before `revision`.
+    /// Forgets what was before `revision`: that is then the oldest to be read, or to be watched from.
+    ///
+    /// Views that were handed out stay as they are.
     ///
     /// # Errors
     /// [`StoreError::Future`], [`StoreError::Unavailable`].
