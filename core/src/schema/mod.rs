@@ -4,6 +4,8 @@
 //! documents. Built-in kinds share [`Schema::builtin`], read from a text table of this crate; a custom resource
 //! brings an arena of its own ([`Schema::from_crd`]).
 
+mod crd;
+mod table;
 mod types;
 
 pub use types::{

@@ -77,6 +77,8 @@ pub struct ListType {
     pub item: Type,
     /// How two lists merge under server-side apply.
     pub kind: ListKind,
+    /// Whether the schema says so itself; OpenAPI documents repeat only what was declared.
+    pub declared: bool,
 }
 
 /// How two lists merge under server-side apply (`x-kubernetes-list-type`).
@@ -121,6 +123,10 @@ pub struct StructType {
     pub kinds: Box<[GroupVersionKind]>,
     /// An object within the object, with `apiVersion`, `kind` and `metadata` (`x-kubernetes-embedded-resource`).
     pub embedded_resource: bool,
+    /// Part of a custom resource's own schema: values are kept as they were written, nulls too.
+    pub custom: bool,
+    /// Has a protobuf message of the same name.
+    pub protobuf: bool,
 }
 
 /// A kind by group, version and name.
@@ -143,8 +149,12 @@ pub struct Field {
     pub ty: Type,
     /// Whether the schema lists it as required.
     pub required: bool,
-    /// Whether it is written even where it is empty (a Go field without `omitempty`, or a struct that is no pointer).
+    /// Whether it is written even where it is absent, as the zero of its type, `{}` or `null` (a Go field without
+    /// `omitempty`, or a struct that is no pointer).
     pub keep_empty: bool,
+    /// Whether an empty value (`0`, `false`, `""`, `{}`, `[]`) means something else than an absent one and is kept (a
+    /// pointer in Go, and everything in custom resources).
+    pub pointer: bool,
     /// Whether `null` is a value of its own (custom resources only; elsewhere null is the same as absent).
     pub nullable: bool,
     /// The value that it has where it is absent. Zero values that the built-in documents list as defaults are told by
@@ -156,9 +166,12 @@ pub struct Field {
     pub patch: PatchStrategy,
     /// The field of the items by which strategic merge patch matches them.
     pub patch_merge_key: Option<Name>,
-    /// The protobuf field number; where the field is part of an embedded message, that message's number comes first.
-    /// `[0, 0]`: not in protobuf. `[n, 0]`: a field of this message itself.
-    pub number: [u16; 2],
+    /// Server-side apply goes into it although its struct is atomic (`x-kubernetes-map-type: granular`).
+    pub granular: bool,
+    /// The protobuf field number. Where the field is part of embedded messages, their numbers come first: `[n, 0, 0]`
+    /// is a field of this message itself, `[m, n, 0]` the field `n` of the message in field `m`. All 0: not in
+    /// protobuf.
+    pub number: [u16; 3],
 }
 
 /// How strategic merge patch treats a field (`x-kubernetes-patch-strategy`).
@@ -168,6 +181,8 @@ pub struct PatchStrategy {
     pub merge: bool,
     /// Keys that the patch does not name are cleared.
     pub retain_keys: bool,
+    /// Declared to be replaced; the same as nothing declared, for lists and scalars.
+    pub replace: bool,
 }
 
 impl Schema {
@@ -192,6 +207,17 @@ impl Schema {
     pub(crate) fn set(&mut self, id: StructId, ty: StructType) {
         self.structs[id.0 as usize] = ty;
     }
+
+    /// The type of a built-in kind, stored or not (`Status`, `Scale`, reviews).
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<StructId> {
+        if matches!(kind, "DeleteOptions" | "WatchEvent") {
+            // Every group has these two, and they are the same type.
+            return self.by_name(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
+        }
+        let wanted = |k: &GroupVersionKind| k.kind == kind && k.version == version && k.group == group;
+        let at = self.structs.iter().position(|s| s.kinds.iter().any(wanted))?;
+        Some(StructId(u32::try_from(at).expect("an index into the arena")))
+    }
 }
 
 impl Index<StructId> for Schema {
@@ -203,6 +229,23 @@ impl Index<StructId> for Schema {
 }
 
 impl StructType {
+    /// A struct with these fields; sorts them and works out the order of writing: `apiVersion` and `kind` first, then
+    /// by protobuf number, which is the order of declaration, then by name.
+    pub(crate) fn with_fields(name: Name, mut fields: Vec<Field>) -> StructType {
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
+        let rank = |f: &Field| match f.name.as_str() {
+            "kind" if f.number[0] == 0 => 0,
+            "apiVersion" if f.number[0] == 0 => 1,
+            "metadata" => 2,
+            _ => 3,
+        };
+        let number = |f: &Field| if f.number[0] == 0 { [u16::MAX; 3] } else { f.number };
+        let count = u16::try_from(fields.len()).expect("fewer than 65,536 fields");
+        let mut order: Vec<u16> = (0..count).collect();
+        order.sort_by_key(|&at| (rank(&fields[usize::from(at)]), number(&fields[usize::from(at)])));
+        StructType { name, fields: fields.into(), order: order.into(), ..StructType::default() }
+    }
+
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;
@@ -223,12 +266,14 @@ impl Field {
             ty,
             required: false,
             keep_empty: false,
+            pointer: false,
             nullable: false,
             default: None,
             values: Box::default(),
             patch: PatchStrategy::default(),
             patch_merge_key: None,
-            number: [0, 0],
+            granular: false,
+            number: [0; 3],
         }
     }
 }

@@ -1,1 +1,0 @@
-//! The kinds that an API serves.
