@@ -6,6 +6,8 @@
 //! [`Runner`], [`Clock`] and [`Entropy`].
 
 pub mod body;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod controller;
 pub mod entropy;
 pub mod kinds;
@@ -17,6 +19,7 @@ pub mod plan;
 pub mod recorder;
 pub mod rules;
 pub mod runner;
+pub mod runtime;
 pub mod store;
 pub mod time;
 pub mod world;
