@@ -1,1 +1,52 @@
-//! Placeholder.
+//! The network of a cluster as data: who has which address, and where a connection goes.
+//!
+//! `plan(world) -> NetPlan` is pure; a [`DataPlane`] carries the plan out and says up to which revision it has.
+//!
+//! ```
+//! use orlop_core::Entropy;
+//! use orlop_netplan::ipam::{PodAddresses, ServiceRange};
+//! use orlop_netplan::{Mirror, Networks};
+//!
+//! // A Service and a pod get their addresses,
+//! let services = ServiceRange::new("10.96.0.0/16".parse()?);
+//! let cluster_ip = services.allocate(|_| false, &mut Entropy::seeded(7))?;
+//! let mut pods = PodAddresses::new(["10.244.1.0/24".parse()?]);
+//! let pod = pods.allocate(orlop_core::Timestamp::EPOCH).expect("the range is empty")[0];
+//!
+//! // both are served on loopback,
+//! let mirror = Mirror::natural(&Networks::default())?;
+//! assert_eq!(mirror.of(pod).unwrap().to_string(), "127.244.1.2");
+//! assert_eq!(mirror.back(mirror.of(cluster_ip).unwrap()), Some(cluster_ip));
+//!
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The map, in reading order:
+//!
+//! - [`ipam`]: addresses of nodes, pods, Services, and node ports.
+//! - [`NetPlan`] is what a data plane needs; [`NetPlanner`] makes it from what it watches; [`diff`](NetPlan::diff)
+//!   says what changed.
+//! - [`choice`]: which endpoints a node uses. [`balance`]: which of them a connection gets.
+//! - [`dns`] and [`ingress`] answer questions about names and about HTTP requests from the plan.
+//! - [`DataPlane`] is the seam to the outside, [`Progress`] and [`Gate`] how others wait for it, [`Mirror`] where
+//!   addresses live on loopback; [`conformance`] is what every plane must do.
+//! - `loopback` (feature) is the data plane that needs no root and no Docker.
+
+pub mod ipam;
+
+mod plan;
+
+pub mod choice;
+pub mod ingress;
+
+mod mirror;
+mod plane;
+mod progress;
+
+pub use mirror::{Mirror, MirrorError, Networks};
+pub use plan::{
+    Affinity, Endpoint, NetPlan, NodePlan, PlanDiff, PodEntry, PodIndex, PortPlan, Protocol, ServiceKind,
+    ServicePlan, TrafficPolicy,
+};
+pub use plane::{Applied, DataPlane, DataPlaneError, Published, PublishedAddress, What};
+pub use progress::{Gate, Progress};
