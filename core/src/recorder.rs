@@ -37,6 +37,8 @@ pub struct Recorder {
 /// An event that was written.
 struct Told {
     key: Key,
+    component: String,
+    note: Note,
     count: u32,
     first: Timestamp,
 }
@@ -91,25 +93,21 @@ impl Recorder {
         };
         let key = Key { namespace, name };
         let object = event_object(&key, component, &note, 1, now, now);
-        self.told.put(event, Told { key, count: 1, first: now });
+        self.told.put(event, Told { key, component: component.to_owned(), note, count: 1, first: now });
         Some(Write::create(EVENT, object))
     }
 
-    /// What to write instead when a write of this recorder failed: an event that was to be counted may have expired,
-    /// and is written anew.
-    pub fn on_failure(
-        &mut self,
-        now: Timestamp,
-        component: &str,
-        note: &Note,
-        write: &Write,
-        failure: &Failure,
-    ) -> Option<Write> {
+    /// What to write instead when a write of this recorder failed: an event that was to be counted may have expired
+    /// meanwhile, and is written anew.
+    pub fn on_failure(&mut self, now: Timestamp, write: &Write, failure: &Failure) -> Option<Write> {
         if failure.reason != FailureReason::NotFound || !matches!(write.action, Action::Merge(_)) {
             return None;
         }
         let told = self.told.values().find(|told| told.key == write.key)?;
-        Some(Write::create(EVENT, event_object(&told.key, component, note, told.count, told.first, now)))
+        Some(Write::create(
+            EVENT,
+            event_object(&told.key, &told.component, &told.note, told.count, told.first, now),
+        ))
     }
 
     fn may_write(&mut self, source: &str, now: Timestamp) -> bool {
@@ -267,7 +265,7 @@ mod tests {
         let at = Timestamp::from_secs(2);
         let count = recorder.record(at, "kubelet", note("again")).unwrap();
         let gone = Failure { reason: FailureReason::NotFound, message: String::new() };
-        let anew = recorder.on_failure(at, "kubelet", &note("again"), &count, &gone).unwrap();
+        let anew = recorder.on_failure(at, &count, &gone).unwrap();
         assert!(matches!(anew.action, Action::Create(event) if event["count"] == 2));
     }
 }

@@ -48,8 +48,8 @@ pub type EffectFuture = Pin<Box<dyn Future<Output = Result<Vec<Write>, Failure>>
 /// What one look at one key wants done.
 ///
 /// The shell performs `writes` in order until one fails, then, if none did, awaits `effects` in order and performs
-/// the writes that they report; it answers with [`Runner::on_result`]. The `events` are written in any case, and
-/// their failure is of no consequence.
+/// the writes that they report; it answers with [`Runner::on_result`], unless there were neither. The `events` are
+/// written in any case; a failure goes to [`Runner::on_lost_event`].
 pub struct Attempt {
     /// Names the attempt in [`Runner::on_result`].
     pub id: AttemptId,
@@ -281,6 +281,11 @@ impl Runner {
             }
             Err((write, failure)) => self.fail(slot, key, now, write, failure),
         }
+    }
+
+    /// Takes in that an event was not written; answers with what to write instead.
+    pub fn on_lost_event(&mut self, now: Timestamp, write: &Write, failure: &Failure) -> Option<Write> {
+        self.recorder.on_failure(now, write, failure)
     }
 
     fn look(&mut self, at: usize, key: Key, now: Timestamp) -> Option<Attempt> {

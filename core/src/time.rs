@@ -154,6 +154,11 @@ impl ManualClock {
         due.into_iter().for_each(Waker::wake);
     }
 
+    /// The earliest moment for which somebody waits.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.0.lock().sleepers.iter().map(|(at, _)| *at).min()
+    }
+
     /// Moves forward by `step`.
     pub fn advance(&self, step: Duration) {
         self.advance_to(self.now() + step);

@@ -1,0 +1,87 @@
+//! Query parameters.
+
+use orlop_api::{ListOptions, Options};
+
+/// The query parameters of a request, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads the part of a URL behind the question mark.
+    pub fn parse(query: Option<&str>) -> Query {
+        Query(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect())
+    }
+
+    /// A parameter's text; `None` if it is absent. The first of several counts.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a parameter is switched on. As in Kubernetes, a parameter without a value is on.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.get(name).unwrap_or_default().to_owned()
+    }
+
+    /// The options of a request.
+    ///
+    /// # Errors
+    /// A sentence that names the parameter whose value cannot be read.
+    pub fn options(&self) -> Result<Options, String> {
+        let number = |name: &str| match self.get(name) {
+            None | Some("") => Ok(None),
+            Some(text) => text
+                .parse::<i64>()
+                .map(|n| Some(u64::try_from(n).unwrap_or(0)))
+                .map_err(|_| format!("Invalid value for query parameter {name}: {text:?} is not a number")),
+        };
+        let dry_run = match self.all("dryRun").find(|value| !value.is_empty()) {
+            None => false,
+            Some("All") => true,
+            Some(other) => {
+                return Err(format!("Invalid value: {other:?}: dryRun: Unsupported value: supported values: \"All\""));
+            }
+        };
+        Ok(Options {
+            dry_run,
+            field_manager: self.get("fieldManager").unwrap_or_default().into(),
+            field_validation: self.get("fieldValidation").unwrap_or_default().into(),
+            force: self.flag("force"),
+            list: ListOptions {
+                label_selector: self.text("labelSelector"),
+                field_selector: self.text("fieldSelector"),
+                limit: number("limit")?.unwrap_or(0),
+                continue_token: self.text("continue"),
+                resource_version: self.get("resourceVersion").map(str::to_owned),
+                resource_version_match: self.text("resourceVersionMatch"),
+                timeout_seconds: number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
+                allow_watch_bookmarks: self.flag("allowWatchBookmarks"),
+                send_initial_events: self.get("sendInitialEvents").map(|_| self.flag("sendInitialEvents")),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_clients_send() {
+        let query = Query::parse(Some("labelSelector=app%3Dweb%2Ctier+in+%28a%29&limit=500&watch&sendInitialEvents=0"));
+        let options = query.options().unwrap();
+        assert_eq!(options.list.label_selector, "app=web,tier in (a)");
+        assert_eq!((options.list.limit, options.list.send_initial_events), (500, Some(false)));
+        assert!(query.flag("watch") && !query.flag("force"));
+        assert!(Query::parse(Some("limit=many")).options().unwrap_err().contains("limit"));
+        assert!(Query::parse(Some("dryRun=Some")).options().is_err());
+    }
+}
