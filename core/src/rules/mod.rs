@@ -1,9 +1,18 @@
 //! Rules that several parts share: quantities, selectors, tolerations, pod resources.
 
+mod decimal;
+mod field_selector;
 mod int_or_string;
 mod label_selector;
+pub mod names;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 mod quantity;
+mod selector;
+mod selector_text;
 
+pub use field_selector::{FieldRequirement, FieldSelector};
 pub use int_or_string::IntOrString;
 pub use label_selector::{LabelSelector, LabelSelectorRequirement};
-pub use quantity::Quantity;
+pub use quantity::{Format, InvalidQuantity, Quantity};
+pub use selector::{InvalidSelector, LabelSet, Operator, Requirement, Selector};

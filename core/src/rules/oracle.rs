@@ -1,0 +1,147 @@
+//! Answers to the recorded cases that concern shared rules.
+
+use serde_json::{Value, json};
+
+use crate::meta::Labels;
+use crate::oracle::{Answer, Family, equal};
+
+use super::{FieldSelector, LabelSelector, Quantity, Selector};
+
+/// Parsing, printing and computing with quantities.
+pub const QUANTITY: Family = Family { name: "quantity", answer: quantity, agrees: quantity_agrees };
+
+/// Label and field selectors in all their forms.
+pub const LABEL_SELECTORS: Family = Family { name: "label-selectors", answer: selectors, agrees: equal };
+
+/// All families of this crate.
+pub const FAMILIES: &[Family] = &[QUANTITY, LABEL_SELECTORS];
+
+fn text<'a>(input: &'a Value, field: &str) -> &'a str {
+    input[field].as_str().unwrap_or_default()
+}
+
+fn quantity(input: &Value) -> Answer {
+    let answer = match text(input, "op") {
+        "parse" => text(input, "s").parse::<Quantity>().map(|q| {
+            let mut out = json!({
+                "string": q.to_string(),
+                "format": format!("{:?}", q.format()),
+                "sign": q.signum(),
+                "value": q.value(),
+                "milliValue": q.milli_value(),
+                "isZero": q.is_zero(),
+            });
+            if let Some(whole) = q.as_whole() {
+                out["asInt64"] = whole.into();
+            }
+            if let Some(digits) = q.to_decimal_string() {
+                out["exactDecimal"] = digits.into();
+            }
+            out
+        }),
+        "binary" => text(input, "a")
+            .parse::<Quantity>()
+            .and_then(|a| Ok((a, text(input, "b").parse::<Quantity>()?)))
+            .map(|(a, b)| {
+                let (add, sub) = (a.clone() + b.clone(), a.clone() - b.clone());
+                json!({
+                    "cmp": a.cmp(&b) as i8,
+                    "equal": a == b,
+                    "add": add.to_string(),
+                    "addFormat": format!("{:?}", add.format()),
+                    "sub": sub.to_string(),
+                    "subFormat": format!("{:?}", sub.format()),
+                    "negA": (-a).to_string(),
+                })
+            }),
+        other => return Answer::Error(format!("unknown op {other:?}")),
+    };
+    match answer {
+        Ok(output) => Answer::Output(output),
+        Err(e) => Answer::Error(e.to_string()),
+    }
+}
+
+/// Trailing zeros mean nothing, and figures beyond 64 bits are not compared.
+fn quantity_agrees(input: &Value, expected: &Answer, got: &Answer) -> bool {
+    let (Answer::Output(expected), Answer::Output(got)) = (expected, got) else {
+        return equal(input, expected, got);
+    };
+    let (mut expected, mut got) = (expected.clone(), got.clone());
+    let parsed = text(input, "s").parse::<Quantity>().unwrap_or_default();
+    for side in [&mut expected, &mut got] {
+        if let Some(digits) = side["exactDecimal"].as_str().filter(|digits| digits.contains('.')) {
+            side["exactDecimal"] = digits.trim_end_matches('0').trim_end_matches('.').into();
+        }
+        for (field, exponent) in [("value", 0), ("milliValue", -3)] {
+            if side.get(field).is_some() && parsed.scaled_value(exponent).is_none_or(|n| n == i64::MIN) {
+                side[field] = Value::Null;
+            }
+        }
+    }
+    expected == got
+}
+
+fn selectors(input: &Value) -> Answer {
+    let sets: Vec<Labels> = ["labelSets", "fieldSets"]
+        .iter()
+        .filter_map(|field| serde_json::from_value(input[*field].clone()).ok())
+        .next()
+        .unwrap_or_default();
+    let answer = match text(input, "op") {
+        "parseLabelSelector" => text(input, "selector").parse::<Selector>().map(|selector| {
+            let requirements: Vec<Value> = selector
+                .requirements()
+                .unwrap_or_default()
+                .iter()
+                .map(|r| json!({"key": r.key(), "operator": r.operator().as_str(), "values": r.values()}))
+                .collect();
+            json!({
+                "canonical": selector.to_string(),
+                "matches": sets.iter().map(|set| selector.matches(set)).collect::<Vec<_>>(),
+                "requirements": requirements,
+                "empty": selector.is_everything(),
+                "selectable": selector.requirements().is_some(),
+            })
+        }),
+        "labelSelector" => {
+            let selector = match &input["labelSelector"] {
+                Value::Null => Ok(Selector::nothing()),
+                value => match serde_json::from_value::<LabelSelector>(value.clone()) {
+                    Ok(selector) => selector.to_selector(),
+                    Err(e) => return Answer::Error(e.to_string()),
+                },
+            };
+            selector.map(|selector| {
+                json!({
+                    "canonical": selector.to_string(),
+                    "formatted": selector.formatted(),
+                    "matches": sets.iter().map(|set| selector.matches(set)).collect::<Vec<_>>(),
+                    "empty": selector.is_everything(),
+                })
+            })
+        }
+        "parseFieldSelector" => text(input, "selector").parse::<FieldSelector>().map(|selector| {
+            let requirements: Vec<Value> = selector
+                .requirements()
+                .iter()
+                .map(|r| {
+                    let operator = if r.negated { "!=" } else { "=" };
+                    json!({"field": r.field, "operator": operator, "value": r.value})
+                })
+                .collect();
+            let matches = |set: &Labels| selector.matches(|field| set.get(field).map(|v| v.as_str()));
+            json!({
+                "canonical": selector.to_string(),
+                "matches": sets.iter().map(matches).collect::<Vec<_>>(),
+                "requirements": requirements,
+                "empty": selector.is_everything(),
+            })
+        }),
+        other => return Answer::Error(format!("unknown op {other:?}")),
+    };
+    match answer {
+        Ok(output) => Answer::Output(output),
+        Err(e) => Answer::Error(e.to_string()),
+    }
+}
