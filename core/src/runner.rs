@@ -69,6 +69,22 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(u64);
 
+/// How an [`Attempt`] went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The revision of its last commit; 0 if it wrote nothing.
+    pub revision: Revision,
+    /// Why it ended early, with the write that failed; an effect has none.
+    pub failed: Option<(Option<Write>, Failure)>,
+}
+
+impl Outcome {
+    /// All of it was done.
+    pub fn done(revision: Revision) -> Outcome {
+        Outcome { revision, failed: None }
+    }
+}
+
 /// What a controller has been doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -254,17 +270,11 @@ impl Runner {
         self.slots.iter().any(|slot| !slot.queue.is_empty())
     }
 
-    /// Takes in how an attempt went: the revision of its last commit ([`Revision`] 0 if it wrote nothing), or why it
-    /// ended early, with the write that failed. Answers with events to write.
-    pub fn on_result(
-        &mut self,
-        now: Timestamp,
-        id: AttemptId,
-        result: Result<Revision, (Option<Write>, Failure)>,
-    ) -> Vec<Write> {
+    /// Takes in how an attempt went. Answers with events to write.
+    pub fn on_result(&mut self, now: Timestamp, id: AttemptId, outcome: Outcome) -> Vec<Write> {
         let Some((slot, key, wake)) = self.under_way.remove(&id) else { return Vec::new() };
-        match result {
-            Ok(revision) => {
+        let events = match outcome.failed {
+            None => {
                 if let Some(state) = self.slots[slot].keys.get_mut(&key) {
                     state.failures = 0;
                     state.failure = None;
@@ -272,15 +282,17 @@ impl Runner {
                 if let Wake::At(at) = wake {
                     self.wake(slot, &key, at);
                 }
-                if revision > self.cache.world().revision() {
-                    self.held.insert((revision, slot, key));
-                } else {
-                    self.slots[slot].free(key);
-                }
                 Vec::new()
             }
-            Err((write, failure)) => self.fail(slot, key, now, write, failure),
+            Some((write, failure)) => self.fail(slot, &key, now, write, failure),
+        };
+        // A plan of which only a part was written must be seen too before the key is looked at again.
+        if outcome.revision > self.cache.world().revision() {
+            self.held.insert((outcome.revision, slot, key));
+        } else {
+            self.slots[slot].free(key);
         }
+        events
     }
 
     /// Takes in that an event was not written; answers with what to write instead.
@@ -309,7 +321,7 @@ impl Runner {
                     message: format!("{} panicked: {message}", slot.controller.name()),
                 };
                 let controller = slot.controller.name();
-                let events = self.fail(at, key.clone(), now, None, failure);
+                let events = self.fail(at, &key, now, None, failure);
                 let id = self.new_id();
                 return (!events.is_empty()).then_some(Attempt {
                     id,
@@ -345,7 +357,7 @@ impl Runner {
     fn fail(
         &mut self,
         at: usize,
-        key: Key,
+        key: &Key,
         now: Timestamp,
         write: Option<Write>,
         failure: Failure,
@@ -357,11 +369,10 @@ impl Runner {
         let backoff = BACKOFF_BASE.saturating_mul(1 << (state.failures - 1).min(18)).min(BACKOFF_MAX);
         state.failure = Some(failure.clone());
         // What changed meanwhile does not shorten the back-off; the look after it sees that anyway.
-        state.busy = false;
         state.dirty = false;
-        self.wake(at, &key, now + backoff);
+        self.wake(at, key, now + backoff);
         let slot = &self.slots[at];
-        let about = slot.primary.as_ref().and_then(|kind| reference(kind, &key, self.cache.world()));
+        let about = slot.primary.as_ref().and_then(|kind| reference(kind, key, self.cache.world()));
         let routine = matches!(failure.reason, FailureReason::Conflict | FailureReason::AlreadyExists);
         let Some(about) = about.filter(|_| !routine) else { return Vec::new() };
         let (reason, message) = match write.map(|w| w.action) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use orlop_core::plan::{Failure, FailureReason};
 use orlop_core::store::Revision;
 use orlop_core::{
-    Action, Attempt, Body, Change, Context, Controller, Cut, Entropy, Key, Kind, Meta, Note, Object, Plan,
-    Runner, Stored, Timestamp, Watches, World, Write,
+    Action, Attempt, Body, Change, Context, Controller, Cut, Entropy, Key, Kind, Meta, Note, Object, Outcome,
+    Plan, Runner, Stored, Timestamp, Watches, World, Write,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ fn runner() -> (Runner, Arc<AtomicU32>) {
 
 fn done(runner: &mut Runner, now: Timestamp, attempt: &Attempt, revision: u64) {
     if !attempt.writes.is_empty() {
-        assert!(runner.on_result(now, attempt.id, Ok(Revision(revision))).is_empty());
+        assert!(runner.on_result(now, attempt.id, Outcome::done(Revision(revision))).is_empty());
     }
 }
 
@@ -181,7 +181,8 @@ fn a_failure_costs_a_back_off_and_an_event() {
     for attempt_no in 1..=4u32 {
         let attempt = runner.poll(now).pop().expect("due");
         let failure = Failure { reason: FailureReason::Refused, message: "over quota".into() };
-        let events = runner.on_result(now, attempt.id, Err((attempt.writes.first().cloned(), failure)));
+        let failed = Some((attempt.writes.first().cloned(), failure));
+        let events = runner.on_result(now, attempt.id, Outcome { revision: Revision(0), failed });
         assert_eq!(events.len(), 1);
         assert_eq!(looks.load(Ordering::Relaxed), attempt_no);
         let wait = Duration::from_millis(5 << (attempt_no - 1));
@@ -226,15 +227,18 @@ fn a_reset_removes_what_is_not_told_again() {
 }
 
 proptest! {
-    /// However late the runner learns of its own writes, and whatever else changes meanwhile: it never overshoots.
+    /// However late the runner learns of its own writes, whatever else changes meanwhile, and wherever a plan breaks
+    /// off: it never overshoots.
     #[test]
     fn never_acts_twice_on_one_view(
         sizes in prop::collection::vec(0usize..6, 1..8),
         delays in prop::collection::vec(0usize..4, 1..64),
+        breaks in prop::collection::vec(prop::option::weighted(0.3, 0usize..4), 1..16),
     ) {
         let (mut runner, _) = runner();
         let mut toy = Toy::default();
         let mut delays = delays.into_iter().cycle();
+        let mut breaks = breaks.into_iter().cycle();
         let mut now = Timestamp::from_secs(1);
         let mut wanted = 0;
         for size in sizes {
@@ -245,14 +249,22 @@ proptest! {
                 now = now + Duration::from_millis(1);
                 runner.on_cut(toy.cut(delays.next().unwrap_or(1)));
                 for attempt in runner.poll(now) {
-                    let last = attempt.writes.iter().map(|w| toy.perform(w)).max().unwrap_or(0);
-                    done(&mut runner, now, &attempt, last);
+                    let cut_off = breaks.next().flatten().unwrap_or(usize::MAX);
+                    let last = attempt.writes.iter().take(cut_off).map(|w| toy.perform(w)).max().unwrap_or(0);
+                    if cut_off < attempt.writes.len() {
+                        let failure = Failure { reason: FailureReason::Unavailable, message: "away".into() };
+                        let failed = Some((Some(attempt.writes[cut_off].clone()), failure));
+                        runner.on_result(now, attempt.id, Outcome { revision: Revision(last), failed });
+                    } else {
+                        done(&mut runner, now, &attempt, last);
+                    }
                 }
                 prop_assert!(toy.members() <= most);
             }
         }
         runner.on_cut(toy.cut(usize::MAX));
         for _ in 0..3 {
+            now = now + Duration::from_secs(2000);
             for attempt in runner.poll(now) {
                 let last = attempt.writes.iter().map(|w| toy.perform(w)).max().unwrap_or(0);
                 done(&mut runner, now, &attempt, last);

@@ -1,0 +1,202 @@
+//! The one loop between parts and the API: [`drive`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use orlop_api::api::Cuts;
+use orlop_api::{Link, Status};
+use orlop_core::store::Revision;
+use orlop_core::{Clock, Failure, Outcome, Timestamp, Write};
+
+use crate::part::{Done, Job, Part};
+
+/// How long to wait before following the API again when it refused or ended.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many rounds a part may take before others get their turn.
+const ROUNDS: usize = 64;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
+///
+/// Uses no executor and no clock of its own, so that the same loop runs on a thread pool and in a simulator.
+pub fn drive(part: Box<dyn Part>, link: Link, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send {
+    Drive {
+        follow: Follow::Asking(follow(&link, part.as_ref())),
+        part,
+        link,
+        clock,
+        jobs: FuturesUnordered::new(),
+        sleep: None,
+    }
+}
+
+struct Drive {
+    part: Box<dyn Part>,
+    link: Link,
+    clock: Arc<dyn Clock>,
+    follow: Follow,
+    jobs: FuturesUnordered<Boxed<Finished>>,
+    sleep: Option<(Timestamp, Boxed<()>)>,
+}
+
+enum Follow {
+    Asking(Boxed<Result<Cuts, Status>>),
+    Following(Cuts),
+    Waiting(Boxed<()>),
+}
+
+/// A job that ended, and the events that it could not write.
+struct Finished {
+    done: Option<Done>,
+    lost: Vec<(Write, Failure)>,
+}
+
+fn follow(link: &Link, part: &dyn Part) -> Boxed<Result<Cuts, Status>> {
+    let (link, kinds) = (link.clone(), part.kinds());
+    Box::pin(async move { link.api.follow(&link.user, &kinds).await })
+}
+
+impl Future for Drive {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        for _ in 0..ROUNDS {
+            let moved = this.take_cuts(cx) | this.take_finished(cx) | this.take_wake(cx);
+            let now = this.clock.now();
+            let jobs = this.part.poll(now);
+            if !moved && jobs.is_empty() {
+                this.arm(now);
+                // The sleep must have been polled once, or nobody wakes this task.
+                if !this.take_wake(cx) {
+                    return Poll::Pending;
+                }
+            }
+            for job in jobs {
+                this.jobs.push(Box::pin(perform(this.link.clone(), job)));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drive {
+    fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        loop {
+            let next = match &mut self.follow {
+                Follow::Asking(asking) => match asking.as_mut().poll(cx) {
+                    Poll::Pending => return moved,
+                    Poll::Ready(Ok(cuts)) => Follow::Following(cuts),
+                    Poll::Ready(Err(_)) => Follow::Waiting(self.clock.sleep_until(self.clock.now() + RETRY)),
+                },
+                Follow::Following(cuts) => match cuts.poll_next_unpin(cx) {
+                    Poll::Pending => return moved,
+                    Poll::Ready(Some(cut)) => {
+                        self.part.on_cut(cut);
+                        moved = true;
+                        continue;
+                    }
+                    Poll::Ready(None) => Follow::Waiting(self.clock.sleep_until(self.clock.now() + RETRY)),
+                },
+                Follow::Waiting(sleep) => match sleep.as_mut().poll(cx) {
+                    Poll::Pending => return moved,
+                    Poll::Ready(()) => Follow::Asking(follow(&self.link, self.part.as_ref())),
+                },
+            };
+            self.follow = next;
+        }
+    }
+
+    fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while let Poll::Ready(Some(Finished { done, lost })) = self.jobs.poll_next_unpin(cx) {
+            moved = true;
+            let now = self.clock.now();
+            let mut events: Vec<Write> = lost
+                .iter()
+                .filter_map(|(event, failure)| self.part.on_lost_event(now, event, failure))
+                .collect();
+            if let Some(done) = done {
+                events.extend(self.part.on_done(now, done));
+            }
+            if !events.is_empty() {
+                self.jobs.push(Box::pin(perform(self.link.clone(), Job { events, ..Job::default() })));
+            }
+        }
+        moved
+    }
+
+    fn take_wake(&mut self, cx: &mut Context<'_>) -> bool {
+        let woken = self.sleep.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
+        if woken {
+            self.sleep = None;
+        }
+        woken
+    }
+
+    /// Sees to it that the part is woken when it wants to be.
+    fn arm(&mut self, now: Timestamp) {
+        let wanted = self.part.next_wake();
+        if self.sleep.as_ref().map(|(at, _)| *at) != wanted {
+            // A part that wants to be woken in the past was polled a moment ago; it is asked again, but not at once.
+            self.sleep = wanted.map(|at| {
+                let at = at.max(now + Duration::from_nanos(1));
+                (at, self.clock.sleep_until(at))
+            });
+        }
+    }
+}
+
+/// Carries a job out.
+async fn perform(link: Link, job: Job) -> Finished {
+    let Job { id, writes, effects, outside, events } = job;
+    let mut outcome = Outcome::done(Revision(0));
+    outcome.failed = changes(&link, writes, effects, &mut outcome.revision).await.err();
+    let outside = match outside {
+        Some(call) if outcome.failed.is_none() => Some(call.await),
+        _ => None,
+    };
+    let mut lost = Vec::new();
+    for event in events {
+        if let Err(status) = link.perform(event.clone()).await {
+            lost.push((event, status.into()));
+        }
+    }
+    Finished { done: id.map(|id| Done { id, outcome, outside }), lost }
+}
+
+async fn changes(
+    link: &Link,
+    writes: Vec<Write>,
+    effects: Vec<orlop_core::runner::EffectFuture>,
+    last: &mut Revision,
+) -> Result<(), (Option<Write>, Failure)> {
+    for write in writes {
+        change(link, write, last).await?;
+    }
+    for effect in effects {
+        for write in effect.await.map_err(|failure| (None, failure))? {
+            change(link, write, last).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn change(link: &Link, write: Write, last: &mut Revision) -> Result<(), (Option<Write>, Failure)> {
+    let deleting = matches!(write.action, orlop_core::Action::Delete { .. });
+    match link.perform(write.clone()).await {
+        Ok(revision) => *last = revision.max(*last),
+        // What was to go is gone.
+        Err(status) if deleting && status.code == 404 => {}
+        Err(status) => return Err((Some(write), status.into())),
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! What every component is to its shell: [`Part`].
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+
+use orlop_core::runner::EffectFuture;
+use orlop_core::{Cut, Failure, Kind, Outcome, Timestamp, Write};
+
+/// A component that decides and does nothing: cuts go in, jobs come out.
+///
+/// The controllers' runner, the scheduler, each node agent and the network planner are parts; one loop,
+/// [`drive`](crate::drive::drive), runs them all, on the system's clock as on a simulator's.
+pub trait Part: Send {
+    /// The name in logs and metrics.
+    fn name(&self) -> &str;
+
+    /// The kinds that it reads.
+    fn kinds(&self) -> Vec<Kind>;
+
+    /// Takes in what changed.
+    fn on_cut(&mut self, cut: Cut);
+
+    /// Decides what is due now.
+    fn poll(&mut self, now: Timestamp) -> Vec<Job>;
+
+    /// Takes in how a job went. Answers with events to write.
+    fn on_done(&mut self, now: Timestamp, done: Done) -> Vec<Write>;
+
+    /// Takes in that an event was not written. Answers with what to write instead.
+    fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write>;
+
+    /// When [`Part::poll`] has something to do even if nothing changes.
+    fn next_wake(&self) -> Option<Timestamp>;
+}
+
+/// A request to the outside whose answer only the part understands.
+pub type Outside = Pin<Box<dyn Future<Output = Box<dyn Any + Send>> + Send>>;
+
+/// What a part wants done. The writes happen in order until one fails; then the effects, then the outside calls.
+pub struct Job {
+    /// Names the job in [`Part::on_done`]. `None`: the part does not ask how it went.
+    pub id: Option<u64>,
+    /// Changes of objects.
+    pub writes: Vec<Write>,
+    /// Requests to the outside that report in writes.
+    pub effects: Vec<EffectFuture>,
+    /// A request to the outside that reports to the part.
+    pub outside: Option<Outside>,
+    /// Events for people, written in any case.
+    pub events: Vec<Write>,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Job { id: None, writes: Vec::new(), effects: Vec::new(), outside: None, events: Vec::new() }
+    }
+}
+
+/// How a job went.
+pub struct Done {
+    /// The job.
+    pub id: u64,
+    /// What was written, and what failed.
+    pub outcome: Outcome,
+    /// What the outside answered.
+    pub outside: Option<Box<dyn Any + Send>>,
+}
