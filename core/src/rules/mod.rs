@@ -5,14 +5,18 @@ mod field_selector;
 mod int_or_string;
 mod label_selector;
 pub mod names;
+pub mod node_affinity;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+pub mod pod;
+pub mod pod_resources;
 mod quantity;
 mod selector;
 mod selector_text;
+pub mod taints;
 
 pub use field_selector::{FieldRequirement, FieldSelector};
-pub use int_or_string::IntOrString;
+pub use int_or_string::{IntOrString, InvalidPercentage};
 pub use label_selector::{LabelSelector, LabelSelectorRequirement};
 pub use quantity::{Format, InvalidQuantity, Quantity};
 pub use selector::{InvalidSelector, LabelSet, Operator, Requirement, Selector};

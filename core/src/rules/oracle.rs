@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::kinds::Pod;
 use crate::meta::Labels;
 use crate::oracle::{Answer, Family, equal};
 
+use super::pod_resources::{self, Counting, Resources};
 use super::{FieldSelector, LabelSelector, Quantity, Selector};
 
 /// Parsing, printing and computing with quantities.
@@ -13,8 +15,11 @@ pub const QUANTITY: Family = Family { name: "quantity", answer: quantity, agrees
 /// Label and field selectors in all their forms.
 pub const LABEL_SELECTORS: Family = Family { name: "label-selectors", answer: selectors, agrees: equal };
 
+/// What a pod takes, and its quality of service.
+pub const POD_RESOURCES: Family = Family { name: "pod-resources", answer: pod_resources, agrees: equal };
+
 /// All families of this crate.
-pub const FAMILIES: &[Family] = &[QUANTITY, LABEL_SELECTORS];
+pub const FAMILIES: &[Family] = &[QUANTITY, LABEL_SELECTORS, POD_RESOURCES];
 
 fn text<'a>(input: &'a Value, field: &str) -> &'a str {
     input[field].as_str().unwrap_or_default()
@@ -144,4 +149,33 @@ fn selectors(input: &Value) -> Answer {
         Ok(output) => Answer::Output(output),
         Err(e) => Answer::Error(e.to_string()),
     }
+}
+
+fn pod_resources(input: &Value) -> Answer {
+    let pod: Pod = match serde_json::from_value(input["pod"].clone()) {
+        Ok(pod) => pod,
+        Err(e) => return Answer::Error(e.to_string()),
+    };
+    let missing: Resources = [
+        ("cpu".into(), Quantity::from_milli(100)),
+        ("memory".into(), Quantity::from_bytes(200 * 1024 * 1024)),
+    ]
+    .into_iter()
+    .collect();
+    let plain = Counting::default();
+    let without_overhead = Counting { exclude_overhead: true, ..plain };
+    let with_status = Counting { use_status: true, ..plain };
+    let requests = |counting| json!(pod_resources::requests(&pod, counting));
+    let limits = |counting| json!(pod_resources::limits(&pod, counting));
+    Answer::Output(json!({
+        "requests": requests(plain),
+        "requestsExcludeOverhead": requests(without_overhead),
+        "requestsSkipPodLevel": requests(Counting { skip_pod_level: true, ..plain }),
+        "requestsNonMissing": requests(Counting { missing: Some(&missing), ..plain }),
+        "requestsUseStatus": requests(with_status),
+        "limits": limits(plain),
+        "limitsExcludeOverhead": limits(without_overhead),
+        "limitsUseStatus": limits(with_status),
+        "qosClass": pod_resources::qos_class(&pod),
+    }))
 }

@@ -21,6 +21,17 @@ fn selectors_as_kubernetes() {
     all_agree(&oracle::LABEL_SELECTORS);
 }
 
+#[test]
+fn pod_resources_as_kubernetes() {
+    // The view does not tell `resources: {}` from none, which only the class of such a pod would show.
+    let told = |case: &orlop_core::oracle::Case| {
+        case.input["pod"]["spec"]["resources"].as_object().is_none_or(|resources| !resources.is_empty())
+    };
+    if let Some(tally) = oracle::POD_RESOURCES.check_some(told) {
+        assert!(tally.all(), "{} of {} agreed", tally.agreed, tally.cases);
+    }
+}
+
 #[track_caller]
 fn check(quantities: &str, expected: Expect) {
     let mut out = String::new();
