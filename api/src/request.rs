@@ -1,8 +1,14 @@
 //! What is asked of the API, and what it answers.
 
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures_core::Stream;
 use orlop_core::store::Revision;
 use orlop_core::{Key, Kind, Name, Stored};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::status::Status;
@@ -124,6 +130,46 @@ pub struct Options {
     pub force: bool,
     /// What lists and watches select.
     pub list: ListOptions,
+    /// How a deletion goes about it, as far as the query says so; a body counts for more.
+    pub delete: DeleteOptions,
+    /// Which part of a container's log is wanted.
+    pub log: LogOptions,
+}
+
+/// How an object is deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// How long the object may take to end, in seconds; `None`: the default of its kind.
+    pub grace_period_seconds: Option<i64>,
+    /// `Background`, `Foreground` or `Orphan`; `None`: the default of its kind.
+    pub propagation_policy: Option<Name>,
+    /// The older way to say `Orphan` or `Background`.
+    pub orphan_dependents: Option<bool>,
+    /// Only this object, not another one of the same name.
+    pub uid: Option<Name>,
+    /// Only in this state.
+    pub resource_version: Option<Name>,
+}
+
+/// Which part of a container's log is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The container; empty: the only one, or the default one.
+    pub container: Name,
+    /// Go on with what is written from now on.
+    pub follow: bool,
+    /// The log of the instance before the last restart.
+    pub previous: bool,
+    /// Each line begins with its time.
+    pub timestamps: bool,
+    /// Only the last lines.
+    pub tail_lines: Option<u64>,
+    /// Only what is at most this old, in seconds.
+    pub since_seconds: Option<i64>,
+    /// Only what was written at this moment or later, in RFC 3339.
+    pub since_time: Option<Name>,
+    /// At most this many bytes.
+    pub limit_bytes: Option<u64>,
 }
 
 /// What lists and watches select, and how they are read.
@@ -171,6 +217,33 @@ pub enum Payload {
     List(Kind, List),
     /// An outcome without an object.
     Status(Status),
+    /// Plain text as it comes: a log.
+    Stream(ByteStream),
+}
+
+/// Bytes as they come. Clones share one stream, which only one of them can take.
+#[derive(Clone)]
+pub struct ByteStream(Arc<Mutex<Option<BoxBytes>>>);
+
+/// What [`ByteStream`] holds.
+pub type BoxBytes = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+impl ByteStream {
+    /// Wraps a stream.
+    pub fn new(stream: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> ByteStream {
+        ByteStream(Arc::new(Mutex::new(Some(Box::pin(stream)))))
+    }
+
+    /// The stream; `None` if it was taken before.
+    pub fn take(&self) -> Option<BoxBytes> {
+        self.0.lock().take()
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByteStream")
+    }
 }
 
 /// A part of a collection.
@@ -274,7 +347,7 @@ impl Response {
                     .and_then(|v| v.parse().ok())
                     .unwrap_or_default(),
             ),
-            Payload::Status(_) => Revision(0),
+            Payload::Status(_) | Payload::Stream(_) => Revision(0),
         }
     }
 }
