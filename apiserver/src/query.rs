@@ -1,6 +1,7 @@
 //! Query parameters.
 
-use orlop_api::{ListOptions, Options};
+use orlop_api::{DeleteOptions, ListOptions, LogOptions, Options};
+use orlop_core::Name;
 
 /// The query parameters of a request, in order.
 #[derive(Clone, Debug, Default)]
@@ -36,13 +37,14 @@ impl Query {
     /// # Errors
     /// A sentence that names the parameter whose value cannot be read.
     pub fn options(&self) -> Result<Options, String> {
-        let number = |name: &str| match self.get(name) {
+        let signed = |name: &str| match self.get(name) {
             None | Some("") => Ok(None),
             Some(text) => text
                 .parse::<i64>()
-                .map(|n| Some(u64::try_from(n).unwrap_or(0)))
+                .map(Some)
                 .map_err(|_| format!("Invalid value for query parameter {name}: {text:?} is not a number")),
         };
+        let number = |name: &str| signed(name).map(|n| n.map(|n| u64::try_from(n).unwrap_or(0)));
         let dry_run = match self.all("dryRun").find(|value| !value.is_empty()) {
             None => false,
             Some("All") => true,
@@ -65,6 +67,22 @@ impl Query {
                 timeout_seconds: number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
                 allow_watch_bookmarks: self.flag("allowWatchBookmarks"),
                 send_initial_events: self.get("sendInitialEvents").map(|_| self.flag("sendInitialEvents")),
+            },
+            delete: DeleteOptions {
+                grace_period_seconds: signed("gracePeriodSeconds")?,
+                propagation_policy: self.get("propagationPolicy").filter(|p| !p.is_empty()).map(Name::from),
+                orphan_dependents: self.get("orphanDependents").map(|_| self.flag("orphanDependents")),
+                ..DeleteOptions::default()
+            },
+            log: LogOptions {
+                container: self.get("container").unwrap_or_default().into(),
+                follow: self.flag("follow"),
+                previous: self.flag("previous"),
+                timestamps: self.flag("timestamps"),
+                tail_lines: number("tailLines")?,
+                since_seconds: signed("sinceSeconds")?,
+                since_time: self.get("sinceTime").filter(|t| !t.is_empty()).map(Name::from),
+                limit_bytes: number("limitBytes")?,
             },
         })
     }
