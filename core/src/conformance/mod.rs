@@ -1,3 +1,4 @@
 //! What every implementation of a seam guarantees, as suites to run from tests.
 
 pub mod runtime;
+pub mod store;

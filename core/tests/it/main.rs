@@ -2,3 +2,6 @@
 
 mod runner;
 mod rules;
+mod store;
+mod codec;
+mod schema;
