@@ -4,11 +4,17 @@
 //! writes, in this process or across HTTPS.
 
 pub mod api;
+#[cfg(feature = "oracle")]
+pub mod oracle;
+pub mod auth;
+pub mod node;
+pub mod patch;
+pub mod render;
 pub mod request;
 pub mod status;
 
 pub use api::{Api, Link};
 pub use request::{
-    Body, ListOptions, MediaType, Options, PatchType, Request, ResourceId, Response, User, Verb, WatchFrame,
+    Body, ByteStream, DeleteOptions, ListOptions, LogOptions, MediaType, Options, PatchType, Request, ResourceId, Response, User, Verb, WatchFrame,
 };
 pub use status::Status;

@@ -1,0 +1,54 @@
+//! Answers to the recorded cases of the real Kubernetes, see [`orlop_core::oracle`].
+
+use orlop_core::oracle::{Answer, Family, equal};
+use orlop_core::schema::{Schema, StructId};
+use serde_json::{Value, json};
+
+use crate::patch::{self, PatchError};
+
+/// The families that this crate answers.
+pub const FAMILIES: &[Family] = &[Family { name: "patches", answer: patches, agrees: equal }];
+
+fn type_of_kind(kind: &str) -> StructId {
+    let schema = Schema::builtin();
+    let ty = schema.structs().iter().find(|ty| ty.kinds.iter().any(|k| k.kind == kind));
+    ty.and_then(|ty| schema.by_name(&ty.name)).unwrap_or_else(|| panic!("no kind {kind}"))
+}
+
+fn answer<E: ToString>(result: Result<Value, E>) -> Answer {
+    match result {
+        Ok(output) => Answer::Output(output),
+        Err(error) => Answer::Error(error.to_string()),
+    }
+}
+
+fn patches(input: &Value) -> Answer {
+    answer(patched(input))
+}
+
+fn patched(input: &Value) -> Result<Value, PatchError> {
+    let [original, patch, modified, current] =
+        ["original", "patch", "modified", "current"].map(|f| &input[f]);
+    let schema = Schema::builtin();
+    let ty = || type_of_kind(input["kind"].as_str().unwrap_or_default());
+    match input["op"].as_str().unwrap_or_default() {
+        "jsonPatch" => Ok(json!({"result": patch::json(original.clone(), patch)?})),
+        "jsonMerge" => Ok(json!({"result": patch::merge(original.clone(), patch.clone())?})),
+        "strategicMerge" => {
+            Ok(json!({"result": patch::strategic(original.clone(), patch.clone(), schema, ty())?}))
+        }
+        "twoWayDiff" => {
+            let patch = patch::two_way(original, modified, schema, ty())?;
+            let result = patch::strategic(original.clone(), patch.clone(), schema, ty())?;
+            Ok(json!({"patch": patch, "result": result}))
+        }
+        "threeWay" => {
+            let overwrite = input["overwrite"] == true;
+            let patch = patch::three_way(original, modified, current, overwrite, schema, ty())?;
+            let result = patch::strategic(current.clone(), patch.clone(), schema, ty())?;
+            let merge = patch::three_way_merge(original, modified, current)?;
+            Ok(json!({"patch": patch, "result": result, "jsonMergePatch": merge}))
+        }
+        op => Err(PatchError::BadRequest(format!("unknown op {op}"))),
+    }
+}

@@ -1,0 +1,5 @@
+//! One binary: linking many is slow.
+
+mod oracle;
+mod patch;
+mod printers;

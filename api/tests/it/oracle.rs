@@ -1,0 +1,14 @@
+//! The recorded answers of the real Kubernetes.
+
+use orlop_api::oracle::FAMILIES;
+use orlop_core::oracle::Tally;
+
+fn check(name: &str) -> Option<Tally> {
+    let family = FAMILIES.iter().find(|family| family.name == name).expect("a family of this crate");
+    family.check()
+}
+
+#[test]
+fn patches() {
+    assert!(check("patches").is_none_or(Tally::all));
+}
