@@ -28,7 +28,7 @@ healthCheckNodePort number CustomResourceColumnDefinition.priority generation co
 """.split())
 NOT_PLAIN = set("""
 HorizontalPodAutoscalerStatus.observedGeneration AzureDiskVolumeSource.readOnly MutatingWebhook.timeoutSeconds
-ValidatingWebhook.timeoutSeconds ClientIPConfig.timeoutSeconds
+ValidatingWebhook.timeoutSeconds ClientIPConfig.timeoutSeconds FileKeySelector.optional
 """.split())
 # Texts that are pointers: an empty one is a value of its own.
 POINTER = set("""
@@ -179,14 +179,14 @@ def field_line(name, field, schema, required, number, package):
     keep = keep or (name.endswith("Condition") and field in CONDITION_TIMES)
     keep = keep or (is_list_or_map and field in required and not named(NOT_KEPT_REQUIRED, name, field))
     if ty in ("bool", "i32", "i64", "f64"):
-        pointer = not zero and (not named(PLAIN, name, field) or named(NOT_PLAIN, name, field))
+        pointer = named(NOT_PLAIN, name, field) or not (zero or named(PLAIN, name, field))
     elif ty == "str":
         pointer = not (zero and field != "service") and named(POINTER, name, field) and not named(NOT_POINTER, name, field)
     elif is_list_or_map or ty == "bytes":
         pointer = False
     else:
-        # Structs: one that is no pointer is always written. Time has a zero of its own.
-        pointer = not keep
+        # A struct that is no pointer is always written; a pointer without `omitempty` is written as null.
+        pointer = not keep or named(KEEP, name, field)
     if field in required:
         marks.append("!")
     if keep:
@@ -197,7 +197,7 @@ def field_line(name, field, schema, required, number, package):
         marks.append("=" + json.dumps(default, separators=(",", ":")))
     values = schema.get("enum") or schema.get("items", {}).get("enum") or schema.get("additionalProperties", {}).get("enum")
     if values:
-        marks.append("|" + "|".join(values))
+        marks.append("|" + "|".join(values).replace(" ", "~"))
     if schema.get("x-kubernetes-map-type") == "granular":
         marks.append("granular")
     strategy = schema.get("x-kubernetes-patch-strategy")

@@ -43,7 +43,8 @@ pub fn conform(
         walk.custom(&Type::Struct(ty), value, None)?;
         let mut unknown = std::mem::take(&mut walk.complaints);
         unknown.sort();
-        let mut out: Vec<String> = duplicates.iter().map(|d| format!("duplicate field {:?}", d.path)).collect();
+        let mut out: Vec<String> =
+            duplicates.iter().map(|d| format!("duplicate field {:?}", d.path)).collect();
         out.append(&mut unknown);
         out.truncate(COMPLAINTS_MAX);
         return Ok(out);
@@ -90,7 +91,9 @@ impl Walk<'_> {
                 }
                 Ok(())
             }
-            (Type::String, Value::String(_)) | (Type::Bool, Value::Bool(_)) | (Type::Float, Value::Number(_)) => Ok(()),
+            (Type::String, Value::String(_))
+            | (Type::Bool, Value::Bool(_))
+            | (Type::Float, Value::Number(_)) => Ok(()),
             (Type::Any(_), _) => Ok(()),
             (Type::Int64, Value::Number(n)) if n.is_i64() => Ok(()),
             (Type::Int32 | Type::IntOrString, Value::Number(n)) if n.as_i64().is_some_and(fits_i32) => Ok(()),
@@ -107,8 +110,12 @@ impl Walk<'_> {
                 if scalar::parse_time(text, micro).is_some() {
                     return Ok(());
                 }
-                let layout = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
-                Err(error(place, format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"")))
+                let layout =
+                    if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
+                Err(error(
+                    place,
+                    format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""),
+                ))
             }
             _ => Err(self.mismatch(ty, value, place)),
         }
@@ -130,7 +137,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn fields(&mut self, ty: &StructType, map: &mut Map<String, Value>, place: Place<'_>) -> Result<(), TypeError> {
+    fn fields(
+        &mut self,
+        ty: &StructType,
+        map: &mut Map<String, Value>,
+        place: Place<'_>,
+    ) -> Result<(), TypeError> {
         let mut drop = false;
         for (at, (key, value)) in map.iter_mut().enumerate() {
             let path = Path { up: place.path, step: Step::Key(key) };
@@ -177,7 +189,9 @@ impl Walk<'_> {
 
     fn mismatch(&self, ty: &Type, value: &Value, place: Place<'_>) -> TypeError {
         let found = match value {
-            Value::Number(n) if matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) => format!("number {n}"),
+            Value::Number(n) if matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) => {
+                format!("number {n}")
+            }
             Value::Number(_) => "number".to_owned(),
             Value::Null => "null".to_owned(),
             Value::Bool(_) => "bool".to_owned(),
@@ -244,9 +258,11 @@ impl Walk<'_> {
             (Type::Map(map_type), Value::Object(map)) => map.iter_mut().try_for_each(|(key, value)| {
                 self.custom(&map_type.value, value, Some(&Path { up: path, step: Step::Key(key) }))
             }),
-            (Type::List(list), Value::Array(items)) => items.iter_mut().enumerate().try_for_each(|(index, item)| {
-                self.custom(&list.item, item, Some(&Path { up: path, step: Step::Index(index) }))
-            }),
+            (Type::List(list), Value::Array(items)) => {
+                items.iter_mut().enumerate().try_for_each(|(index, item)| {
+                    self.custom(&list.item, item, Some(&Path { up: path, step: Step::Index(index) }))
+                })
+            }
             _ => Ok(()),
         }
     }

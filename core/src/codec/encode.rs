@@ -46,7 +46,9 @@ impl Writer<'_> {
     fn top(&mut self, ty: &StructType, value: &Value) {
         let Value::Object(map) = value else { return self.raw(value) };
         self.object(ty, Some(map), |w, field, value| match (field.name.as_str(), &field.ty, value) {
-            ("metadata", Type::Struct(id), Some(Value::Object(meta))) if w.schema[*id].name.ends_with(".ObjectMeta") => {
+            ("metadata", Type::Struct(id), Some(Value::Object(meta)))
+                if w.schema[*id].name.ends_with(".ObjectMeta") =>
+            {
                 let mut meta = meta.clone();
                 meta.shift_remove("resourceVersion");
                 meta.shift_remove("selfLink");
@@ -102,6 +104,7 @@ impl Writer<'_> {
     fn field(&mut self, field: &Field, value: Option<&Value>) {
         match (value, &field.ty) {
             (Some(value), ty) => self.value(ty, value),
+            (None, _) if field.pointer => self.out.extend_from_slice(b"null"),
             (None, Type::Struct(id)) => self.object(&self.schema[*id], None, Self::field),
             (None, Type::String) => self.out.extend_from_slice(b"\"\""),
             (None, Type::Quantity) => self.out.extend_from_slice(b"\"0\""),

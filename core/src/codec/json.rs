@@ -50,7 +50,11 @@ pub fn decode_json(bytes: &[u8]) -> Result<Decoded, SyntaxError> {
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| SyntaxError {
-            message: if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() },
+            message: if error.is_eof() {
+                "unexpected end of JSON input".to_owned()
+            } else {
+                error.to_string()
+            },
             line: error.line(),
             column: error.column(),
         })?;

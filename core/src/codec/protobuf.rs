@@ -240,7 +240,14 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn items(&self, ty: &Type, wire: Wire<'_>, name: &str, depth: usize, out: &mut Vec<Value>) -> Result<(), Invalid> {
+    fn items(
+        &self,
+        ty: &Type,
+        wire: Wire<'_>,
+        name: &str,
+        depth: usize,
+        out: &mut Vec<Value>,
+    ) -> Result<(), Invalid> {
         let packed = match (&wire, ty) {
             (Wire::Bytes(raw), Type::Bool | Type::Int32 | Type::Int64) => Some(*raw),
             _ => None,

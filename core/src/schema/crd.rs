@@ -7,7 +7,7 @@ use crate::object::Name;
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// Deeper schemas are free-form from there on; Kubernetes' own limits on a definition's size come first.
-const DEPTH_MAX: usize = 200;
+const DEPTH_MAX: usize = 100;
 
 impl Schema {
     /// The types of a custom resource whose definition has this `openAPIV3Schema`, and the type of the object itself.
@@ -72,7 +72,9 @@ impl Schema {
                     Some("set") => ListKind::Set,
                     Some("map") => {
                         let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-                        ListKind::Map(keys.into_iter().flatten().filter_map(Value::as_str).map(Name::new).collect())
+                        ListKind::Map(
+                            keys.into_iter().flatten().filter_map(Value::as_str).map(Name::new).collect(),
+                        )
                     }
                     _ => ListKind::Atomic,
                 };
@@ -142,7 +144,11 @@ fn with_object_fields(ty: StructType, meta: StructId) -> StructType {
     fields.retain(|f| !matches!(f.name.as_str(), "apiVersion" | "kind" | "metadata"));
     fields.push(Field::new("apiVersion", Type::String));
     fields.push(Field::new("kind", Type::String));
-    fields.push(Field { keep_empty: !ty.embedded_resource, pointer: true, ..Field::new("metadata", Type::Struct(meta)) });
+    fields.push(Field {
+        keep_empty: !ty.embedded_resource,
+        pointer: true,
+        ..Field::new("metadata", Type::Struct(meta))
+    });
     let StructType { fields, order, .. } = StructType::with_fields(ty.name.clone(), fields);
     StructType { fields, order, ..ty }
 }

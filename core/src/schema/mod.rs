@@ -9,5 +9,6 @@ mod table;
 mod types;
 
 pub use types::{
-    AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, PatchStrategy, Schema, StructId, StructType, Type,
+    AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, PatchStrategy, Schema, StructId,
+    StructType, Type,
 };

@@ -10,13 +10,15 @@
 //! Types: `str bytes bool i32 i64 f64 qty time utime ios any:…`, a type's name with its package's alias where that is
 //! another one (`core.v1:PodSpec`), `{T}` a map and `{T}a` an atomic one, `[T]` a list whose merging is not declared,
 //! `[T]a` atomic, `[T]s` a set, `[T]m(key,…)` by keys. Marks: `!` required, `&` written though absent, `*` a pointer,
-//! `=JSON` default, `|a|b` values, `granular`, `^merge,retainKeys` and `^:key` strategic merge, `#1.2` protobuf number.
+//! `=JSON` default, `|a|b` values with `~` for a space, `granular`, `^merge,retainKeys` and `^:key` strategic merge, `#1.2` protobuf number.
 
 use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 
-use super::{AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, Schema, StructId, StructType, Type};
+use super::{
+    AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, Schema, StructId, StructType, Type,
+};
 use crate::object::Name;
 
 static BUILTIN: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(parse(include_str!("types.txt"))));
@@ -106,8 +108,11 @@ impl Names<'_> {
                 b'!' => field.required = true,
                 b'&' => field.keep_empty = true,
                 b'*' => field.pointer = true,
-                b'=' => field.default = Some(Box::new(serde_json::from_str(&word[1..]).expect("defaults are JSON"))),
-                b'|' => field.values = word[1..].split('|').map(Name::new_static).collect(),
+                b'=' => {
+                    field.default =
+                        Some(Box::new(serde_json::from_str(&word[1..]).expect("defaults are JSON")))
+                }
+                b'|' => field.values = word[1..].split('|').map(|v| v.replace('~', " ").into()).collect(),
                 b'g' => field.granular = true,
                 b'^' if word.starts_with("^:") => field.patch_merge_key = Some(Name::new_static(&word[2..])),
                 b'^' => {
@@ -136,7 +141,11 @@ impl Names<'_> {
                 }
                 _ => ListKind::Atomic,
             };
-            return Type::List(Box::new(ListType { item: self.ty(item, alias), kind, declared: !mark.is_empty() }));
+            return Type::List(Box::new(ListType {
+                item: self.ty(item, alias),
+                kind,
+                declared: !mark.is_empty(),
+            }));
         }
         if let Some(rest) = text.strip_prefix('{') {
             let (value, mark) = rest.rsplit_once('}').expect("a map ends");

@@ -149,8 +149,8 @@ pub struct Field {
     pub ty: Type,
     /// Whether the schema lists it as required.
     pub required: bool,
-    /// Whether it is written even where it is absent, as the zero of its type, `{}` or `null` (a Go field without
-    /// `omitempty`, or a struct that is no pointer).
+    /// Whether it is written even where it is absent: as `null` where it is a pointer, a list, a map or a moment, else
+    /// as the zero of its type or `{}` (a Go field without `omitempty`, or a struct that is no pointer).
     pub keep_empty: bool,
     /// Whether an empty value (`0`, `false`, `""`, `{}`, `[]`) means something else than an absent one and is kept (a
     /// pointer in Go, and everything in custom resources).

@@ -163,7 +163,9 @@ impl Scheme {
             }
         };
         match resource.kind.scope {
-            Scope::Cluster => (!name.is_empty() && !name.contains('/')).then(|| (resource, Key::cluster(name))),
+            Scope::Cluster => {
+                (!name.is_empty() && !name.contains('/')).then(|| (resource, Key::cluster(name)))
+            }
             Scope::Namespaced => {
                 let (namespace, name) = name.split_once('/')?;
                 (!name.is_empty() && !name.contains('/')).then(|| (resource, Key::new(namespace, name)))

@@ -34,7 +34,8 @@ fn parse(text: &'static str, schema: &Arc<Schema>) -> Scheme {
             let (kind, version, group) = (part(), part(), part());
             let sub = Subresource { name: Name::new_static(name), group, version, kind, verbs: list(verbs) };
             let resource = current.as_mut().expect("a subresource follows its resource");
-            resource.subresources = std::mem::take(&mut resource.subresources).into_iter().chain([sub]).collect();
+            resource.subresources =
+                std::mem::take(&mut resource.subresources).into_iter().chain([sub]).collect();
             continue;
         }
         if let Some(done) = current.take() {
@@ -56,7 +57,12 @@ fn list(text: &'static str) -> Box<[Name]> {
     text.split(',').map(Name::new_static).collect()
 }
 
-fn resource(line: &'static str, group: &'static str, version: &'static str, schema: &Arc<Schema>) -> Resource {
+fn resource(
+    line: &'static str,
+    group: &'static str,
+    version: &'static str,
+    schema: &Arc<Schema>,
+) -> Resource {
     let mut words = line.split(' ');
     let mut next = || words.next().expect("a resource has four words and marks");
     let (plural, kind, singular, scope) = (next(), next(), next(), next());
@@ -95,9 +101,10 @@ fn resource(line: &'static str, group: &'static str, version: &'static str, sche
 /// Two resources are served in versions other than the one that Kubernetes stores.
 fn stored_as(kind: &Kind) -> Kind {
     match (kind.group.as_str(), kind.plural.as_str()) {
-        ("autoscaling", "horizontalpodautoscalers") => Kind { version: Name::new_static("v2"), ..kind.clone() },
+        ("autoscaling", "horizontalpodautoscalers") => {
+            Kind { version: Name::new_static("v2"), ..kind.clone() }
+        }
         ("events.k8s.io", "events") => Kind::namespaced("", "v1", "Event", "events"),
         _ => kind.clone(),
     }
 }
-

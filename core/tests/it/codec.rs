@@ -1,0 +1,319 @@
+//! The codec against bodies that Kubernetes wrote and refused.
+
+use expect_test::{Expect, expect};
+use orlop_core::codec::{self, protobuf};
+use orlop_core::oracle::shared;
+use orlop_core::schema::{Schema, StructId};
+use orlop_core::scheme::{Scheme, split_api_version};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Every recorded file of a folder, as JSON.
+fn recorded(folder: &str) -> Vec<(String, Value)> {
+    let Some(folder) = shared(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    let json = paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "json"));
+    json.map(|p| {
+        let name = p.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap())
+    })
+    .collect()
+}
+
+fn type_of(object: &Value) -> Option<StructId> {
+    let (group, version) = split_api_version(object["apiVersion"].as_str()?);
+    Schema::builtin().by_kind(group, version, object["kind"].as_str()?)
+}
+
+/// What is encoded is what Kubernetes answers: nothing lost, nothing added, nothing left that Kubernetes leaves out.
+#[test]
+fn answers_of_kubernetes_are_canonical() {
+    let schema = Schema::builtin();
+    let (mut count, mut same_order, mut wrong) = (0, 0, Vec::new());
+    for (name, conversation) in recorded("api-conversations") {
+        for (at, step) in conversation["steps"].as_array().unwrap().iter().enumerate() {
+            let response = &step["response"];
+            if !response["status"].as_u64().is_some_and(|s| s < 300) || step.get("project").is_some() {
+                continue;
+            }
+            let body = &response["body"];
+            let objects: Vec<&Value> = match body {
+                Value::Array(events) => events.iter().map(|e| &e["object"]).collect(),
+                body => vec![body],
+            };
+            for object in objects {
+                let Some(ty) = type_of(object) else { continue };
+                // A bookmark is an object with hardly anything in it.
+                if object["metadata"].get("creationTimestamp").is_none() && body.is_array() {
+                    continue;
+                }
+                let mut tree = object.clone();
+                count += 1;
+                match codec::conform(schema, ty, &mut tree, &[]) {
+                    Err(error) => wrong.push(format!("{name} {at}: {error}")),
+                    Ok(unknown) if !unknown.is_empty() => wrong.push(format!("{name} {at}: {unknown:?}")),
+                    Ok(_) => {
+                        let ours = codec::canonical(schema, ty, &tree);
+                        if ours != *object {
+                            wrong.push(format!("{name} {at}:\n  ours   {ours}\n  theirs {object}"));
+                        } else if sans_version(ours).to_string() == sans_version(object.clone()).to_string() {
+                            same_order += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{} of {count} agreed, {same_order} in the order of fields too", count - wrong.len());
+    wrong.truncate(5);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn sans_version(mut object: Value) -> Value {
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.shift_remove("resourceVersion");
+    }
+    object
+}
+
+/// Refusals of bodies, and warnings, are in Kubernetes' words.
+#[test]
+fn complaints_of_kubernetes() {
+    let scheme = Scheme::builtin();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for (name, conversation) in recorded("api-conversations") {
+        for (at, step) in conversation["steps"].as_array().unwrap().iter().enumerate() {
+            let (request, response) = (&step["request"], &step["response"]);
+            let is_json = request["headers"]["content-type"] == "application/json";
+            let message = response["body"]["message"].as_str().unwrap_or_default();
+            let Some((_, theirs)) = message.split_once(" cannot be handled as a ") else { continue };
+            let theirs = theirs.split_once(": ").unwrap().1;
+            let text = match &request["body"] {
+                Value::String(text) => text.clone(),
+                body => body.to_string(),
+            };
+            let spoken_of = |what: &str| theirs.starts_with(what);
+            if !is_json || spoken_of("converting") || spoken_of("no kind") || text.contains("***") {
+                continue;
+            }
+            let decoded = codec::decode_json(text.as_bytes()).unwrap();
+            let mut tree = decoded.value;
+            let (group, version) = split_api_version(tree["apiVersion"].as_str().unwrap());
+            let Some(resource) = scheme.by_kind(group, version, tree["kind"].as_str().unwrap()) else {
+                continue;
+            };
+            count += 1;
+            let ours = match codec::conform(&resource.schema, resource.ty, &mut tree, &decoded.duplicates) {
+                Ok(complaints) => format!("strict decoding error: {}", complaints.join(", ")),
+                Err(error) => error.message,
+            };
+            // What follows tells of Go's types and parsers.
+            let said = |text: &str| {
+                ["json: cannot unmarshal ", "parsing time "]
+                    .into_iter()
+                    .find_map(|p| text.starts_with(p).then(|| p.to_owned()))
+                    .unwrap_or_else(|| text.to_owned())
+            };
+            if said(&ours) != said(theirs) {
+                wrong.push(format!("{name} {at}:\n  ours   {ours}\n  theirs {theirs}"));
+            } else if ours != theirs {
+                println!("{name} {at}:\n  ours   {ours}\n  theirs {theirs}");
+            }
+        }
+    }
+    println!("{} of {count} agreed", count - wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[track_caller]
+fn check(body: &str, expected: Expect) {
+    let decoded = codec::decode_json(body.as_bytes());
+    let out = decoded.map_err(|e| e.to_string()).and_then(|decoded| {
+        let mut tree = decoded.value;
+        let ty = type_of(&tree).ok_or("no such kind")?;
+        let complaints = codec::conform(Schema::builtin(), ty, &mut tree, &decoded.duplicates)
+            .map_err(|e| format!("{} at {}", e.message, e.path))?;
+        let body = codec::encode(Schema::builtin(), ty, &tree).map_err(|e| e.to_string())?;
+        Ok(format!("{complaints:?}\n{body:?}"))
+    });
+    expected.assert_eq(&out.unwrap_or_else(|e: String| e));
+}
+
+#[test]
+fn writes_canonically() {
+    check(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"5","name":"a","labels":{"z":"1","b":null},
+            "annotations":{},"creationTimestamp":null},
+            "spec":{"containers":[{"image":"i","name":"c","stdin":false,"env":[],"resources":{"limits":
+            {"memory":"1024Mi","cpu":0.5}},"securityContext":{"privileged":false}}],"hostNetwork":false,
+            "automountServiceAccountToken":false,"volumes":[{"emptyDir":{},"name":"v"}]},"status":{}}"#,
+        expect![[r#"
+            []
+            {"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"b":"","z":"1"}},"spec":{"volumes":[{"name":"v","emptyDir":{}}],"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"securityContext":{"privileged":false}}],"automountServiceAccountToken":false},"status":{}}"#]],
+    );
+}
+
+#[test]
+fn names_what_it_does_not_know() {
+    check(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","name":"b"},"bogus":{"x":1,"x":2},
+            "spec":{"containers":[{"name":"c","Image":"x","ports":[{"containerPort":1,"containerport":2}]}]}}"#,
+        expect![[r#"
+            ["duplicate field \"metadata.name\"", "unknown field \"bogus\"", "unknown field \"spec.containers[0].Image\"", "unknown field \"spec.containers[0].ports[0].containerport\""]
+            {"kind":"Pod","apiVersion":"v1","metadata":{"name":"b"},"spec":{"containers":[{"name":"c","ports":[{"containerPort":1}],"resources":{}}]},"status":{}}"#]],
+    );
+    check(
+        r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"},"spec":{"replicas":"3"}}"#,
+        expect![[
+            r#"json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32 at spec.replicas"#
+        ]],
+    );
+    check(r#"{"apiVersion":"v1","#, expect!["unexpected end of JSON input"]);
+}
+
+/// Bodies that kubectl sent.
+#[test]
+fn protobuf_bodies_decode() {
+    let schema = Schema::builtin();
+    let mut count = 0;
+    for (name, scenario) in recorded("kubectl-transcripts") {
+        for step in scenario["steps"].as_array().into_iter().flatten() {
+            for request in step["requests"].as_array().into_iter().flatten() {
+                let Some(bytes) = request["body_base64"].as_str() else { continue };
+                let bytes = base64(bytes);
+                let mut tree = protobuf::decode_body(&bytes, |api_version, kind| {
+                    let (group, version) = split_api_version(api_version);
+                    Some((schema.clone(), schema.by_kind(group, version, kind)?))
+                })
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
+                let ty = type_of(&tree).unwrap();
+                let complaints = codec::conform(schema, ty, &mut tree, &[]).unwrap();
+                assert!(complaints.is_empty(), "{name}: {complaints:?}");
+                let once = codec::canonical(schema, ty, &tree);
+                assert_eq!(codec::canonical(schema, ty, &once), once);
+                count += 1;
+            }
+        }
+    }
+    println!("{count} bodies");
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let digit = |b: u8| {
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|d| *d == b)
+    };
+    let digits: Vec<u32> = text.bytes().filter_map(digit).map(|d| u32::try_from(d).unwrap()).collect();
+    let mut out = Vec::new();
+    for chunk in digits.chunks(4) {
+        let word = chunk.iter().enumerate().fold(0, |word, (at, d)| word | d << (18 - 6 * at));
+        out.extend_from_slice(&word.to_be_bytes()[1..chunk.len()]);
+    }
+    out
+}
+
+#[test]
+fn protobuf_with_embedded_messages() {
+    // Deployment web of `kubectl create deployment`, written out by hand where numbers matter.
+    let body = base64(
+        "azhzAAoVCgdhcHBzL3YxEgpEZXBsb3ltZW50EoYBCgUKA3dlYhJ9CAISDAoKCgNhcHASA3dlYhpmCgwKCgoDYXBwEgN3ZWI=",
+    );
+    // Breaks off within the spec.
+    let schema = Schema::builtin();
+    let envelope = protobuf::envelope(&body);
+    assert_eq!(envelope.unwrap_err(), protobuf::Invalid::Truncated);
+    let deployment = schema.by_kind("apps", "v1", "Deployment").unwrap();
+    let tree = protobuf::decode(
+        schema,
+        deployment,
+        &[0x0a, 0x05, 0x0a, 0x03, b'w', b'e', b'b', 0x12, 0x02, 0x08, 0x02],
+    );
+    assert_eq!(tree.unwrap(), serde_json::json!({"metadata": {"name": "web"}, "spec": {"replicas": 2}}));
+    // Probe (handler is embedded): handler { httpGet { path "/", port { type 0, int 80 } } }, periodSeconds 3.
+    let probe = schema.by_name("io.k8s.api.core.v1.Probe").unwrap();
+    let bytes = [0x0a, 0x0b, 0x12, 0x09, 0x0a, 1, b'/', 0x12, 4, 0x08, 0, 0x10, 80, 0x20, 3];
+    assert_eq!(
+        protobuf::decode(schema, probe, &bytes).unwrap(),
+        serde_json::json!({"httpGet": {"path": "/", "port": 80}, "periodSeconds": 3})
+    );
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z0-9=+/:T.-]{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 60, 6, |inner| {
+        let name = prop_oneof![
+            Just("metadata"),
+            Just("spec"),
+            Just("template"),
+            Just("containers"),
+            Just("labels"),
+            Just("resources"),
+            Just("limits"),
+            Just("x")
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((name.prop_map(str::to_owned), inner), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoders_stumble(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = codec::decode_json(&bytes);
+        let schema = Schema::builtin();
+        for kind in [("apps", "v1", "Deployment"), ("", "v1", "Pod"), ("networking.k8s.io", "v1", "Ingress")] {
+            let ty = schema.by_kind(kind.0, kind.1, kind.2).unwrap();
+            let _ = protobuf::decode(schema, ty, &bytes);
+        }
+        let mut enveloped = protobuf::MAGIC.to_vec();
+        enveloped.extend_from_slice(&bytes);
+        let _ = protobuf::envelope(&enveloped);
+    }
+
+    /// Conforming twice is conforming once, and so is encoding.
+    #[test]
+    fn canonical_is_a_fixed_point(mut tree in any_json()) {
+        let schema = Schema::builtin();
+        let ty = schema.by_kind("apps", "v1", "Deployment").unwrap();
+        if codec::conform(schema, ty, &mut tree, &[]).is_ok() {
+            let again = {
+                let mut again = tree.clone();
+                prop_assert!(codec::conform(schema, ty, &mut again, &[]).unwrap().is_empty());
+                again
+            };
+            prop_assert_eq!(&again, &tree);
+            let once = codec::encode_to_vec(schema, ty, &tree);
+            let back = codec::decode_json(&once).unwrap().value;
+            prop_assert_eq!(codec::encode_to_vec(schema, ty, &back), once);
+        }
+    }
+
+    #[test]
+    fn decoding_agrees_with_serde(tree in any_json()) {
+        let text = tree.to_string();
+        prop_assert_eq!(codec::decode_json(text.as_bytes()).unwrap().value, tree);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let bomb = "[".repeat(100_000);
+    assert!(codec::decode_json(bomb.as_bytes()).is_err());
+    let mut message = Vec::new();
+    for _ in 0..20_000 {
+        // JSONSchemaProps has no protobuf form; nothing else nests for ever, but the bound holds anyway.
+        message = [vec![0x0a, 0x7f], message].concat();
+        message.truncate(0x7f);
+    }
+    let schema = Schema::builtin();
+    let pod = schema.by_kind("", "v1", "Pod").unwrap();
+    let _ = protobuf::decode(schema, pod, &message);
+}
