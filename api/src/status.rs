@@ -147,6 +147,11 @@ impl Status {
         Status::failure(403, "Forbidden", message, Some(Status::about(group, plural, name)))
     }
 
+    /// 403: a path that is no resource, refused by authorisation.
+    pub fn forbidden_path(why: &str) -> Status {
+        Status::failure(403, "Forbidden", format!("forbidden: {why}"), Some(Details::default()))
+    }
+
     /// 422: the object breaks its kind's rules.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Status {
         let shown: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();

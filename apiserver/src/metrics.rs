@@ -15,7 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Upper bounds of request durations, in seconds: Kubernetes' own.
-const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The metrics of a server, and of whatever else registers with it.
 #[derive(Clone)]
@@ -54,7 +55,11 @@ impl Default for Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(Buckets);
         let watches = Gauge::default();
-        registry.register("apiserver_request", "Requests by verb, resource and status code", requests.clone());
+        registry.register(
+            "apiserver_request",
+            "Requests by verb, resource and status code",
+            requests.clone(),
+        );
         registry.register(
             "apiserver_request_duration_seconds",
             "How long requests took, but for watches",

@@ -35,7 +35,9 @@ pub fn route(path: &str) -> Route {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let names = |parts: &[&str]| parts.iter().map(|part| Name::from(*part)).collect();
     let (group, version, rest) = match parts.as_slice() {
-        ["api"] | ["api", _] | ["apis"] | ["apis", _] | ["apis", _, _] => return Route::Discovery(names(&parts)),
+        ["api"] | ["api", _] | ["apis"] | ["apis", _] | ["apis", _, _] => {
+            return Route::Discovery(names(&parts));
+        }
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Route::Other,
@@ -78,7 +80,9 @@ const PATCHES: [(&str, PatchType); 4] = [
 pub fn verb(method: &Method, target: &Target, query: &Query, content_type: &str) -> Option<Result<Verb, ()>> {
     let named = !target.key.name.is_empty();
     Some(Ok(match *method {
-        Method::GET | Method::HEAD if target.watch || query.flag("watch") && target.subresource.is_empty() => {
+        Method::GET | Method::HEAD
+            if target.watch || query.flag("watch") && target.subresource.is_empty() =>
+        {
             Verb::Watch
         }
         Method::GET | Method::HEAD if named => Verb::Get,

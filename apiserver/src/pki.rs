@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use orlop_core::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -76,8 +76,10 @@ impl Authority {
         if !key_path.exists() {
             let authority = Authority::generate(now)?;
             std::fs::create_dir_all(dir).map_err(|e| file(dir, e))?;
-            write_private(&key_path, &authority.issuer.key().serialize_pem()).map_err(|e| file(&key_path, e))?;
-            std::fs::write(&certificate_path, &authority.certificate).map_err(|e| file(&certificate_path, e))?;
+            write_private(&key_path, &authority.issuer.key().serialize_pem())
+                .map_err(|e| file(&key_path, e))?;
+            std::fs::write(&certificate_path, &authority.certificate)
+                .map_err(|e| file(&certificate_path, e))?;
             return Ok(authority);
         }
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| file(path, e));
@@ -136,7 +138,8 @@ impl Authority {
             .allow_unauthenticated()
             .build()
             .map_err(|e| tls(&e))?;
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect();
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(|e| tls(&e))?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -172,7 +175,8 @@ fn params(name: &str, groups: &[&str], now: Timestamp, days: i64) -> Certificate
 
 /// Midnight of the day in which the moment lies.
 fn day(secs: i64) -> time::OffsetDateTime {
-    time::OffsetDateTime::from_unix_timestamp(secs - secs.rem_euclid(86_400)).unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    time::OffsetDateTime::from_unix_timestamp(secs - secs.rem_euclid(86_400))
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
 }
 
 /// Writes a file that only its owner may read, whatever was there before.

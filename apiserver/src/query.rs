@@ -1,7 +1,6 @@
 //! Query parameters.
 
 use orlop_api::{DeleteOptions, ListOptions, LogOptions, Options};
-use orlop_core::Name;
 
 /// The query parameters of a request, in order.
 #[derive(Clone, Debug, Default)]
@@ -32,24 +31,37 @@ impl Query {
         self.get(name).unwrap_or_default().to_owned()
     }
 
+    fn name(&self, name: &str) -> Option<orlop_core::Name> {
+        self.get(name).filter(|text| !text.is_empty()).map(Into::into)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<i64>, String> {
+        match self.get(name) {
+            None | Some("") => Ok(None),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| format!("Invalid value for query parameter {name}: {text:?} is not a number")),
+        }
+    }
+
+    /// A number that counts something; less than nothing is nothing.
+    fn count(&self, name: &str) -> Result<Option<u64>, String> {
+        Ok(self.number(name)?.map(|n| u64::try_from(n).unwrap_or(0)))
+    }
+
     /// The options of a request.
     ///
     /// # Errors
     /// A sentence that names the parameter whose value cannot be read.
     pub fn options(&self) -> Result<Options, String> {
-        let signed = |name: &str| match self.get(name) {
-            None | Some("") => Ok(None),
-            Some(text) => text
-                .parse::<i64>()
-                .map(Some)
-                .map_err(|_| format!("Invalid value for query parameter {name}: {text:?} is not a number")),
-        };
-        let number = |name: &str| signed(name).map(|n| n.map(|n| u64::try_from(n).unwrap_or(0)));
         let dry_run = match self.all("dryRun").find(|value| !value.is_empty()) {
             None => false,
             Some("All") => true,
             Some(other) => {
-                return Err(format!("Invalid value: {other:?}: dryRun: Unsupported value: supported values: \"All\""));
+                return Err(format!(
+                    "Invalid value: {other:?}: dryRun: Unsupported value: supported values: \"All\""
+                ));
             }
         };
         Ok(Options {
@@ -60,17 +72,17 @@ impl Query {
             list: ListOptions {
                 label_selector: self.text("labelSelector"),
                 field_selector: self.text("fieldSelector"),
-                limit: number("limit")?.unwrap_or(0),
+                limit: self.count("limit")?.unwrap_or(0),
                 continue_token: self.text("continue"),
                 resource_version: self.get("resourceVersion").map(str::to_owned),
                 resource_version_match: self.text("resourceVersionMatch"),
-                timeout_seconds: number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
+                timeout_seconds: self.count("timeoutSeconds")?.filter(|seconds| *seconds > 0),
                 allow_watch_bookmarks: self.flag("allowWatchBookmarks"),
                 send_initial_events: self.get("sendInitialEvents").map(|_| self.flag("sendInitialEvents")),
             },
             delete: DeleteOptions {
-                grace_period_seconds: signed("gracePeriodSeconds")?,
-                propagation_policy: self.get("propagationPolicy").filter(|p| !p.is_empty()).map(Name::from),
+                grace_period_seconds: self.number("gracePeriodSeconds")?,
+                propagation_policy: self.name("propagationPolicy"),
                 orphan_dependents: self.get("orphanDependents").map(|_| self.flag("orphanDependents")),
                 ..DeleteOptions::default()
             },
@@ -79,10 +91,10 @@ impl Query {
                 follow: self.flag("follow"),
                 previous: self.flag("previous"),
                 timestamps: self.flag("timestamps"),
-                tail_lines: number("tailLines")?,
-                since_seconds: signed("sinceSeconds")?,
-                since_time: self.get("sinceTime").filter(|t| !t.is_empty()).map(Name::from),
-                limit_bytes: number("limitBytes")?,
+                tail_lines: self.count("tailLines")?,
+                since_seconds: self.number("sinceSeconds")?,
+                since_time: self.name("sinceTime"),
+                limit_bytes: self.count("limitBytes")?,
             },
         })
     }
@@ -94,7 +106,9 @@ mod tests {
 
     #[test]
     fn reads_what_clients_send() {
-        let query = Query::parse(Some("labelSelector=app%3Dweb%2Ctier+in+%28a%29&limit=500&watch&sendInitialEvents=0"));
+        let query = Query::parse(Some(
+            "labelSelector=app%3Dweb%2Ctier+in+%28a%29&limit=500&watch&sendInitialEvents=0",
+        ));
         let options = query.options().unwrap();
         assert_eq!(options.list.label_selector, "app=web,tier in (a)");
         assert_eq!((options.list.limit, options.list.send_initial_events), (500, Some(false)));

@@ -15,11 +15,10 @@ pub fn user_of_certificate(der: &[u8]) -> Option<User> {
     let certificate = Certificate::from_der(der).ok()?;
     let mut user = User::default();
     for part in certificate.tbs_certificate.subject.0.iter().flat_map(|rdn| rdn.0.iter()) {
-        let Ok(text) = part
-            .value
-            .decode_as::<Utf8StringRef<'_>>()
-            .map(|s| Name::from(s.as_str()))
-            .or_else(|_| part.value.decode_as::<PrintableStringRef<'_>>().map(|s| Name::from(s.as_str())))
+        let Ok(text) =
+            part.value.decode_as::<Utf8StringRef<'_>>().map(|s| Name::from(s.as_str())).or_else(|_| {
+                part.value.decode_as::<PrintableStringRef<'_>>().map(|s| Name::from(s.as_str()))
+            })
         else {
             continue;
         };

@@ -56,11 +56,18 @@ impl Authentication {
         let Some(header) = headers.get(AUTHORIZATION) else {
             return self.allow_anonymous.then(anonymous);
         };
-        let token = header.to_str().ok()?.trim().split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = header
+            .to_str()
+            .ok()?
+            .trim()
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         match token {
-            Some((_, token)) => {
-                self.tokens.iter().find_map(|authenticator| authenticator.user(token.trim())).map(with_authenticated)
-            }
+            Some((_, token)) => self
+                .tokens
+                .iter()
+                .find_map(|authenticator| authenticator.user(token.trim()))
+                .map(with_authenticated),
             None => self.allow_anonymous.then(anonymous),
         }
     }

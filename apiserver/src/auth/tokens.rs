@@ -13,7 +13,9 @@ pub struct TokenFile(BTreeMap<String, User>);
 
 /// A line of a token file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}; a line is token,user,uid and, in quotes, the groups: secret,alice,1,\"dev,ops\"")]
+#[error(
+    "line {line}: {problem}; a line is token,user,uid and, in quotes, the groups: secret,alice,1,\"dev,ops\""
+)]
 pub struct InvalidTokenFile {
     line: usize,
     problem: &'static str,
@@ -38,9 +40,14 @@ impl TokenFile {
             if token.is_empty() || name.is_empty() {
                 return Err(problem("token or user is empty"));
             }
-            let groups =
-                groups.iter().flat_map(|g| g.split(',')).map(str::trim).filter(|g| !g.is_empty()).map(Name::from);
-            let user = User { name: name.into(), uid: uid.into(), groups: groups.collect(), extra: Vec::new() };
+            let groups = groups
+                .iter()
+                .flat_map(|g| g.split(','))
+                .map(str::trim)
+                .filter(|g| !g.is_empty())
+                .map(Name::from);
+            let user =
+                User { name: name.into(), uid: uid.into(), groups: groups.collect(), extra: Vec::new() };
             users.insert(token.clone(), user);
         }
         Ok(TokenFile(users))
@@ -93,7 +100,12 @@ mod tests {
 
     #[test]
     fn names_the_line_that_is_wrong() {
-        assert!(TokenFile::parse("a,b,c\nx,y").unwrap_err().to_string().starts_with("line 2: fewer than three columns"));
+        assert!(
+            TokenFile::parse("a,b,c\nx,y")
+                .unwrap_err()
+                .to_string()
+                .starts_with("line 2: fewer than three columns")
+        );
         assert!(TokenFile::parse("a,b,c,\"d").unwrap_err().to_string().contains("quote"));
     }
 }

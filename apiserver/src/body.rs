@@ -1,0 +1,87 @@
+//! Bodies of requests and answers.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
+use orlop_api::Status;
+
+/// The body of an answer.
+pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// An HTTP answer.
+pub type Answer = Response<AnswerBody>;
+
+/// The greatest request body, in bytes: Kubernetes' own limit.
+pub const BODY_MAX: usize = 3 * 1024 * 1024;
+
+/// An answer of known length.
+pub(crate) fn answer(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    with_head(code, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// An answer that goes on as long as its stream.
+pub(crate) fn streaming(
+    content_type: &'static str,
+    stream: impl Stream<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let frames = stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+    let boxed: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(frames);
+    with_head(200, content_type, StreamBody::new(boxed).boxed_unsync())
+}
+
+fn with_head(code: u16, content_type: &'static str, body: AnswerBody) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    answer
+}
+
+/// A refusal.
+pub(crate) fn refusal(status: &Status) -> Answer {
+    let mut answer = answer(status.code, "application/json", status.to_bytes());
+    if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+/// Adds warnings as `kubectl` prints them (RFC 7234, code 299).
+pub(crate) fn warn(answer: &mut Answer, warnings: &[String]) {
+    for text in warnings {
+        let mut quoted = String::with_capacity(text.len() + 2);
+        for c in text.chars().filter(|c| !c.is_control()) {
+            if matches!(c, '"' | '\\') {
+                quoted.push('\\');
+            }
+            quoted.push(c);
+        }
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            answer.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+/// Reads a request's body.
+///
+/// # Errors
+/// 413 where it is larger than [`BODY_MAX`]; 400 where it breaks off.
+pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Status::too_large(format!("Request entity too large: limit is {BODY_MAX}")))
+        }
+        Err(error) => Err(Status::bad_request(format!("the request's body breaks off: {error}"))),
+    }
+}

@@ -1,0 +1,148 @@
+//! What the server says about itself: discovery, OpenAPI, version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use orlop_api::{Status, discovery, openapi};
+use orlop_core::Name;
+use orlop_core::scheme::Scheme;
+use parking_lot::Mutex;
+
+use crate::body::{Answer, answer, refusal};
+use crate::query::Query;
+
+/// The media type of aggregated discovery.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// `/api`, `/apis` and what lies below.
+pub(crate) fn discovery(scheme: &Scheme, parts: &[Name], headers: &HeaderMap) -> Answer {
+    let parts: Vec<&str> = parts.iter().map(Name::as_str).collect();
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let aggregated = accept.split(',').any(|range| {
+        let range = range.replace(' ', "");
+        range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2") && !range.contains("v=v2beta1")
+    });
+    let (media, document) = match (parts.as_slice(), aggregated) {
+        (["api"], true) => (AGGREGATED, Some(discovery::aggregated_api(scheme))),
+        (["apis"], true) => (AGGREGATED, Some(discovery::aggregated_apis(scheme))),
+        (["api"], false) => (JSON, Some(discovery::api_versions())),
+        (["apis"], false) => (JSON, Some(discovery::api_groups(scheme))),
+        (["api", version], _) => (JSON, discovery::resources(scheme, "", version)),
+        (["apis", group], _) => (JSON, discovery::api_group(scheme, group)),
+        (["apis", group, version], _) => (JSON, discovery::resources(scheme, group, version)),
+        _ => (JSON, None),
+    };
+    let Some(document) = document else {
+        return answer(404, "text/plain; charset=utf-8", "404 page not found\n");
+    };
+    let mut answer = tagged(media, document.to_string().into(), headers);
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    answer
+}
+
+const JSON: &str = "application/json";
+
+/// `/version`.
+pub(crate) fn version() -> Answer {
+    let document = serde_json::json!({
+        "major": "1",
+        "minor": "36",
+        "gitVersion": concat!("v1.36.2+orlop.", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": concat!("linux/", "amd64"),
+    });
+    answer(200, JSON, document.to_string())
+}
+
+/// `/`: the paths that there are.
+pub(crate) fn paths(scheme: &Scheme) -> Answer {
+    let mut paths: Vec<String> = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+        "/api",
+        "/apis",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (group, versions) in scheme.groups() {
+        if group.is_empty() {
+            paths.extend(versions.iter().map(|version| format!("/api/{version}")));
+        } else {
+            paths.push(format!("/apis/{group}"));
+            paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        }
+    }
+    paths.sort();
+    answer(200, JSON, serde_json::json!({"paths": paths}).to_string())
+}
+
+/// OpenAPI documents, made when they are first asked for.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<Documents>);
+
+#[derive(Default)]
+struct Documents {
+    /// For which kinds they were made.
+    scheme: u64,
+    by_path: BTreeMap<String, Bytes>,
+}
+
+impl Cache {
+    /// `/openapi/v2`, `/openapi/v3`, `/openapi/v3/apis/apps/v1`.
+    pub(crate) fn openapi(
+        &self,
+        scheme: &Arc<Scheme>,
+        path: &str,
+        _query: &Query,
+        headers: &HeaderMap,
+    ) -> Answer {
+        let mut documents = self.0.lock();
+        let generation = openapi::generation(scheme);
+        if documents.scheme != generation {
+            *documents = Documents { scheme: generation, by_path: BTreeMap::new() };
+        }
+        if let Some(bytes) = documents.by_path.get(path) {
+            return tagged(JSON, bytes.clone(), headers);
+        }
+        let document = match path.trim_end_matches('/').strip_prefix("/openapi/") {
+            Some("v2") => Some(openapi::v2(scheme)),
+            Some("v3") => Some(openapi::v3_index(scheme)),
+            Some(rest) => {
+                rest.strip_prefix("v3/").and_then(|group_version| openapi::v3(scheme, group_version))
+            }
+            None => None,
+        };
+        match document {
+            Some(document) => {
+                let bytes = Bytes::from(document.to_string());
+                documents.by_path.insert(path.to_owned(), bytes.clone());
+                tagged(JSON, bytes, headers)
+            }
+            None => refusal(&Status::no_resource()),
+        }
+    }
+}
+
+/// An answer that a client need not fetch again while it is the same.
+fn tagged(media: &'static str, body: Bytes, headers: &HeaderMap) -> Answer {
+    let tag = format!("\"{}\"", openapi::hash(&body));
+    let known =
+        headers.get_all(IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).any(|v| v.contains(&tag));
+    let mut answer = if known { answer(304, media, Bytes::new()) } else { answer(200, media, body) };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        answer.headers_mut().insert(ETAG, value);
+    }
+    answer
+}

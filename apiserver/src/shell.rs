@@ -1,0 +1,352 @@
+//! From an HTTP request to an answer: [`Shell`].
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use http::{Method, Request};
+use orlop_api::auth::{Attributes, Target as Asked};
+use orlop_api::render::{Renderer, Want};
+use orlop_api::request::Payload;
+use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb, WatchFrame};
+use orlop_core::{Clock, Name};
+use tokio::sync::watch;
+
+use crate::auth::Authentication;
+use crate::backend::Backend;
+use crate::body::{Answer, answer, read, refusal, streaming, warn};
+use crate::health::{Check, Health};
+use crate::metrics::Metrics;
+use crate::negotiate::{content_type, encoding_of_body, sent, wanted};
+use crate::path::{Route, Target, route, verb};
+use crate::query::Query;
+use crate::{docs, health};
+
+/// The Kubernetes API as an HTTP service: authenticates, reads the request, asks the [`Backend`], writes the answer.
+///
+/// It is the same for a TLS server and for clients in this process ([`Shell::in_process`]). Clones share everything.
+#[derive(Clone)]
+pub struct Shell(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    authentication: Authentication,
+    clock: Arc<dyn Clock>,
+    health: Health,
+    metrics: Metrics,
+    docs: docs::Cache,
+    closing: watch::Sender<bool>,
+}
+
+impl Shell {
+    /// Serves `backend`.
+    pub fn new(backend: Arc<dyn Backend>, authentication: Authentication, clock: Arc<dyn Clock>) -> Shell {
+        Shell(Arc::new(Inner {
+            backend,
+            authentication,
+            clock,
+            health: Health::default(),
+            metrics: Metrics::default(),
+            docs: docs::Cache::default(),
+            closing: watch::Sender::new(false),
+        }))
+    }
+
+    /// The metrics that `/metrics` shows.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Adds a check to `/readyz`, and to `/livez` if `live`.
+    pub fn add_check(&self, check: Check) {
+        self.0.health.add(check);
+    }
+
+    /// Ends all watches and followed logs, and lets no new ones last.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    /// A tower service for clients in this process, all of whose requests come from `user`.
+    pub fn in_process(&self, user: User) -> InProcess {
+        InProcess { shell: self.clone(), user: Arc::new(user) }
+    }
+
+    /// Answers a request. `certificate` is the user whom TLS has verified.
+    pub async fn handle<B>(&self, request: Request<B>, certificate: Option<&User>) -> Answer
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(user) = self.0.authentication.user(request.headers(), certificate) else {
+            return refusal(&Status::unauthorized());
+        };
+        self.answer(request, user).await
+    }
+
+    async fn answer<B>(&self, request: Request<B>, user: User) -> Answer
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let started = self.0.clock.now();
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query());
+        let Some(path) = decoded(head.uri.path()) else {
+            return refusal(&Status::bad_request("the path is not valid UTF-8"));
+        };
+        match route(&path) {
+            Route::Resource(target) => {
+                let resource = target.resource.plural.clone();
+                let (verb, result) = self.resource(&head, &query, target, body, user).await;
+                let answer = result.unwrap_or_else(|status| refusal(&status));
+                let took = self.0.clock.now().since(started);
+                self.0.metrics.answered(verb, &resource, answer.status().as_u16(), took);
+                answer
+            }
+            Route::Discovery(parts) => match self.may(&user, &head.method, &path) {
+                Ok(()) => docs::discovery(&self.0.backend.scheme(), &parts, &head.headers),
+                Err(status) => refusal(&status),
+            },
+            Route::Other => match self.may(&user, &head.method, &path) {
+                Ok(()) => self.other(&path, &query, &head.headers),
+                Err(status) => refusal(&status),
+            },
+        }
+    }
+
+    fn may(&self, user: &User, method: &Method, path: &str) -> Result<(), Status> {
+        let verb = Name::from(method.as_str().to_ascii_lowercase());
+        let attributes = Attributes { verb: verb.clone(), target: Asked::Path(path.into()) };
+        if self.0.backend.authorize(user, &attributes).allowed {
+            return Ok(());
+        }
+        let why = format!("User \"{}\" cannot {verb} path \"{path}\"", user.name);
+        Err(Status::forbidden_path(&why))
+    }
+
+    fn other(&self, path: &str, query: &Query, headers: &http::HeaderMap) -> Answer {
+        let root = path.trim_matches('/').split('/').next().unwrap_or_default();
+        match root {
+            "" => docs::paths(&self.0.backend.scheme()),
+            "version" => docs::version(),
+            "healthz" | "livez" | "readyz" => self.0.health.answer(path, query),
+            "metrics" => match self.0.metrics.text() {
+                Ok(text) => answer(200, health::OPEN_METRICS, text),
+                Err(_) => refusal(&Status::internal("a metric could not be written")),
+            },
+            "openapi" => self.0.docs.openapi(&self.0.backend.scheme(), path, query, headers),
+            _ => answer(404, "text/plain; charset=utf-8", "404 page not found\n"),
+        }
+    }
+
+    async fn resource<B>(
+        &self,
+        head: &http::request::Parts,
+        query: &Query,
+        target: Target,
+        body: B,
+        user: User,
+    ) -> (&'static str, Result<Answer, Status>)
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let media = sent(&head.headers);
+        let verb = match verb(&head.method, &target, query, media) {
+            Some(Ok(verb)) => verb,
+            Some(Err(())) => {
+                return (
+                    "PATCH",
+                    Err(Status::unsupported_media_type(&[
+                        "application/json-patch+json",
+                        "application/merge-patch+json",
+                        "application/strategic-merge-patch+json",
+                        "application/apply-patch+yaml",
+                    ])),
+                );
+            }
+            None => return ("UNKNOWN", Err(Status::method_not_allowed())),
+        };
+        let result = self.perform(head, query, target, body, user, verb, media).await;
+        (verb_label(verb), result)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn perform<B>(
+        &self,
+        head: &http::request::Parts,
+        query: &Query,
+        target: Target,
+        body: B,
+        user: User,
+        verb: Verb,
+        media: &str,
+    ) -> Result<Answer, Status>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let want = wanted(&head.headers, query)?;
+        let mut options = query.options().map_err(Status::bad_request)?;
+        if options.field_manager.is_empty() && !matches!(verb, Verb::Patch(PatchType::Apply)) {
+            options.field_manager = default_manager(&head.headers);
+        }
+        if verb == Verb::Watch && !target.key.name.is_empty() {
+            // A watch of one object is a watch of the collection that selects it.
+            let one = format!("metadata.name={}", target.key.name);
+            let selector = &mut options.list.field_selector;
+            *selector = if selector.is_empty() { one } else { format!("{selector},{one}") };
+        }
+        let body = match verb {
+            Verb::Get | Verb::List | Verb::Watch => None,
+            Verb::Create | Verb::Update | Verb::Patch(_) => {
+                let encoding = encoding_of_body(media)?;
+                Some(Body::Bytes(encoding, read(body).await?))
+            }
+            Verb::Delete | Verb::DeleteCollection => {
+                let bytes = read(body).await?;
+                if bytes.is_empty() { None } else { Some(Body::Bytes(encoding_of_body(media)?, bytes)) }
+            }
+        };
+        let resource = target.resource.clone();
+        let request = orlop_api::Request {
+            user,
+            verb,
+            resource: target.resource,
+            key: target.key,
+            subresource: target.subresource,
+            options,
+            body,
+        };
+        match verb {
+            Verb::Watch => self.watch(request, &resource, want).await,
+            _ => self.call(request, want).await,
+        }
+    }
+
+    async fn call(&self, request: orlop_api::Request, want: Want) -> Result<Answer, Status> {
+        let response = self.0.backend.call(request).await?;
+        if let Payload::Stream(stream) = &response.payload {
+            let stream = stream.take().ok_or_else(|| Status::internal("the log was taken already"))?;
+            // A log that breaks off simply ends: its head, with the status code, is gone already.
+            let bytes = stream
+                .take_while(|part| std::future::ready(part.is_ok()))
+                .filter_map(|part| std::future::ready(part.ok()));
+            return Ok(streaming("text/plain", bytes.take_until(self.closed())));
+        }
+        let columns = self.0.backend.custom_columns();
+        let renderer = Renderer { custom: &columns, now: self.0.clock.now() };
+        let mut answer =
+            answer(response.code, content_type(want.encoding), renderer.response(&response, want));
+        warn(&mut answer, &response.warnings);
+        Ok(answer)
+    }
+
+    async fn watch(
+        &self,
+        mut request: orlop_api::Request,
+        resource: &ResourceId,
+        want: Want,
+    ) -> Result<Answer, Status> {
+        let scheme = self.0.backend.scheme();
+        let kind = scheme
+            .resource(&resource.group, &resource.version, &resource.plural)
+            .map(|r| r.kind.clone())
+            .ok_or_else(Status::no_resource)?;
+        request.key.name = Name::default();
+        let frames = self.0.backend.watch(request).await?;
+        let (backend, clock, counted) =
+            (self.0.backend.clone(), self.0.clock.clone(), self.0.metrics.watching());
+        let mut first = true;
+        let lines = frames.map(move |frame: WatchFrame| -> Bytes {
+            let _counted = &counted;
+            let columns = backend.custom_columns();
+            let renderer = Renderer { custom: &columns, now: clock.now() };
+            renderer.frame(&kind, &frame, want.form, std::mem::take(&mut first))
+        });
+        Ok(streaming("application/json", lines.take_until(self.closed())))
+    }
+
+    /// Completes once the server closes.
+    fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.0.closing.subscribe();
+        async move {
+            // The sender lives in the shell; when that is gone, so is the server.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+        .boxed()
+    }
+}
+
+/// Kubernetes takes the manager of a write that names none from the user agent: what stands before its first slash.
+fn default_manager(headers: &http::HeaderMap) -> Name {
+    let agent = headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let name: String =
+        agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(128).collect();
+    if name.is_empty() { Name::new_static("unknown") } else { name.into() }
+}
+
+fn verb_label(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch(PatchType::Apply) => "APPLY",
+        Verb::Patch(_) => "PATCH",
+        Verb::Delete => "DELETE",
+        Verb::DeleteCollection => "DELETECOLLECTION",
+    }
+}
+
+/// Percent-decodes a path.
+fn decoded(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return Some(path.to_owned());
+    }
+    let mut out = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(b) = bytes.next() {
+        if b != b'%' {
+            out.push(b);
+            continue;
+        }
+        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+        let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+        out.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(out).ok()
+}
+
+/// The API for a client in this process: a tower service without sockets.
+#[derive(Clone)]
+pub struct InProcess {
+    shell: Shell,
+    user: Arc<User>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (shell, user) = (self.shell.clone(), self.user.clone());
+        Box::pin(async move { Ok(shell.answer(request, User::clone(&user)).await) })
+    }
+}
