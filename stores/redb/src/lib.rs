@@ -1,1 +1,25 @@
-//! Placeholder.
+//! A store that outlives the process: every commit is in a redb file before it is answered.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use orlop_core::store::Store;
+//! use orlop_core::ManualClock;
+//! use orlop_store_redb::RedbStore;
+//!
+//! let dir = tempfile::tempdir()?;
+//! let store = RedbStore::open(dir.path(), Arc::new(ManualClock::default()))?;
+//! assert_eq!(store.view().revision().0, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The state machine is [`orlop_core::store::Mvcc`]; this crate is a [`Log`](orlop_core::store::Log) for it
+//! (`log.rs`) and a thread that flushes, one flush for all who wait. Objects come back with their revisions; the
+//! history does not, so that a watch from before a restart is told to list again.
+
+mod log; // the tables
+mod open; // directories, locks, what can be wrong with them
+mod store; // the thread
+
+pub use open::OpenError;
+pub use store::RedbStore;

@@ -1,0 +1,187 @@
+//! The log: the objects as they are and the revision that they are at, in one file.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use orlop_core::store::{Commit, Entry, Image, Log, LogError, Revision, View};
+use orlop_core::{Body, Stored};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+/// Key to creating revision, last revision (8 bytes each, little endian) and body.
+const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
+/// Numbers by name.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The version of this layout.
+const FORMAT: &str = "format";
+/// The last commit.
+const REVISION: &str = "revision";
+/// The layout that this version reads and writes.
+pub(crate) const FORMAT_KNOWN: u64 = 1;
+/// Bytes before the body.
+const PREFIX: usize = 16;
+
+/// Opens the database, also again after an error.
+pub(crate) type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError> + Send>;
+
+/// Commits as redb transactions: all that share a flush are one, so they come back together or not at all.
+pub(crate) struct RedbLog {
+    opener: Opener,
+    /// Taken away by an error: redb refuses everything after one until the file is opened anew.
+    database: Option<Database>,
+    /// For [`Log::load`], which comes once.
+    image: Image,
+}
+
+/// Why a file's contents cannot be taken over.
+pub(crate) enum Unreadable {
+    /// redb itself failed.
+    Redb(redb::Error),
+    /// The layout is another one.
+    Format(u64),
+    /// The file is sound and its contents are not.
+    Contents(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Unreadable {
+    fn from(error: E) -> Unreadable {
+        Unreadable::Redb(error.into())
+    }
+}
+
+impl RedbLog {
+    /// Opens and reads everything.
+    pub(crate) fn open(mut opener: Opener) -> Result<RedbLog, Unreadable> {
+        let database = opener()?;
+        let image = match read(&database)? {
+            Some(image) => image,
+            None => initialise(&database).map(|()| Image::default())?,
+        };
+        Ok(RedbLog { opener, database: Some(database), image })
+    }
+
+    /// Does `work` with the database, and gives the database up if that fails.
+    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, LogError> {
+        let outcome = match &self.database {
+            Some(database) => work(database),
+            None => Err(redb::Error::PreviousIo),
+        };
+        outcome.map_err(|error| {
+            self.database = None;
+            LogError(error.to_string())
+        })
+    }
+}
+
+impl Log for RedbLog {
+    fn load(&mut self) -> Result<Image, LogError> {
+        Ok(std::mem::take(&mut self.image))
+    }
+
+    fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), LogError> {
+        self.with(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut objects = transaction.open_table(OBJECTS)?;
+                for event in commits.iter().flat_map(|commit| &commit.events) {
+                    match &event.now {
+                        Some(entry) => objects.insert(&*event.key, encode(entry).as_slice())?,
+                        None => objects.remove(&*event.key)?,
+                    };
+                }
+                if let Some(last) = commits.last() {
+                    transaction.open_table(META)?.insert(REVISION, last.revision.0)?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    fn snapshot(&mut self, view: &dyn View) -> Result<(), LogError> {
+        if self.database.is_none() {
+            self.database = Some((self.opener)().map_err(|error| LogError(error.to_string()))?);
+        }
+        self.with(|database| {
+            // Mostly, what failed is not there. Revisions are enough to tell: this log takes nothing in while in doubt.
+            if revision(database)? == Some(view.revision().0) {
+                return Ok(());
+            }
+            let transaction = database.begin_write()?;
+            transaction.delete_table(OBJECTS)?;
+            {
+                let mut objects = transaction.open_table(OBJECTS)?;
+                for entry in view.range("", "", usize::MAX) {
+                    objects.insert(&*entry.key, encode(&entry).as_slice())?;
+                }
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(FORMAT, FORMAT_KNOWN)?;
+                meta.insert(REVISION, view.revision().0)?;
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+}
+
+fn initialise(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        transaction.open_table(OBJECTS)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT, FORMAT_KNOWN)?;
+        meta.insert(REVISION, 0)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// The last commit in the file; `None`: somebody took the file away, and it is new.
+fn revision(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let meta = match database.begin_read()?.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        opened => opened?,
+    };
+    Ok(meta.get(REVISION)?.map(|value| value.value()))
+}
+
+/// Everything in the file; `None`: it is new.
+fn read(database: &Database) -> Result<Option<Image>, Unreadable> {
+    let transaction = database.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        opened => opened?,
+    };
+    let number = |name: &str| -> Result<u64, Unreadable> {
+        let value = meta.get(name)?.map(|value| value.value());
+        value.ok_or_else(|| Unreadable::Contents(format!("the record {name:?} is missing")))
+    };
+    match number(FORMAT)? {
+        FORMAT_KNOWN => {}
+        other => return Err(Unreadable::Format(other)),
+    }
+    let mut image = Image { revision: Revision(number(REVISION)?), entries: Vec::new() };
+    for row in transaction.open_table(OBJECTS)?.iter()? {
+        let (key, value) = row?;
+        let entry = decode(key.value(), value.value()).map_err(|reason| {
+            Unreadable::Contents(format!("the record of {:?} cannot be read: {reason}", key.value()))
+        })?;
+        image.entries.push(entry);
+    }
+    Ok(Some(image))
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
+    let body = entry.object.body.bytes();
+    let mut out = Vec::with_capacity(PREFIX + body.len());
+    out.extend_from_slice(&entry.created.0.to_le_bytes());
+    out.extend_from_slice(&entry.object.revision.0.to_le_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn decode(key: &str, value: &[u8]) -> Result<Entry, String> {
+    let number = |at: usize| -> Result<Revision, String> {
+        let bytes = value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).ok_or("it is too short")?;
+        Ok(Revision(u64::from_le_bytes(bytes)))
+    };
+    let (created, revision) = (number(0)?, number(8)?);
+    let body = Body::parse(Bytes::copy_from_slice(&value[PREFIX..])).map_err(|error| error.to_string())?;
+    Ok(Entry { key: key.into(), object: Stored { body: Arc::new(body), revision }, created })
+}
