@@ -2,12 +2,17 @@
 
 use orlop_core::oracle::{Answer, Family, equal};
 use orlop_core::schema::{Schema, StructId};
+use orlop_core::{Kind, Name, Scope};
 use serde_json::{Value, json};
 
+use crate::defaults;
 use crate::patch::{self, PatchError};
 
 /// The families that this crate answers.
-pub const FAMILIES: &[Family] = &[Family { name: "patches", answer: patches, agrees: equal }];
+pub const FAMILIES: &[Family] = &[
+    Family { name: "patches", answer: patches, agrees: equal },
+    Family { name: "defaulting", answer: defaulting, agrees: equal },
+];
 
 fn type_of_kind(kind: &str) -> StructId {
     let schema = Schema::builtin();
@@ -51,4 +56,22 @@ fn patched(input: &Value) -> Result<Value, PatchError> {
         }
         op => Err(PatchError::BadRequest(format!("unknown op {op}"))),
     }
+}
+
+fn kind_of(object: &Value) -> Kind {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let (group, version) = text("apiVersion").rsplit_once('/').unwrap_or(("", text("apiVersion")));
+    Kind {
+        group: Name::new(group),
+        version: Name::new(version),
+        kind: Name::new(text("kind")),
+        plural: Name::default(),
+        scope: Scope::Namespaced,
+    }
+}
+
+fn defaulting(input: &Value) -> Answer {
+    let mut object = input["object"].clone();
+    defaults::apply(&kind_of(&object), &mut object);
+    Answer::Output(json!({"object": object}))
 }

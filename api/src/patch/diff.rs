@@ -232,9 +232,10 @@ fn diff_items(
     at: At<'_>,
     carry: Carry,
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+    // Items of one key go in reverse, as the original's comparison has it.
     let keyed = |items: &[Value]| {
         let tag = |item: &Value| spelt(item.get(key).unwrap_or(&Value::Null));
-        let mut items: Vec<_> = items.iter().map(|item| (tag(item), item.clone())).collect();
+        let mut items: Vec<_> = items.iter().rev().map(|item| (tag(item), item.clone())).collect();
         items.sort_by(|a, b| a.0.cmp(&b.0));
         items
     };

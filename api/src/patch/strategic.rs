@@ -4,8 +4,8 @@ use orlop_core::schema::{Schema, StructId};
 use serde_json::Value;
 
 use super::list::{
-    DELETE_FROM, PATCH, RETAIN_KEYS, SET_ORDER, as_object, bad_type, dedup_scalars, holds_objects, merge_key,
-    no_merge_key, position, same_type,
+    DELETE_FROM, PATCH, RETAIN_KEYS, SET_ORDER, as_object, bad_type, dedup_scalars, holds_objects, is_delete,
+    merge_key, no_merge_key, position, same_type,
 };
 use super::lookup::{At, Rule};
 use super::order::{By, agrees_with_order, arrange};
@@ -263,10 +263,48 @@ fn merge_ordered(target: &mut Object, patch: &mut Object, at: At<'_>, mode: Mode
         };
         let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
         let by = By { key: rule.key, objects: holds_objects(&[&old, &new])? };
-        target.insert(field.to_owned(), Value::Array(arrange(merged, &order, &old, by)?));
+        let server = if by.objects { left_behind(&old, &new, by.key) } else { old };
+        target.insert(field.to_owned(), Value::Array(arrange(merged, &order, &server, by)?));
         patch.shift_remove(field);
     }
     Ok(())
+}
+
+/// What a merge in place leaves of the old list, by which the order of the result is then decided.
+///
+/// The original deletes by moving items down and appends into the space that this frees, while the old list is still
+/// being looked at through its old length; lists grow by doubling, and one that must grow moves elsewhere. This shows
+/// in the recorded results: an item that is new may take the place of one that the same patch deletes.
+fn left_behind(old: &[Value], patch: &[Value], key: &str) -> Vec<Value> {
+    let (mut items, mut used) = (old.to_vec(), old.len());
+    let of = |item: &Value| item.get(key).cloned();
+    let place = |items: &[Value], key| items.iter().position(|item| of(item) == key);
+    for item in patch.iter().filter(|item| is_delete(item)) {
+        while let Some(at) = place(&items[..used], of(item)) {
+            for i in at + 1..used {
+                items[i - 1] = items[i].clone();
+            }
+            used -= 1;
+        }
+    }
+    let replaced = patch.iter().any(|item| item.get(PATCH).is_some_and(|d| d == "replace"));
+    if used < old.len() && !replaced {
+        for item in patch.iter().filter(|item| item.get(PATCH).is_none()) {
+            if place(&items[..used], of(item)).is_none() {
+                if used == old.len().next_power_of_two() {
+                    break;
+                }
+                items.truncate(used.max(old.len()));
+                match items.get_mut(used) {
+                    Some(place) => *place = item.clone(),
+                    None => items.push(item.clone()),
+                }
+                used += 1;
+            }
+        }
+    }
+    items.truncate(old.len());
+    items
 }
 
 /// The field that a parallel list such as `$setElementOrder/containers` speaks of.

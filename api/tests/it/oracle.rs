@@ -12,3 +12,8 @@ fn check(name: &str) -> Option<Tally> {
 fn patches() {
     assert!(check("patches").is_none_or(Tally::all));
 }
+
+#[test]
+fn defaulting() {
+    assert!(check("defaulting").is_none_or(Tally::all));
+}

@@ -1,0 +1,161 @@
+//! Nodes, namespaces, secrets, roles, and what configures the API itself.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::tree::{Object, absent, at, each, is_empty, made, text, zero};
+
+/// A namespace carries its name as a label, so that selectors can name it.
+pub(super) fn namespace(object: &mut Object) {
+    if let Some(status) = made(object, "status") {
+        zero(status, "phase", "Active");
+    }
+    at(object, "metadata", |meta| {
+        let name = text(meta, "name").to_owned();
+        if !name.is_empty()
+            && let Some(labels) = made(meta, "labels")
+        {
+            absent(labels, "kubernetes.io/metadata.name", name);
+        }
+    });
+}
+
+pub(super) fn node(object: &mut Object) {
+    at(object, "status", |status| {
+        if let Some(capacity) = status.get("capacity").filter(|c| c.is_object()).cloned() {
+            absent(status, "allocatable", capacity);
+        }
+    });
+}
+
+pub(super) fn secret(object: &mut Object) {
+    zero(object, "type", "Opaque");
+}
+
+/// Plain texts become data, which they override.
+pub(super) fn encode_texts(secret: &mut Object) {
+    if let Some(Value::Object(texts)) = secret.shift_remove("stringData")
+        && !texts.is_empty()
+        && let Some(data) = made(secret, "data")
+    {
+        for (key, text) in texts {
+            data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
+        }
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+pub(super) fn role_binding(object: &mut Object) {
+    at(object, "roleRef", |role| zero(role, "apiGroup", RBAC));
+    each(object, "subjects", |subject| {
+        if matches!(text(subject, "kind"), "User" | "Group") {
+            zero(subject, "apiGroup", RBAC);
+        }
+    });
+}
+
+pub(super) fn priority_class(object: &mut Object) {
+    absent(object, "preemptionPolicy", "PreemptLowerPriority");
+}
+
+pub(super) fn custom_resource_definition(object: &mut Object) {
+    let mut stored = Vec::new();
+    at(object, "spec", |spec| {
+        at(spec, "names", |names| {
+            let kind = text(names, "kind").to_owned();
+            if !kind.is_empty() {
+                zero(names, "singular", kind.to_lowercase());
+                zero(names, "listKind", format!("{kind}List"));
+            }
+        });
+        if let Some(conversion) = made(spec, "conversion") {
+            zero(conversion, "strategy", "None");
+            at(conversion, "webhook", |webhook| at(webhook, "clientConfig", client_config));
+        }
+        each(spec, "versions", |version| {
+            if version.get("storage") == Some(&Value::Bool(true)) {
+                stored.push(Value::from(text(version, "name")));
+            }
+        });
+    });
+    if !stored.is_empty()
+        && let Some(status) = made(object, "status")
+        && is_empty(status, "storedVersions")
+    {
+        status.insert("storedVersions".into(), Value::Array(stored));
+    }
+}
+
+fn client_config(config: &mut Object) {
+    at(config, "service", |service| absent(service, "port", 443));
+}
+
+pub(super) fn api_service(object: &mut Object) {
+    at(object, "spec", client_config);
+}
+
+pub(super) fn validating_webhooks(object: &mut Object) {
+    each(object, "webhooks", webhook);
+}
+
+pub(super) fn mutating_webhooks(object: &mut Object) {
+    each(object, "webhooks", |hook| {
+        webhook(hook);
+        absent(hook, "reinvocationPolicy", "Never");
+    });
+}
+
+fn webhook(hook: &mut Object) {
+    absent(hook, "failurePolicy", "Fail");
+    absent(hook, "timeoutSeconds", 10);
+    at(hook, "clientConfig", client_config);
+    match_rules(hook, "rules");
+}
+
+fn match_rules(map: &mut Object, rules: &str) {
+    absent(map, "matchPolicy", "Equivalent");
+    absent(map, "namespaceSelector", Object::new());
+    absent(map, "objectSelector", Object::new());
+    for rules in [rules, "excludeResourceRules"] {
+        each(map, rules, |rule| absent(rule, "scope", "*"));
+    }
+}
+
+pub(super) fn admission_policy(object: &mut Object) {
+    at(object, "spec", |spec| {
+        absent(spec, "failurePolicy", "Fail");
+        at(spec, "matchConstraints", |constraints| match_rules(constraints, "resourceRules"));
+    });
+}
+
+pub(super) fn admission_policy_binding(object: &mut Object) {
+    at(object, "spec", |spec| {
+        at(spec, "matchResources", |resources| match_rules(resources, "resourceRules"));
+    });
+}
+
+pub(super) fn flow_schema(object: &mut Object) {
+    at(object, "spec", |spec| zero(spec, "matchingPrecedence", 1000));
+}
+
+pub(super) fn priority_level(object: &mut Object) {
+    at(object, "spec", |spec| {
+        at(spec, "exempt", |exempt| {
+            absent(exempt, "nominalConcurrencyShares", 0);
+            absent(exempt, "lendablePercent", 0);
+        });
+        at(spec, "limited", |limited| {
+            absent(limited, "nominalConcurrencyShares", 30);
+            absent(limited, "lendablePercent", 0);
+            if let Some(response) = made(limited, "limitResponse") {
+                at(response, "queuing", |queuing| {
+                    zero(queuing, "queues", 64);
+                    zero(queuing, "handSize", 8);
+                    zero(queuing, "queueLengthLimit", json!(50));
+                });
+            }
+        });
+    });
+}
