@@ -40,7 +40,7 @@ pub use meta::{Labels, Meta, OwnerReference};
 pub use object::{Key, Kind, Name, Object, Scope};
 pub use plan::{Action, Failure, FailureReason, Note, Plan, Wake, Write};
 pub use recorder::Recorder;
-pub use runner::{Attempt, Executor, Outcome, Runner};
+pub use runner::{Attempt, AttemptId, Executor, Outcome, Runner};
 pub use store::{Revision, Store};
 pub use time::{Clock, ManualClock, Timestamp};
 pub use world::{Cache, Change, Cut, Item, World};

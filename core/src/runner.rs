@@ -69,6 +69,13 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(u64);
 
+impl AttemptId {
+    /// The id of this number, for another sans-I/O part that hands out attempts of its own.
+    pub const fn new(number: u64) -> AttemptId {
+        AttemptId(number)
+    }
+}
+
 /// How an [`Attempt`] went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {

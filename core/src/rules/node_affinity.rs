@@ -38,6 +38,11 @@ impl NodeTerm {
         &self.labels
     }
 
+    /// Whether the term speaks of nodes' names.
+    pub fn names_nodes(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// The only node that can match, if the term names one.
     pub fn only_name(&self) -> Option<&Name> {
         self.names.iter().find(|(wanted, _)| *wanted).map(|(_, name)| name)

@@ -1,0 +1,149 @@
+//! What a snapshot is told: [`Change`], read from the API's objects.
+
+use orlop_core::body::Malformed;
+use orlop_core::kinds::{Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service, StatefulSet};
+use orlop_core::rules::LabelSelector;
+use orlop_core::{Key, Kind, Labels, Name, Object};
+
+use crate::facts::{NodeFacts, PodFacts};
+
+/// One change of what decisions depend on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Change {
+    /// A node as it is now.
+    Node(NodeFacts),
+    /// A node is gone.
+    NodeGone(Name),
+    /// A pod as it is now.
+    Pod(PodFacts),
+    /// A pod is gone.
+    PodGone(Key),
+    /// A namespace's labels.
+    Namespace(Name, Labels),
+    /// A namespace is gone.
+    NamespaceGone(Name),
+    /// What selects pods.
+    Workload(WorkloadFacts),
+    /// A workload, by kind, is gone.
+    WorkloadGone(Name, Key),
+    /// A disruption budget.
+    Budget(BudgetFacts),
+    /// A disruption budget is gone.
+    BudgetGone(Key),
+}
+
+/// A Service or a controller, as far as it selects pods: what default spreading spreads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadFacts {
+    /// `Service`, `ReplicaSet`, `StatefulSet` or `ReplicationController`.
+    pub kind: Name,
+    /// Namespace and name.
+    pub key: Key,
+    /// The pods that it selects.
+    pub selector: LabelSelector,
+}
+
+/// A disruption budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetFacts {
+    /// Namespace and name.
+    pub key: Key,
+    /// The pods that it protects; `None` protects none.
+    pub selector: Option<LabelSelector>,
+    /// How many more of them may go now.
+    pub allowed: i32,
+    /// Pods that are already on their way out and counted.
+    pub disrupted: Vec<Name>,
+}
+
+/// The kinds that decisions depend on.
+pub fn watched() -> Vec<Kind> {
+    vec![
+        Node::KIND,
+        Pod::KIND,
+        Namespace::KIND,
+        Service::KIND,
+        ReplicaSet::KIND,
+        StatefulSet::KIND,
+        PodDisruptionBudget::KIND,
+    ]
+}
+
+impl Change {
+    /// Reads a change of an API object; `None` for kinds that no decision depends on.
+    ///
+    /// # Errors
+    /// When the object is not of its kind's form.
+    pub fn read(change: &orlop_core::Change) -> Result<Option<Change>, Malformed> {
+        let (kind, key) = (&change.kind, &change.key);
+        let Some(stored) = &change.object else { return Ok(Change::gone(kind, key)) };
+        let is = |other: &Kind| kind.same_resource(other);
+        Ok(Some(if is(&Pod::KIND) {
+            Change::Pod(PodFacts::from(&stored.decode::<Pod>()?))
+        } else if is(&Node::KIND) {
+            Change::Node(NodeFacts::from(&stored.decode::<Node>()?))
+        } else if is(&Namespace::KIND) {
+            Change::from(&stored.decode::<Namespace>()?)
+        } else if is(&Service::KIND) {
+            Change::from(&stored.decode::<Service>()?)
+        } else if is(&ReplicaSet::KIND) {
+            let set = stored.decode::<ReplicaSet>()?;
+            Change::workload(&ReplicaSet::KIND, set.key(), set.spec.selector)
+        } else if is(&StatefulSet::KIND) {
+            let set = stored.decode::<StatefulSet>()?;
+            Change::workload(&StatefulSet::KIND, set.key(), set.spec.selector)
+        } else if is(&PodDisruptionBudget::KIND) {
+            Change::from(&stored.decode::<PodDisruptionBudget>()?)
+        } else {
+            return Ok(None);
+        }))
+    }
+
+    /// An object of a kind is gone; `None` for kinds that no decision depends on.
+    pub fn gone(kind: &Kind, key: &Key) -> Option<Change> {
+        Some(match (kind.group.as_str(), kind.plural.as_str()) {
+            ("", "pods") => Change::PodGone(key.clone()),
+            ("", "nodes") => Change::NodeGone(key.name.clone()),
+            ("", "namespaces") => Change::NamespaceGone(key.name.clone()),
+            ("policy", "poddisruptionbudgets") => Change::BudgetGone(key.clone()),
+            ("", "services") | ("apps", "replicasets" | "statefulsets") => {
+                Change::WorkloadGone(kind.kind.clone(), key.clone())
+            }
+            _ => return None,
+        })
+    }
+
+    fn workload(kind: &Kind, key: Key, selector: LabelSelector) -> Change {
+        Change::Workload(WorkloadFacts { kind: kind.kind.clone(), key, selector })
+    }
+}
+
+impl From<&Namespace> for Change {
+    fn from(namespace: &Namespace) -> Change {
+        Change::Namespace(namespace.metadata.name.clone(), namespace.metadata.labels.clone())
+    }
+}
+
+impl From<&Service> for Change {
+    fn from(service: &Service) -> Change {
+        let key = service.key();
+        if service.spec.selector.is_empty() {
+            return Change::WorkloadGone(Service::KIND.kind, key);
+        }
+        let selector =
+            LabelSelector { match_labels: service.spec.selector.clone(), ..LabelSelector::default() };
+        Change::workload(&Service::KIND, key, selector)
+    }
+}
+
+impl From<&PodDisruptionBudget> for Change {
+    fn from(budget: &PodDisruptionBudget) -> Change {
+        Change::Budget(BudgetFacts {
+            key: budget.key(),
+            selector: budget.spec.selector.clone(),
+            allowed: budget.status.disruptions_allowed,
+            disrupted: budget.status.disrupted_pods.keys().cloned().collect(),
+        })
+    }
+}

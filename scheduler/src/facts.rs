@@ -1,0 +1,268 @@
+//! What decisions need of pods and nodes: [`PodFacts`], [`NodeFacts`], compact projections of the API objects.
+
+use orlop_core::kinds::{self, PodAffinityTerm, TopologySpreadConstraint};
+use orlop_core::rules::LabelSelector;
+use orlop_core::{Key, Labels, Name, OwnerReference, Timestamp};
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use crate::resources::{Resources, pod_requests};
+
+/// What decisions need of a pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PodFacts {
+    /// Namespace and name.
+    pub key: Key,
+    /// The UID.
+    pub uid: Name,
+    /// The labels.
+    pub labels: Labels,
+    /// Who controls it.
+    pub owner: Option<OwnerReference>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// Since when it runs.
+    pub started: Option<Timestamp>,
+    /// Set while it is being deleted.
+    pub deleted: Option<Timestamp>,
+    /// Whether it has run to its end.
+    pub finished: bool,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Whether it may evict others.
+    pub may_preempt: bool,
+    /// The profile that it asks for.
+    pub scheduler: Name,
+    /// The node that it is bound to; empty while it is not.
+    pub node: Name,
+    /// The node on which room is being made for it; mostly empty.
+    pub nominated: Name,
+    /// What holds it back.
+    pub gates: Vec<Name>,
+    /// What it asks for.
+    pub requests: Resources,
+    /// What it is taken to ask for when nodes are scored: containers that do not say count 100m CPU, 200Mi memory.
+    pub scored_requests: Resources,
+    /// Whether no container requests or limits anything.
+    pub best_effort: bool,
+    /// Taints that it bears.
+    pub tolerations: Vec<kinds::Toleration>,
+    /// Labels that the node must have.
+    pub node_selector: Labels,
+    /// Which nodes it must and would like to have.
+    pub node_affinity: Option<Box<kinds::NodeAffinity>>,
+    /// Pods that it must have near.
+    pub affinity: Vec<PodAffinityTerm>,
+    /// Pods that it must not have near.
+    pub anti_affinity: Vec<PodAffinityTerm>,
+    /// Pods that it would like to have near; a negative weight: would rather not.
+    pub preferred_affinity: Vec<(i64, PodAffinityTerm)>,
+    /// How it is spread.
+    pub spread: Vec<TopologySpreadConstraint>,
+    /// Ports that it needs of the node itself.
+    pub host_ports: SmallVec<[HostPort; 1]>,
+    /// The images of its containers, init containers included; one entry for each.
+    pub images: SmallVec<[Name; 1]>,
+    /// The claims that its volumes use.
+    pub claims: Vec<Name>,
+}
+
+/// A port of the node itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// The node's address; `0.0.0.0` means all of them.
+    pub ip: Name,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Name,
+    /// The port.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be had at once.
+    pub fn conflicts(&self, other: &HostPort) -> bool {
+        const ANY: &str = "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || self.ip == ANY || other.ip == ANY)
+    }
+}
+
+impl PodFacts {
+    /// From an object of the API.
+    ///
+    /// # Errors
+    /// When it is not of a Pod's form.
+    pub fn from_json(pod: &serde_json::Value) -> Result<PodFacts, serde_json::Error> {
+        kinds::Pod::deserialize(pod).map(|pod| PodFacts::from(&pod))
+    }
+
+    /// One label's text.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(Name::as_str)
+    }
+
+    /// Whether deletion was asked for.
+    pub fn is_terminating(&self) -> bool {
+        self.deleted.is_some()
+    }
+
+    /// Whether it holds a place on a node.
+    pub fn is_assigned(&self) -> bool {
+        !self.node.is_empty() && !self.finished
+    }
+}
+
+impl From<&kinds::Pod> for PodFacts {
+    fn from(pod: &kinds::Pod) -> PodFacts {
+        let spec = &pod.spec;
+        let affinity = spec.affinity.clone().unwrap_or_default();
+        let near = affinity.pod_affinity.unwrap_or_default();
+        let apart = affinity.pod_anti_affinity.unwrap_or_default();
+        let weighted = |terms: Vec<kinds::WeightedPodAffinityTerm>, sign: i64| {
+            terms.into_iter().map(move |t| (sign * i64::from(t.weight), t.pod_affinity_term))
+        };
+        let mut facts = PodFacts {
+            key: pod.metadata.key(),
+            uid: pod.metadata.uid.clone(),
+            labels: pod.metadata.labels.clone(),
+            owner: pod.metadata.controller().cloned(),
+            created: pod.metadata.creation_timestamp,
+            started: pod.status.start_time,
+            deleted: pod.metadata.deletion_timestamp,
+            finished: matches!(pod.status.phase.as_str(), "Succeeded" | "Failed"),
+            priority: spec.priority.unwrap_or(0),
+            may_preempt: spec.preemption_policy != "Never",
+            scheduler: spec.scheduler_name.clone(),
+            node: spec.node_name.clone(),
+            nominated: pod.status.nominated_node_name.clone(),
+            gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
+            requests: pod_requests(pod, false),
+            scored_requests: pod_requests(pod, true),
+            best_effort: spec
+                .init_containers
+                .iter()
+                .chain(&spec.containers)
+                .all(|c| c.resources.requests.is_empty() && c.resources.limits.is_empty()),
+            tolerations: spec.tolerations.clone(),
+            node_selector: spec.node_selector.clone(),
+            node_affinity: affinity.node_affinity.map(Box::new),
+            affinity: near.required_during_scheduling_ignored_during_execution,
+            anti_affinity: apart.required_during_scheduling_ignored_during_execution,
+            preferred_affinity: weighted(near.preferred_during_scheduling_ignored_during_execution, 1)
+                .chain(weighted(apart.preferred_during_scheduling_ignored_during_execution, -1))
+                .collect(),
+            spread: spec.topology_spread_constraints.clone(),
+            host_ports: host_ports(spec),
+            images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
+            claims: spec
+                .volumes
+                .iter()
+                .filter_map(|v| {
+                    let claim = v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone());
+                    claim.or_else(|| {
+                        v.ephemeral
+                            .as_ref()
+                            .map(|_| smol_str::format_smolstr!("{}-{}", pod.metadata.name, v.name))
+                    })
+                })
+                .collect(),
+        };
+        facts.merge_label_keys();
+        facts
+    }
+}
+
+impl PodFacts {
+    /// `matchLabelKeys` and `mismatchLabelKeys` of affinity terms narrow their selectors by the pod's own labels
+    /// (KEP-3633). The API server does so when a pod is created; here it is done for pods that came another way.
+    fn merge_label_keys(&mut self) {
+        let labels = &self.labels;
+        let preferred = self.preferred_affinity.iter_mut().map(|(_, term)| term);
+        for term in self.affinity.iter_mut().chain(&mut self.anti_affinity).chain(preferred) {
+            for (keys, operator) in [(&term.match_label_keys, "In"), (&term.mismatch_label_keys, "NotIn")] {
+                for key in keys {
+                    if let (Some(value), Some(selector)) = (labels.get(key), &mut term.label_selector) {
+                        narrow(selector, key, operator, value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds a requirement, unless it is there.
+pub(crate) fn narrow(selector: &mut LabelSelector, key: &Name, operator: &'static str, value: &Name) {
+    let requirement = orlop_core::rules::LabelSelectorRequirement {
+        key: key.clone(),
+        operator: Name::new_static(operator),
+        values: vec![value.clone()],
+    };
+    if !selector.match_expressions.contains(&requirement) {
+        selector.match_expressions.push(requirement);
+    }
+}
+
+fn host_ports(spec: &kinds::PodSpec) -> SmallVec<[HostPort; 1]> {
+    let sidecars = spec.init_containers.iter().filter(|c| c.restart_policy == "Always");
+    spec.containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| &c.ports)
+        .filter_map(|p| {
+            let port = p.host_port.filter(|port| *port > 0)?;
+            let or =
+                |text: &Name, default| if text.is_empty() { Name::new_static(default) } else { text.clone() };
+            Some(HostPort { ip: or(&p.host_ip, "0.0.0.0"), protocol: or(&p.protocol, "TCP"), port })
+        })
+        .collect()
+}
+
+/// What decisions need of a node.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct NodeFacts {
+    /// The name.
+    pub name: Name,
+    /// The UID.
+    pub uid: Name,
+    /// The labels.
+    pub labels: Labels,
+    /// Pods must bear these.
+    pub taints: Vec<kinds::Taint>,
+    /// Whether new pods are kept off.
+    pub unschedulable: bool,
+    /// What pods may have of it.
+    pub allocatable: Resources,
+    /// How many pods it may have.
+    pub pods: i64,
+    /// The images that it has, by every name, with their size in bytes.
+    pub images: Vec<(Vec<Name>, i64)>,
+}
+
+impl NodeFacts {
+    /// From an object of the API.
+    ///
+    /// # Errors
+    /// When it is not of a Node's form.
+    pub fn from_json(node: &serde_json::Value) -> Result<NodeFacts, serde_json::Error> {
+        kinds::Node::deserialize(node).map(|node| NodeFacts::from(&node))
+    }
+}
+
+impl From<&kinds::Node> for NodeFacts {
+    fn from(node: &kinds::Node) -> NodeFacts {
+        let taints = node.spec.taints.iter().map(|t| kinds::Taint { time_added: None, ..t.clone() });
+        NodeFacts {
+            name: node.metadata.name.clone(),
+            uid: node.metadata.uid.clone(),
+            labels: node.metadata.labels.clone(),
+            taints: taints.collect(),
+            unschedulable: node.spec.unschedulable,
+            allocatable: Resources::of_list(&node.status.allocatable),
+            pods: node.status.allocatable.get("pods").map_or(0, crate::resources::value),
+            images: node.status.images.iter().map(|i| (i.names.clone(), i.size_bytes.unwrap_or(0))).collect(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The plugins whose rule is a line: SchedulingGates, PrioritySort, NodeUnschedulable, NodeName, DefaultBinder.
+
+use orlop_core::kinds::{Pod, Taint};
+use orlop_core::{Action, Name, Object, Write};
+use serde_json::json;
+
+use crate::facts::PodFacts;
+use crate::framework::{Bind, Filter, PreEnqueue, QueueSort, Verdict};
+use crate::snapshot::NodeView;
+
+/// Holds pods back while `spec.schedulingGates` is not empty (KEP-3521).
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulingGates;
+
+impl PreEnqueue for SchedulingGates {
+    fn name(&self) -> &str {
+        "SchedulingGates"
+    }
+
+    fn pre_enqueue(&self, pod: &PodFacts) -> Verdict {
+        Verdict::fits_or(pod.gates.is_empty(), || {
+            let gates: Vec<&str> = pod.gates.iter().map(Name::as_str).collect();
+            Verdict::refuse_firmly(format!("waiting for scheduling gates: [{}]", gates.join(" ")))
+        })
+    }
+}
+
+/// Higher priority first.
+#[derive(Clone, Copy, Debug)]
+pub struct PrioritySort;
+
+impl QueueSort for PrioritySort {
+    fn name(&self) -> &str {
+        "PrioritySort"
+    }
+
+    fn rank(&self, pod: &PodFacts) -> i64 {
+        -i64::from(pod.priority)
+    }
+}
+
+/// Keeps pods off nodes that are cordoned, unless they tolerate the taint that says the same.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeUnschedulable;
+
+impl Filter for NodeUnschedulable {
+    fn name(&self) -> &str {
+        "NodeUnschedulable"
+    }
+
+    fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict {
+        if !node.facts().unschedulable {
+            return Verdict::Fits;
+        }
+        let taint = Taint {
+            key: Name::new_static("node.kubernetes.io/unschedulable"),
+            effect: Name::new_static("NoSchedule"),
+            ..Taint::default()
+        };
+        let tolerated = pod.tolerations.iter().any(|t| t.tolerates(&taint));
+        Verdict::fits_or(tolerated, || Verdict::refuse_firmly("node(s) were unschedulable"))
+    }
+}
+
+/// Keeps a pod that names its node off all others.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeName;
+
+impl Filter for NodeName {
+    fn name(&self) -> &str {
+        "NodeName"
+    }
+
+    fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict {
+        Verdict::fits_or(pod.node.is_empty() || pod.node == *node.name(), || {
+            Verdict::refuse_firmly("node(s) didn't match the requested node name")
+        })
+    }
+}
+
+/// Binds through the pod's `binding` subresource.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultBinder;
+
+impl Bind for DefaultBinder {
+    fn name(&self) -> &str {
+        "DefaultBinder"
+    }
+
+    fn bind(&self, pod: &PodFacts, node: &str) -> Option<Write> {
+        let binding = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.key.name, "namespace": pod.key.namespace, "uid": pod.uid},
+            "target": {"kind": "Node", "name": node},
+        });
+        Some(Write {
+            kind: Pod::KIND,
+            key: pod.key.clone(),
+            subresource: "binding",
+            uid: Some(pod.uid.clone()),
+            revision: None,
+            action: Action::Create(binding),
+        })
+    }
+}

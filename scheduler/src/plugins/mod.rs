@@ -1,0 +1,33 @@
+//! The plugins of Kubernetes' default profile, one file each: what and why, the adapter, the rule.
+//!
+//! [`taint_toleration`] is a good one to read first: a predicate over interned taints, and a priority.
+
+pub mod basics;
+pub mod node_affinity;
+pub mod node_ports;
+pub mod node_resources;
+pub mod taint_toleration;
+
+pub use basics::{DefaultBinder, NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
+pub use node_affinity::NodeAffinity;
+pub use node_ports::NodePorts;
+pub use node_resources::{BalancedAllocation, Fit, Strategy};
+pub use taint_toleration::TaintToleration;
+
+use crate::profile::Profile;
+
+/// Kubernetes' default profile.
+pub(crate) fn default_profile() -> Profile {
+    Profile::empty(Profile::DEFAULT)
+        .pre_enqueue(SchedulingGates)
+        .filter(NodeUnschedulable)
+        .filter(NodeName)
+        .pre_filter(TaintToleration)
+        .pre_filter(NodeAffinity::default())
+        .pre_filter(NodePorts)
+        .pre_filter(Fit::default())
+        .pre_score(TaintToleration, 3)
+        .pre_score(NodeAffinity::default(), 2)
+        .pre_score(Fit::default(), 1)
+        .pre_score(BalancedAllocation::default(), 1)
+}

@@ -1,0 +1,37 @@
+//! NodePorts: keeps a pod that needs ports of the node itself off nodes where others have them.
+
+use crate::bitset::NodeSet;
+use crate::facts::{HostPort, PodFacts};
+use crate::framework::{PreFilter, Predicate, Prepared, Verdict};
+use crate::snapshot::{NodeView, Snapshot};
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct NodePorts;
+
+impl PreFilter for NodePorts {
+    fn name(&self) -> &str {
+        "NodePorts"
+    }
+
+    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
+        if pod.host_ports.is_empty() { Prepared::Skip } else { Prepared::ready(Wanted(&pod.host_ports)) }
+    }
+}
+
+struct Wanted<'a>(&'a [HostPort]);
+
+impl Predicate for Wanted<'_> {
+    fn filter(&self, node: &NodeView<'_>) -> Verdict {
+        let taken =
+            node.pods().flat_map(|pod| &pod.host_ports).any(|had| self.0.iter().any(|p| p.conflicts(had)));
+        Verdict::fits_or(!taken, || {
+            Verdict::refuse("node(s) didn't have free ports for the requested pod ports")
+        })
+    }
+
+    fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
+        let some = cluster.columns().with_host_ports();
+        nodes.retain(|node| !some.contains(node) || self.filter(&cluster.view(node)).fits());
+    }
+}

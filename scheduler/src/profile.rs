@@ -1,0 +1,251 @@
+//! Which plugins decide, in which order and with what weight: [`Profile`].
+
+use orlop_core::Name;
+
+use crate::facts::PodFacts;
+use crate::framework::{
+    Bind, Filter, Permit, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, Predicate,
+    Prepared, Priority, QueueSort, QueueingHint, Reserve, Score, Verdict,
+};
+use crate::plugins;
+use crate::snapshot::{NodeId, NodeView, Snapshot};
+
+/// The plugins that decide for the pods which name this profile in `spec.schedulerName`.
+///
+/// ```
+/// use orlop_scheduler::{Filter, NodeView, PodFacts, Profile, Verdict};
+///
+/// struct Never;
+/// impl Filter for Never {
+///     fn name(&self) -> &str {
+///         "Never"
+///     }
+///     fn filter(&self, _: &PodFacts, _: &NodeView<'_>) -> Verdict {
+///         Verdict::refuse_firmly("node(s) may have no pods")
+///     }
+/// }
+///
+/// let profile = Profile::default().filter(Never).without("NodePorts");
+/// assert_eq!(profile.filters().last(), Some("Never"));
+/// ```
+pub struct Profile {
+    pub(crate) name: Name,
+    pub(crate) pre_enqueue: Vec<Box<dyn PreEnqueue>>,
+    pub(crate) queue_sort: Box<dyn QueueSort>,
+    pub(crate) filters: Vec<Box<dyn PreFilter>>,
+    pub(crate) post_filters: Vec<Box<dyn PostFilter>>,
+    pub(crate) scores: Vec<Weighted>,
+    pub(crate) reserve: Vec<Box<dyn Reserve>>,
+    pub(crate) permit: Vec<Box<dyn Permit>>,
+    pub(crate) pre_bind: Vec<Box<dyn PreBind>>,
+    pub(crate) bind: Vec<Box<dyn Bind>>,
+    pub(crate) post_bind: Vec<Box<dyn PostBind>>,
+    pub(crate) hints: Vec<Box<dyn QueueingHint>>,
+}
+
+/// A priority and what a point of it is worth.
+pub(crate) struct Weighted {
+    pub(crate) plugin: Box<dyn PreScore>,
+    pub(crate) weight: i64,
+}
+
+impl Default for Profile {
+    /// Kubernetes' default profile, named `default-scheduler`.
+    fn default() -> Profile {
+        plugins::default_profile()
+    }
+}
+
+impl Profile {
+    /// The name of the default profile.
+    pub const DEFAULT: &'static str = "default-scheduler";
+
+    /// A profile that takes every node for every pod, first come first served.
+    pub fn empty(name: impl Into<Name>) -> Profile {
+        Profile {
+            name: name.into(),
+            pre_enqueue: Vec::new(),
+            queue_sort: Box::new(plugins::PrioritySort),
+            filters: Vec::new(),
+            post_filters: Vec::new(),
+            scores: Vec::new(),
+            reserve: Vec::new(),
+            permit: Vec::new(),
+            pre_bind: Vec::new(),
+            bind: vec![Box::new(plugins::DefaultBinder)],
+            post_bind: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// What pods name in `spec.schedulerName`.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// This, under another name.
+    pub fn named(mut self, name: impl Into<Name>) -> Profile {
+        self.name = name.into();
+        self
+    }
+
+    /// This, and a predicate after those that are there.
+    pub fn filter(self, plugin: impl Filter + 'static) -> Profile {
+        self.pre_filter(PerNode(plugin))
+    }
+
+    /// This, and a predicate that prepares something for each pod.
+    pub fn pre_filter(mut self, plugin: impl PreFilter + 'static) -> Profile {
+        self.filters.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and a priority.
+    pub fn score(self, plugin: impl Score + 'static, weight: i64) -> Profile {
+        self.pre_score(PerNode(plugin), weight)
+    }
+
+    /// This, and a priority that prepares something for each pod.
+    pub fn pre_score(mut self, plugin: impl PreScore + 'static, weight: i64) -> Profile {
+        self.scores.push(Weighted { plugin: Box::new(plugin), weight });
+        self
+    }
+
+    /// This, and something that holds pods back.
+    pub fn pre_enqueue(mut self, plugin: impl PreEnqueue + 'static) -> Profile {
+        self.pre_enqueue.push(Box::new(plugin));
+        self
+    }
+
+    /// This, with another order of the queue.
+    pub fn queue_sort(mut self, plugin: impl QueueSort + 'static) -> Profile {
+        self.queue_sort = Box::new(plugin);
+        self
+    }
+
+    /// This, and a way to make room; the first that finds one is taken.
+    pub fn post_filter(mut self, plugin: impl PostFilter + 'static) -> Profile {
+        self.post_filters.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and something that is claimed of the chosen node.
+    pub fn reserve(mut self, plugin: impl Reserve + 'static) -> Profile {
+        self.reserve.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and something that may delay the binding.
+    pub fn permit(mut self, plugin: impl Permit + 'static) -> Profile {
+        self.permit.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and something that is written before the binding.
+    pub fn pre_bind(mut self, plugin: impl PreBind + 'static) -> Profile {
+        self.pre_bind.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and a way to bind, before those that are there.
+    pub fn bind(mut self, plugin: impl Bind + 'static) -> Profile {
+        self.bind.insert(0, Box::new(plugin));
+        self
+    }
+
+    /// This, and someone who is told of bindings.
+    pub fn post_bind(mut self, plugin: impl PostBind + 'static) -> Profile {
+        self.post_bind.push(Box::new(plugin));
+        self
+    }
+
+    /// This, and someone who knows which events cure a plugin's rejections.
+    pub fn hint(mut self, plugin: impl QueueingHint + 'static) -> Profile {
+        self.hints.push(Box::new(plugin));
+        self
+    }
+
+    /// This, without the plugin of that name at any point.
+    pub fn without(mut self, name: &str) -> Profile {
+        self.pre_enqueue.retain(|p| p.name() != name);
+        self.filters.retain(|p| p.name() != name);
+        self.post_filters.retain(|p| p.name() != name);
+        self.scores.retain(|p| p.plugin.name() != name);
+        self.reserve.retain(|p| p.name() != name);
+        self.permit.retain(|p| p.name() != name);
+        self.pre_bind.retain(|p| p.name() != name);
+        self.bind.retain(|p| p.name() != name);
+        self.post_bind.retain(|p| p.name() != name);
+        self.hints.retain(|p| p.name() != name);
+        self
+    }
+
+    /// The predicates' names, in order.
+    pub fn filters(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|p| p.name())
+    }
+
+    /// The priorities' names and weights, in order.
+    pub fn scores(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.scores.iter().map(|s| (s.plugin.name(), s.weight))
+    }
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Profile")
+            .field("name", &self.name)
+            .field("filters", &self.filters().collect::<Vec<_>>())
+            .field("scores", &self.scores().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A plugin that looks at one node at a time, in the place of one that prepares.
+struct PerNode<P>(P);
+
+struct ForPod<'a, P> {
+    plugin: &'a P,
+    pod: &'a PodFacts,
+}
+
+impl<P: Filter> PreFilter for PerNode<P> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
+        Prepared::ready(ForPod { plugin: &self.0, pod })
+    }
+}
+
+impl<P: Filter> Predicate for ForPod<'_, P> {
+    fn filter(&self, node: &NodeView<'_>) -> Verdict {
+        self.plugin.filter(self.pod, node)
+    }
+}
+
+impl<P: Score> PreScore for PerNode<P> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn pre_score<'a>(
+        &'a self,
+        pod: &'a PodFacts,
+        _: &'a Snapshot,
+        _: &'a [NodeId],
+    ) -> Option<Box<dyn Priority + 'a>> {
+        Some(Box::new(ForPod { plugin: &self.0, pod }))
+    }
+}
+
+impl<P: Score> Priority for ForPod<'_, P> {
+    fn score(&self, node: &NodeView<'_>) -> i64 {
+        self.plugin.score(self.pod, node)
+    }
+
+    fn normalize(&self, _: &Snapshot, _: &[NodeId], scores: &mut [i64]) {
+        self.plugin.normalize(scores);
+    }
+}

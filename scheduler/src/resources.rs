@@ -1,0 +1,88 @@
+//! Amounts as whole numbers: [`Resources`].
+
+use std::collections::BTreeMap;
+
+use orlop_core::Name;
+use orlop_core::kinds::Pod;
+use orlop_core::rules::Quantity;
+use orlop_core::rules::pod_resources::{self, Counting};
+use smallvec::SmallVec;
+
+/// What a container that does not say is taken to use when nodes are scored, in thousandths of a CPU.
+const UNSAID_CPU_MILLI: i64 = 100;
+/// The same for memory, in bytes.
+const UNSAID_MEMORY: i64 = 200 << 20;
+
+/// Amounts of resources: CPU in thousandths, all others in their unit, mostly bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Resources {
+    /// CPU, in thousandths.
+    pub cpu_milli: i64,
+    /// Memory, in bytes.
+    pub memory: i64,
+    /// Ephemeral storage, in bytes.
+    pub ephemeral_storage: i64,
+    /// All other resources that count: extended ones and huge pages. Sorted by name.
+    pub others: SmallVec<[(Name, i64); 1]>,
+}
+
+impl Resources {
+    /// The amount of a resource by Kubernetes' name: `cpu`, `memory`, `example.com/gpu`.
+    pub fn get(&self, name: &str) -> i64 {
+        match name {
+            "cpu" => self.cpu_milli,
+            "memory" => self.memory,
+            "ephemeral-storage" => self.ephemeral_storage,
+            _ => self.others.iter().find(|(n, _)| n == name).map_or(0, |(_, amount)| *amount),
+        }
+    }
+
+    /// Sets the amount of a resource by Kubernetes' name; does nothing for one that nodes do not account for.
+    pub fn set(&mut self, name: &Name, amount: i64) {
+        match name.as_str() {
+            "cpu" => self.cpu_milli = amount,
+            "memory" => self.memory = amount,
+            "ephemeral-storage" => self.ephemeral_storage = amount,
+            other if is_accounted(other) => match self.others.binary_search_by(|(n, _)| n.cmp(name)) {
+                Ok(at) => self.others[at].1 = amount,
+                Err(at) => self.others.insert(at, (name.clone(), amount)),
+            },
+            _ => {}
+        }
+    }
+
+    /// From the API's form.
+    pub fn of_list(list: &BTreeMap<Name, Quantity>) -> Resources {
+        let mut resources = Resources::default();
+        for (name, quantity) in list {
+            resources.set(name, if name == "cpu" { quantity.milli_value() } else { value(quantity) });
+        }
+        resources
+    }
+}
+
+/// A quantity in whole units.
+pub(crate) fn value(quantity: &Quantity) -> i64 {
+    quantity.value()
+}
+
+/// Whether nodes account for a resource besides CPU, memory and ephemeral storage: extended resources, huge pages and
+/// what carries a prefix of Kubernetes' own.
+fn is_accounted(name: &str) -> bool {
+    if name.starts_with("hugepages-") || name.starts_with("attachable-volumes-") {
+        return true;
+    }
+    name.contains('/') && (name.contains("kubernetes.io/") || !name.starts_with("requests."))
+}
+
+/// What a pod asks for in all; `with_unsaid`: as nodes are scored, see [`crate::PodFacts::scored_requests`].
+pub(crate) fn pod_requests(pod: &Pod, with_unsaid: bool) -> Resources {
+    let missing = with_unsaid.then(|| {
+        BTreeMap::from([
+            (Name::new_static("cpu"), Quantity::from_milli(UNSAID_CPU_MILLI)),
+            (Name::new_static("memory"), Quantity::from(UNSAID_MEMORY)),
+        ])
+    });
+    let counting = Counting { use_status: true, missing: missing.as_ref(), ..Counting::default() };
+    Resources::of_list(&pod_resources::requests(pod, counting))
+}

@@ -1,0 +1,657 @@
+//! The scheduler without I/O: [`Scheduler`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orlop_core::kinds::{Node, Pod};
+use orlop_core::plan::Reference;
+use orlop_core::rules::pod::{condition, new_condition, set_condition};
+use orlop_core::{
+    Attempt, AttemptId, Cut, Failure, Key, Kind, Name, Note, Object, Outcome, Recorder, Stored, Timestamp,
+    Write,
+};
+use rustc_hash::FxHashMap;
+use serde_json::json;
+
+use crate::change::{Change, watched};
+use crate::decision::Decision;
+use crate::facts::PodFacts;
+use crate::framework::{Event, Hint, Permission, Verdict};
+use crate::profile::Profile;
+use crate::queue::{Depth, Pending, Queue};
+use crate::schedule::{guarded, place, schedule};
+use crate::snapshot::Snapshot;
+
+/// How many pods one [`Scheduler::poll`] tries at most, so that a shell gets to write between.
+const BATCH: usize = 256;
+
+/// Places pending pods: cuts of the cluster in, bindings out.
+///
+/// It has the shape of [`orlop_core::Runner`], so one shell drives both: [`Scheduler::on_cut`] takes in what changed,
+/// [`Scheduler::poll`] answers with what to write, [`Scheduler::on_result`] is told how that went.
+///
+/// # Guarantees
+/// - A pod that was given a node counts as running there at once, before its binding is written; if the binding fails,
+///   it is forgotten there and the pod is tried again after a back-off.
+/// - Only pods whose `spec.schedulerName` names one of the profiles are touched; an empty name means the first one.
+/// - Nothing that happens while a pod is under way is lost on it.
+/// - The same cuts, results and times in the same order give the same attempts.
+/// - A plugin that panics costs the pod in question a back-off.
+pub struct Scheduler {
+    profiles: Vec<Profile>,
+    seed: u64,
+    snapshot: Snapshot,
+    queue: Queue,
+    stored: FxHashMap<Key, Stored>,
+    /// Pods that count as bound, though no cut has shown it yet: their UIDs.
+    assumed: BTreeMap<Key, Name>,
+    /// Placed pods whose permit plugins say: wait.
+    waiting: BTreeMap<Key, Waiting>,
+    under_way: FxHashMap<AttemptId, Placed>,
+    recorder: Recorder,
+    next_id: u64,
+    stats: Stats,
+}
+
+/// What the scheduler has been doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Pods by where they wait.
+    pub depth: Depth,
+    /// Attempts to place a pod.
+    pub attempts: u64,
+    /// Pods that were bound.
+    pub bound: u64,
+    /// Attempts that found no node.
+    pub unschedulable: u64,
+    /// Attempts and bindings that failed.
+    pub errors: u64,
+    /// Objects that could not be read.
+    pub malformed: u64,
+}
+
+#[derive(Clone)]
+struct Placed {
+    facts: Arc<PodFacts>,
+    node: Name,
+}
+
+struct Waiting {
+    placed: Placed,
+    deadline: Timestamp,
+}
+
+impl Scheduler {
+    /// A scheduler with these profiles; `seed` breaks ties. The first profile's queue order holds for all.
+    ///
+    /// # Panics
+    /// When there is no profile, or two have one name.
+    pub fn new(profiles: Vec<Profile>, seed: u64) -> Scheduler {
+        assert!(!profiles.is_empty(), "a scheduler needs a profile");
+        for (i, profile) in profiles.iter().enumerate() {
+            assert!(
+                profiles[..i].iter().all(|other| other.name != profile.name),
+                "two profiles are named {}",
+                profile.name
+            );
+        }
+        Scheduler {
+            profiles,
+            seed,
+            snapshot: Snapshot::new(),
+            queue: Queue::new(),
+            stored: FxHashMap::default(),
+            assumed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            under_way: FxHashMap::default(),
+            recorder: Recorder::new(),
+            next_id: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The kinds that it reads: what to follow.
+    pub fn kinds(&self) -> Vec<Kind> {
+        watched()
+    }
+
+    /// The cluster as it sees it, placed pods included.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The pending pods.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What it has been doing.
+    pub fn stats(&self) -> Stats {
+        Stats { depth: self.queue.depth(), ..self.stats }
+    }
+
+    /// What would be decided for a pending pod now, in full; `None` if there is no such pod.
+    pub fn decision(&self, pod: &Key) -> Option<Decision> {
+        let pending = self.queue.get(pod)?;
+        let profile = self.profile(&pending.facts)?;
+        Some(schedule(&pending.facts, &self.snapshot, profile, self.seed))
+    }
+
+    fn profile(&self, pod: &PodFacts) -> Option<&Profile> {
+        profile_of(&self.profiles, pod)
+    }
+
+    /// Takes in what changed.
+    pub fn on_cut(&mut self, cut: Cut) {
+        for kind in &cut.reset {
+            let kept: std::collections::BTreeSet<&Key> =
+                cut.changes.iter().filter(|c| c.kind.same_resource(kind)).map(|c| &c.key).collect();
+            let mut known = self.snapshot.keys(kind);
+            if kind.same_resource(&Pod::KIND) {
+                known.extend(self.stored.keys().cloned());
+                known.sort_unstable();
+                known.dedup();
+            }
+            for key in known.iter().filter(|key| !kept.contains(key)) {
+                if let Some(change) = Change::gone(kind, key) {
+                    self.take(change, kind);
+                }
+            }
+        }
+        for change in &cut.changes {
+            if change.kind.same_resource(&Pod::KIND) {
+                match &change.object {
+                    Some(stored) => drop(self.stored.insert(change.key.clone(), stored.clone())),
+                    None => drop(self.stored.remove(&change.key)),
+                }
+            }
+            match Change::read(change) {
+                Ok(Some(read)) => self.take(read, &change.kind),
+                Ok(None) => {}
+                Err(_) => {
+                    // What cannot be read is taken as not there.
+                    self.stats.malformed += 1;
+                    if let Some(gone) = Change::gone(&change.kind, &change.key) {
+                        self.take(gone, &change.kind);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, change: Change, kind: &Kind) {
+        match change {
+            Change::Pod(facts) => self.take_pod(Arc::new(facts)),
+            Change::PodGone(key) => self.pod_gone(&key),
+            Change::Node(facts) => {
+                let old = self.snapshot.node(&facts.name).map(|n| n.facts().clone());
+                if old.as_ref() == Some(&facts) {
+                    return;
+                }
+                self.snapshot.apply(Change::Node(facts.clone()));
+                self.tell(&Event::Node { old: old.as_ref(), new: &facts });
+            }
+            Change::NodeGone(name) => {
+                self.snapshot.apply(Change::NodeGone(name));
+                self.tell(&Event::Other(&Node::KIND));
+            }
+            other => {
+                self.snapshot.apply(other);
+                self.tell(&Event::Other(kind));
+            }
+        }
+    }
+
+    fn take_pod(&mut self, facts: Arc<PodFacts>) {
+        let key = facts.key.clone();
+        let same = |uid: &Name| *uid == facts.uid;
+        let replaced = self.queue.get(&key).is_some_and(|p| !same(&p.facts.uid))
+            || self.assumed.get(&key).is_some_and(|uid| !same(uid));
+        if replaced {
+            self.pod_gone(&key);
+        }
+        if facts.is_assigned() {
+            let old = self.snapshot.pod(&key).cloned();
+            self.assumed.remove(&key);
+            self.give_up_waiting(&key);
+            self.queue.remove(&key);
+            self.snapshot.put_pod(facts.clone());
+            if old.as_deref() != Some(&*facts) {
+                self.tell(&Event::AssignedPod { old: old.as_deref(), new: &facts });
+            }
+            return;
+        }
+        if self.assumed.contains_key(&key) && !facts.finished && !facts.is_terminating() {
+            return;
+        }
+        let Some(rank) = self
+            .profile(&facts)
+            .filter(|_| !facts.finished && !facts.is_terminating())
+            .map(|_| self.profiles[0].queue_sort.rank(&facts))
+        else {
+            self.pod_gone(&key);
+            return;
+        };
+        self.snapshot.put_pod(facts.clone());
+        if !facts.nominated.is_empty() {
+            self.snapshot.nominate(&facts, &facts.nominated);
+        }
+        match self.queue.update(facts.clone(), rank) {
+            None => self.queue.add(facts, rank),
+            Some(old) if *old != *facts => {
+                let event = Event::ThisPod { old: &old, new: &facts };
+                let pending = self.queue.get(&key);
+                if pending.is_some_and(|p| worth_it(&self.profiles, p, &event)) {
+                    self.queue.retry(&key);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn pod_gone(&mut self, key: &Key) {
+        self.queue.remove(key);
+        self.assumed.remove(key);
+        self.give_up_waiting(key);
+        let old = self.snapshot.pod(key).cloned();
+        self.snapshot.apply(Change::PodGone(key.clone()));
+        if let Some(old) = old {
+            self.tell(&Event::AssignedPodGone(&old));
+        }
+    }
+
+    /// Lets the queue know of an event.
+    fn tell(&mut self, event: &Event<'_>) {
+        let profiles = &self.profiles;
+        self.queue.on_event(|pending| worth_it(profiles, pending, event));
+    }
+
+    /// Tries pods whose turn it is and answers with what is to be done.
+    pub fn poll(&mut self, now: Timestamp) -> Vec<Attempt> {
+        self.queue.advance(now);
+        let mut attempts = Vec::new();
+        for key in self.waiting.keys().cloned().collect::<Vec<_>>() {
+            if let Some(waiting) = self.waiting.remove(&key) {
+                attempts.extend(self.ask_permission(waiting.placed, Some(waiting.deadline), now));
+            }
+        }
+        for _ in 0..BATCH {
+            let Some(facts) = self.queue.pop() else { break };
+            attempts.extend(self.try_pod(facts, now));
+        }
+        attempts
+    }
+
+    /// Whether a pod waits for [`Scheduler::poll`].
+    pub fn is_ready(&self) -> bool {
+        self.queue.is_ready()
+    }
+
+    /// When [`Scheduler::poll`] has something to do even if nothing changes.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let permits = self.waiting.values().map(|w| w.deadline).min();
+        [self.queue.next_wake(), permits].into_iter().flatten().min()
+    }
+
+    /// Takes in how an attempt went. Answers with events to write.
+    pub fn on_result(&mut self, now: Timestamp, id: AttemptId, outcome: Outcome) -> Vec<Write> {
+        let Some(placed) = self.under_way.remove(&id) else { return Vec::new() };
+        let Placed { facts, node } = &placed;
+        match outcome.failed {
+            None => {
+                self.stats.bound += 1;
+                if let Some(profile) = self.profile(facts) {
+                    for plugin in &profile.post_bind {
+                        // A plugin that fails to take note does not undo the binding.
+                        drop(guarded(plugin.name(), || plugin.post_bind(facts, node)));
+                    }
+                }
+                self.queue.remove(&facts.key);
+                let message = format!("Successfully assigned {} to {node}", facts.key);
+                self.note(facts, false, "Scheduled", message, now).into_iter().collect()
+            }
+            Some((_, failure)) => {
+                self.stats.errors += 1;
+                if self.assumed.get(&facts.key) != Some(&facts.uid) {
+                    // Gone meanwhile, or bound after all.
+                    return Vec::new();
+                }
+                self.forget(&placed);
+                self.queue.fail(&facts.key, Vec::new(), now);
+                self.note(facts, true, "FailedScheduling", format!("binding rejected: {failure}"), now)
+                    .into_iter()
+                    .collect()
+            }
+        }
+    }
+
+    /// Takes in that an event was not written; answers with what to write instead.
+    pub fn on_lost_event(&mut self, now: Timestamp, write: &Write, failure: &Failure) -> Option<Write> {
+        self.recorder.on_failure(now, write, failure)
+    }
+
+    fn try_pod(&mut self, facts: Arc<PodFacts>, now: Timestamp) -> Option<Attempt> {
+        let profile = profile_of(&self.profiles, &facts)?;
+        for plugin in &profile.pre_enqueue {
+            match guarded(plugin.name(), || plugin.pre_enqueue(&facts)) {
+                Ok(Verdict::Fits) => {}
+                Ok(Verdict::Refuses(_)) => {
+                    let by = Name::from(plugin.name());
+                    self.queue.gate(&facts.key, by.clone());
+                    return if by == "SchedulingGates" { self.say_gated(&facts, now) } else { None };
+                }
+                Err(fault) => return self.fault(&facts, fault.to_string(), now),
+            }
+        }
+        self.stats.attempts += 1;
+        let decision = place(&facts, &self.snapshot, profile, self.seed);
+        if let Some(fault) = &decision.fault {
+            return self.fault(&facts, fault.to_string(), now);
+        }
+        let Some(node) = decision.node.clone() else {
+            self.stats.unschedulable += 1;
+            return self.say_unschedulable(&facts, &decision, now);
+        };
+        let view = self.snapshot.node(&node)?;
+        for plugin in &profile.reserve {
+            let verdict = guarded(plugin.name(), || plugin.reserve(&facts, &view));
+            let (by, message) = match verdict {
+                Ok(Verdict::Fits) => continue,
+                Ok(Verdict::Refuses(refusal)) => {
+                    (vec![Name::from(plugin.name())], refusal.reasons.join(", "))
+                }
+                Err(fault) => (Vec::new(), fault.to_string()),
+            };
+            unreserve(profile, &facts, &node);
+            return self.give_up(&facts, by, message, now);
+        }
+        self.snapshot.put_pod(Arc::new(PodFacts { node: node.clone(), ..(*facts).clone() }));
+        self.assumed.insert(facts.key.clone(), facts.uid.clone());
+        self.ask_permission(Placed { facts, node }, None, now)
+    }
+
+    fn ask_permission(
+        &mut self,
+        placed: Placed,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Attempt> {
+        let Placed { facts, node } = placed.clone();
+        let profile = profile_of(&self.profiles, &facts)?;
+        let mut wait: Option<Timestamp> = None;
+        for plugin in &profile.permit {
+            let answer = guarded(plugin.name(), || plugin.permit(&facts, &node, &self.snapshot, now));
+            let (by, message) = match answer {
+                Ok(Permission::Allow) => continue,
+                Ok(Permission::Wait(until)) => {
+                    let until = deadline.unwrap_or(until);
+                    if until > now {
+                        wait = Some(wait.map_or(until, |w| w.min(until)));
+                        continue;
+                    }
+                    let name = plugin.name();
+                    (
+                        vec![Name::from(name)],
+                        format!("rejected due to timeout after waiting at plugin {name}"),
+                    )
+                }
+                Ok(Permission::Deny(refusal)) => {
+                    (vec![Name::from(plugin.name())], refusal.reasons.join(", "))
+                }
+                Err(fault) => (Vec::new(), fault.to_string()),
+            };
+            self.forget(&placed);
+            return self.give_up(&facts, by, message, now);
+        }
+        if let Some(deadline) = wait {
+            self.waiting.insert(facts.key.clone(), Waiting { placed, deadline });
+            return None;
+        }
+        let writes = guarded("bind", || {
+            let mut writes = Vec::new();
+            for plugin in &profile.pre_bind {
+                writes.extend(plugin.pre_bind(&facts, &node, &self.snapshot));
+            }
+            writes.extend(profile.bind.iter().find_map(|plugin| plugin.bind(&facts, &node)));
+            writes
+        });
+        match writes {
+            Ok(writes) => {
+                let id = self.new_id();
+                self.under_way.insert(id, placed);
+                Some(self.attempt(id, &facts.key, writes, None))
+            }
+            Err(fault) => {
+                self.forget(&placed);
+                self.fault(&facts, fault.to_string(), now)
+            }
+        }
+    }
+
+    /// Takes a placement back.
+    fn forget(&mut self, placed: &Placed) {
+        let Placed { facts, node } = placed;
+        self.assumed.remove(&facts.key);
+        self.waiting.remove(&facts.key);
+        if let Some(profile) = self.profile(facts) {
+            unreserve(profile, facts, node);
+        }
+        let there = self.snapshot.pod(&facts.key).cloned();
+        let pending = self.queue.get(&facts.key).map_or_else(|| facts.clone(), |p| p.facts.clone());
+        self.snapshot.put_pod(pending);
+        if let Some(there) = there {
+            self.tell(&Event::AssignedPodGone(&there));
+        }
+    }
+
+    fn give_up_waiting(&mut self, key: &Key) {
+        if let Some(waiting) = self.waiting.remove(key)
+            && let Some(profile) = self.profile(&waiting.placed.facts)
+        {
+            unreserve(profile, &waiting.placed.facts, &waiting.placed.node);
+        }
+    }
+
+    fn say_gated(&mut self, facts: &PodFacts, now: Timestamp) -> Option<Attempt> {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        let pod = self.read(&facts.key)?;
+        if condition(&pod, "PodScheduled").is_some_and(|c| c.reason == "SchedulingGated") {
+            return None;
+        }
+        let write = status(&pod, facts, "SchedulingGated", message, None, now)?;
+        let id = self.new_id();
+        Some(self.attempt(id, &facts.key, vec![write], None))
+    }
+
+    /// An attempt or a binding failed: the pod is tried again after a back-off.
+    fn fault(&mut self, facts: &PodFacts, message: String, now: Timestamp) -> Option<Attempt> {
+        self.stats.errors += 1;
+        self.queue.fail(&facts.key, Vec::new(), now);
+        self.tell_people(facts, "SchedulerError", message, None, Vec::new(), now)
+    }
+
+    fn give_up(
+        &mut self,
+        facts: &PodFacts,
+        by: Vec<Name>,
+        message: String,
+        now: Timestamp,
+    ) -> Option<Attempt> {
+        let reason = if by.is_empty() { "SchedulerError" } else { "Unschedulable" };
+        self.queue.fail(&facts.key, by, now);
+        self.tell_people(facts, reason, message, None, Vec::new(), now)
+    }
+
+    fn say_unschedulable(
+        &mut self,
+        facts: &PodFacts,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Option<Attempt> {
+        let mut by = decision.rejected_by();
+        if by.is_empty() {
+            // There are no nodes: whatever comes may help.
+            by.push(Name::new_static("no nodes"));
+        }
+        self.queue.fail(&facts.key, by, now);
+        let mut writes = Vec::new();
+        let mut nominated = None;
+        if let Some(result) = &decision.post_filter {
+            match &result.nominated {
+                Some(node) => {
+                    self.snapshot.nominate(facts, node);
+                    nominated = Some(node.clone());
+                    let victims: Vec<Key> = result.victims.clone();
+                    for victim in &victims {
+                        writes.extend(self.evict(victim, facts, now));
+                    }
+                }
+                None if !facts.nominated.is_empty() => {
+                    self.snapshot.nominate(facts, "");
+                    nominated = Some(Name::default());
+                }
+                None => {}
+            }
+        }
+        self.tell_people(facts, "Unschedulable", decision.message(), nominated, writes, now)
+    }
+
+    /// The writes that put a pod out to make room for another.
+    fn evict(&mut self, victim: &Key, by: &PodFacts, now: Timestamp) -> Vec<Write> {
+        let Some(pod) = self.read(victim).filter(|pod| !pod.metadata.is_terminating()) else {
+            return Vec::new();
+        };
+        let name = self.profile(by).map_or(Name::new_static(Profile::DEFAULT), |p| p.name.clone());
+        let message = format!("{name}: preempting to accommodate a higher priority pod");
+        let mut conditions = pod.status.conditions.clone();
+        let disruption = new_condition("DisruptionTarget", true, "PreemptionByScheduler", message);
+        let mut writes = Vec::new();
+        if set_condition(&mut conditions, disruption, now) {
+            let patch = json!({"status": {"conditions": conditions}});
+            writes.push(Write::merge(Pod::KIND, victim.clone(), patch).on("status"));
+        }
+        let mut delete = Write::delete(Pod::KIND, victim.clone());
+        delete.uid = Some(pod.metadata.uid.clone());
+        writes.push(delete);
+        writes
+    }
+
+    /// The `PodScheduled` condition and the event of a pod that was not placed.
+    fn tell_people(
+        &mut self,
+        facts: &PodFacts,
+        reason: &'static str,
+        message: String,
+        nominated: Option<Name>,
+        mut writes: Vec<Write>,
+        now: Timestamp,
+    ) -> Option<Attempt> {
+        let pod = self.read(&facts.key);
+        writes.extend(pod.and_then(|pod| status(&pod, facts, reason, &message, nominated, now)));
+        let event = self.note(facts, true, "FailedScheduling", message, now);
+        let id = self.new_id();
+        Some(self.attempt(id, &facts.key, writes, event))
+    }
+
+    fn read(&self, key: &Key) -> Option<Pod> {
+        self.stored.get(key)?.decode::<Pod>().ok()
+    }
+
+    fn note(
+        &mut self,
+        facts: &PodFacts,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+        now: Timestamp,
+    ) -> Option<Write> {
+        let revision = self.stored.get(&facts.key).map(|stored| stored.revision);
+        let about = Reference {
+            api_version: Pod::KIND.api_version(),
+            kind: Pod::KIND.kind,
+            key: facts.key.clone(),
+            uid: facts.uid.clone(),
+            resource_version: revision.map(|r| smol_str::format_smolstr!("{r}")).unwrap_or_default(),
+            field_path: Name::default(),
+        };
+        let component = profile_of(&self.profiles, facts).map_or(Profile::DEFAULT, |p| p.name.as_str());
+        let note = Note { about, warning, reason: Name::new_static(reason), message };
+        self.recorder.record(now, component, note)
+    }
+
+    fn attempt(&self, id: AttemptId, key: &Key, writes: Vec<Write>, event: Option<Write>) -> Attempt {
+        Attempt {
+            id,
+            controller: "scheduler",
+            key: key.clone(),
+            writes,
+            effects: Vec::new(),
+            events: event.into_iter().collect(),
+        }
+    }
+
+    fn new_id(&mut self) -> AttemptId {
+        self.next_id += 1;
+        AttemptId::new(self.next_id)
+    }
+}
+
+fn profile_of<'a>(profiles: &'a [Profile], pod: &PodFacts) -> Option<&'a Profile> {
+    match pod.scheduler.as_str() {
+        "" => profiles.first(),
+        name => profiles.iter().find(|p| p.name == name),
+    }
+}
+
+/// Whether some plugin that refused the pod would answer differently after an event.
+fn worth_it(profiles: &[Profile], pending: &Pending, event: &Event<'_>) -> bool {
+    let Some(profile) = profile_of(profiles, &pending.facts) else { return false };
+    pending.refused_by.iter().any(|by| {
+        let mut hints = profile.hints.iter().filter(|h| h.name() == by).peekable();
+        if hints.peek().is_none() {
+            return true;
+        }
+        // A hint that panics is no reason to leave the pod where it is.
+        hints.any(|h| {
+            guarded(h.name(), || h.hint(&pending.facts, event)).unwrap_or(Hint::Queue) == Hint::Queue
+        })
+    })
+}
+
+fn unreserve(profile: &Profile, facts: &PodFacts, node: &str) {
+    for plugin in profile.reserve.iter().rev() {
+        // The placement is given up whether or not a plugin manages to take note.
+        drop(guarded(plugin.name(), || plugin.unreserve(facts, node)));
+    }
+}
+
+/// The write of a pod's `PodScheduled` condition, and of its nominated node if that changes; `None` if all is so
+/// already.
+fn status(
+    pod: &Pod,
+    facts: &PodFacts,
+    reason: &'static str,
+    message: &str,
+    nominated: Option<Name>,
+    now: Timestamp,
+) -> Option<Write> {
+    if pod.metadata.uid != facts.uid {
+        return None;
+    }
+    let mut conditions = pod.status.conditions.clone();
+    let changed = set_condition(&mut conditions, new_condition("PodScheduled", false, reason, message), now);
+    let mut patch = serde_json::Map::new();
+    if changed {
+        patch.insert("conditions".to_owned(), json!(conditions));
+    }
+    if let Some(node) = nominated.filter(|node| *node != pod.status.nominated_node_name) {
+        let node = if node.is_empty() { serde_json::Value::Null } else { json!(node) };
+        patch.insert("nominatedNodeName".to_owned(), node);
+    }
+    if patch.is_empty() {
+        return None;
+    }
+    let mut write = Write::merge(Pod::KIND, facts.key.clone(), json!({"status": patch})).on("status");
+    write.uid = Some(facts.uid.clone());
+    Some(write)
+}
