@@ -4,6 +4,7 @@
 //!
 //! ```
 //! use orlop_core::Entropy;
+//! use orlop_netplan::balance::{Balancer, Flow, Maglev};
 //! use orlop_netplan::ipam::{PodAddresses, ServiceRange};
 //! use orlop_netplan::{Mirror, Networks};
 //!
@@ -18,6 +19,12 @@
 //! assert_eq!(mirror.of(pod).unwrap().to_string(), "127.244.1.2");
 //! assert_eq!(mirror.back(mirror.of(cluster_ip).unwrap()), Some(cluster_ip));
 //!
+//! // and a connection goes to one of two endpoints: the same one each time, with this balancer.
+//! let mut balancer = Maglev::new();
+//! balancer.set_endpoints(&["10.244.1.2:80".parse()?, "10.244.2.2:80".parse()?]);
+//! let flow = Flow::new("127.0.0.1:40000".parse()?, "10.96.0.10:80".parse()?);
+//! let now = orlop_core::Timestamp::EPOCH;
+//! assert_eq!(balancer.choose(&flow, &[], now), balancer.choose(&flow, &[], now));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -35,13 +42,19 @@
 pub mod ipam;
 
 mod plan;
+mod planner;
 
+pub mod balance;
 pub mod choice;
+pub mod dns;
 pub mod ingress;
 
 mod mirror;
 mod plane;
 mod progress;
+
+#[cfg(feature = "oracle")]
+pub mod oracle;
 
 pub use mirror::{Mirror, MirrorError, Networks};
 pub use plan::{
@@ -49,4 +62,5 @@ pub use plan::{
     ServicePlan, TrafficPolicy,
 };
 pub use plane::{Applied, DataPlane, DataPlaneError, Published, PublishedAddress, What};
+pub use planner::{NetPlanner, NetPod, plan, register};
 pub use progress::{Gate, Progress};

@@ -27,8 +27,9 @@ pub struct NetPlan {
     pub zone: Name,
     /// The Services.
     pub services: BTreeMap<Key, Arc<ServicePlan>>,
-    /// Which Service has an address: cluster addresses, external ones, those of its load balancer.
-    pub addresses: Arc<BTreeMap<IpAddr, Key>>,
+    /// Which Services have an address: cluster addresses, external ones, those of load balancers. External addresses
+    /// may be shared, with different ports.
+    pub addresses: Arc<BTreeMap<IpAddr, Vec<Key>>>,
     /// The nodes by name.
     pub nodes: Arc<BTreeMap<Name, NodePlan>>,
     /// The pods by address.
@@ -229,8 +230,10 @@ impl NetPlan {
         protocol: Protocol,
         port: u16,
     ) -> Option<(&Arc<ServicePlan>, &PortPlan)> {
-        let service = self.services.get(self.addresses.get(&address)?)?;
-        let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol)?;
-        Some((service, port))
+        self.addresses.get(&address)?.iter().find_map(|key| {
+            let service = self.services.get(key)?;
+            let port = service.ports.iter().find(|p| p.port == port && p.protocol == protocol)?;
+            Some((service, port))
+        })
     }
 }
