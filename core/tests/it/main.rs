@@ -5,3 +5,4 @@ mod rules;
 mod store;
 mod codec;
 mod schema;
+mod yaml;

@@ -1,0 +1,248 @@
+//! Events of the YAML parser to trees.
+
+use std::borrow::Cow;
+
+use rustc_hash::FxHashMap;
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
+use serde_json::{Map, Value};
+
+use super::resolve;
+use crate::codec::DEPTH_MAX;
+
+/// How much aliases may add, in bytes as [`cost`] counts them: a text of a few lines can stand for more than there is
+/// memory in the world.
+const ALIASES_MAX: usize = 16 << 20;
+
+/// What is wrong, and where; lines and columns from 1.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) path: String,
+    pub(super) message: String,
+}
+
+pub(super) struct Loaded {
+    pub(super) value: Value,
+    pub(super) positions: FxHashMap<String, (u32, u32)>,
+    /// Keys that stand twice in one object.
+    pub(super) duplicates: Vec<Failure>,
+}
+
+/// The documents of a text, without those that hold nothing.
+pub(super) fn load(text: &str) -> Result<Vec<Loaded>, Failure> {
+    let mut loader = Loader {
+        parser: Parser::new_from_str(text),
+        anchors: FxHashMap::default(),
+        spent: 0,
+        path: String::new(),
+        positions: FxHashMap::default(),
+        duplicates: Vec::new(),
+    };
+    let mut out = Vec::new();
+    loop {
+        let (event, span) = loader.next()?;
+        match event {
+            Event::StreamEnd => return Ok(out),
+            Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::Nothing => {}
+            event => {
+                let value = loader.node(event, span, 0)?;
+                let positions = std::mem::take(&mut loader.positions);
+                let duplicates = std::mem::take(&mut loader.duplicates);
+                loader.anchors.clear();
+                if !value.is_null() {
+                    out.push(Loaded { value, positions, duplicates });
+                }
+            }
+        }
+    }
+}
+
+struct Loader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    anchors: FxHashMap<usize, (Value, usize)>,
+    spent: usize,
+    path: String,
+    positions: FxHashMap<String, (u32, u32)>,
+    duplicates: Vec<Failure>,
+}
+
+impl<'a> Loader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Failure> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => {
+                let mark = error.marker();
+                Err(Failure {
+                    line: mark.line(),
+                    column: mark.col() + 1,
+                    path: self.path.clone(),
+                    message: error.info().to_owned(),
+                })
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn failure(&self, span: Span, message: impl Into<String>) -> Failure {
+        let (line, column) = place(span);
+        Failure { line, column, path: self.path.clone(), message: message.into() }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Failure> {
+        if depth > DEPTH_MAX {
+            return Err(self.failure(span, format!("nested more than {DEPTH_MAX} levels deep")));
+        }
+        let (value, anchor) = match event {
+            Event::Alias(id) => {
+                let Some((value, cost)) = self.anchors.get(&id) else {
+                    return Err(self.failure(span, "the alias names an anchor that is not complete"));
+                };
+                self.spent = self.spent.saturating_add(*cost);
+                if self.spent > ALIASES_MAX {
+                    return Err(self.failure(span, "the document contains excessive aliasing"));
+                }
+                if depth + height(value) > DEPTH_MAX {
+                    return Err(self.failure(span, format!("nested more than {DEPTH_MAX} levels deep")));
+                }
+                return Ok(value.clone());
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(text, style, tag.as_deref()).map_err(|m| self.failure(span, m))?;
+                (value, anchor)
+            }
+            Event::SequenceStart(anchor, _) => (self.sequence(depth)?, anchor),
+            Event::MappingStart(anchor, _) => (self.mapping(depth)?, anchor),
+            _ => return Err(self.failure(span, "unexpected end of the document")),
+        };
+        if anchor > 0 {
+            let cost = cost(&value);
+            self.anchors.insert(anchor, (value.clone(), cost));
+            // Copies are kept for aliases: they count, too.
+            self.spent = self.spent.saturating_add(cost);
+            if self.spent > ALIASES_MAX {
+                return Err(self.failure(span, "the document contains excessive aliasing"));
+            }
+        }
+        Ok(value)
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Value, Failure> {
+        let mut items = Vec::new();
+        let length = self.path.len();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(Value::Array(items));
+            }
+            self.path.push_str(&format!("[{}]", items.len()));
+            self.mark(span);
+            items.push(self.node(event, span, depth + 1)?);
+            self.path.truncate(length);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Value, Failure> {
+        let mut fields = Map::new();
+        let mut merged: Vec<Value> = Vec::new();
+        let length = self.path.len();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
+            let key = match self.node(event, span, depth + 1)? {
+                Value::String(text) => text,
+                key @ (Value::Bool(_) | Value::Number(_)) => key.to_string(),
+                Value::Null => return Err(self.failure(span, "a key is missing in front of the colon")),
+                _ => return Err(self.failure(span, "a key must be a text, not a list or an object")),
+            };
+            if length > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&key);
+            let twice = fields.contains_key(&key) && !is_merge;
+            if twice {
+                let (first, _) = self.positions.get(&self.path).copied().unwrap_or_default();
+                self.duplicates.push(
+                    self.failure(
+                        span,
+                        format!("{key:?} stands here for the second time, after line {first}"),
+                    ),
+                );
+            } else {
+                self.mark(span);
+            }
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            match value {
+                Value::Object(_) if is_merge => merged.push(value),
+                Value::Array(items) if is_merge && items.iter().all(Value::is_object) => merged.extend(items),
+                _ if is_merge => {
+                    return Err(self.failure(span, "map merge requires map or sequence of maps as the value"));
+                }
+                value => {
+                    fields.insert(key, value);
+                }
+            }
+            self.path.truncate(length);
+        }
+        for value in merged {
+            let Value::Object(more) = value else { continue };
+            for (key, value) in more {
+                fields.entry(key).or_insert(value);
+            }
+        }
+        Ok(Value::Object(fields))
+    }
+
+    fn mark(&mut self, span: Span) {
+        let (line, column) = place(span);
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.positions.insert(self.path.clone(), (small(line), small(column)));
+    }
+}
+
+fn place(span: Span) -> (usize, usize) {
+    (span.start.line().max(1), span.start.col() + 1)
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, &'static str> {
+    let core = tag.filter(|t| t.is_yaml_core_schema()).map(|t| t.suffix.as_str());
+    match core {
+        Some("str") => return Ok(text.into_owned().into()),
+        Some("int" | "float" | "bool" | "null") => return resolve::plain(&text),
+        Some("binary") => {
+            let compact: String = text.split_whitespace().collect();
+            let bytes = crate::codec::scalar::decode_base64(&compact)
+                .map_err(|_| "!!binary value contains invalid base64 data")?;
+            return String::from_utf8(bytes).map(Value::String).map_err(|_| "!!binary value is not a text");
+        }
+        _ => {}
+    }
+    match style {
+        // A tag of its own, `!`, also makes a text of it.
+        ScalarStyle::Plain if tag.is_none_or(|t| !t.suffix.is_empty()) => resolve::plain(&text),
+        _ => Ok(text.into_owned().into()),
+    }
+}
+
+/// Bytes of memory that a tree takes, roughly.
+fn cost(value: &Value) -> usize {
+    const NODE: usize = 64;
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(cost).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + cost(value)).sum(),
+        _ => 0,
+    }
+}
+
+fn height(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(height).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(height).max().unwrap_or(0),
+        _ => 0,
+    }
+}
