@@ -70,6 +70,11 @@ pub struct Attempt {
 pub struct AttemptId(u64);
 
 impl AttemptId {
+    /// The number that names the attempt among those of its runner.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
     /// The id of this number, for another sans-I/O part that hands out attempts of its own.
     pub const fn new(number: u64) -> AttemptId {
         AttemptId(number)

@@ -1,0 +1,68 @@
+//! The controllers' runner and the scheduler: both take cuts and give attempts.
+
+use orlop_core::runner::AttemptId;
+use orlop_core::{Cut, Failure, Kind, Runner, Timestamp, Write};
+use orlop_scheduler::Scheduler;
+
+use super::job;
+use crate::part::{Done, Job, Part};
+
+impl Part for Runner {
+    fn name(&self) -> &str {
+        "controllers"
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        Runner::kinds(self).to_vec()
+    }
+
+    fn on_cut(&mut self, cut: Cut) {
+        Runner::on_cut(self, cut);
+    }
+
+    fn poll(&mut self, now: Timestamp) -> Vec<Job> {
+        Runner::poll(self, now).into_iter().map(job).collect()
+    }
+
+    fn on_done(&mut self, now: Timestamp, done: Done) -> Vec<Write> {
+        self.on_result(now, AttemptId::new(done.id), done.outcome)
+    }
+
+    fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write> {
+        Runner::on_lost_event(self, now, event, failure)
+    }
+
+    fn next_wake(&self) -> Option<Timestamp> {
+        Runner::next_wake(self)
+    }
+}
+
+impl Part for Scheduler {
+    fn name(&self) -> &str {
+        "scheduler"
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        Scheduler::kinds(self)
+    }
+
+    fn on_cut(&mut self, cut: Cut) {
+        Scheduler::on_cut(self, cut);
+    }
+
+    fn poll(&mut self, now: Timestamp) -> Vec<Job> {
+        Scheduler::poll(self, now).into_iter().map(job).collect()
+    }
+
+    fn on_done(&mut self, now: Timestamp, done: Done) -> Vec<Write> {
+        self.on_result(now, AttemptId::new(done.id), done.outcome)
+    }
+
+    fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write> {
+        Scheduler::on_lost_event(self, now, event, failure)
+    }
+
+    fn next_wake(&self) -> Option<Timestamp> {
+        Scheduler::next_wake(self)
+    }
+}
