@@ -8,39 +8,52 @@ use super::{Balancer, Flow, hash_socket};
 
 /// A table from flow hashes to endpoints that is even to about one per cent and hardly changes when an endpoint comes
 /// or goes; two balancers with the same endpoints, in whatever order, send a flow to the same one.
-#[derive(Clone, Debug, Default)]
+///
+/// The size of the table must not follow the number of endpoints, or every flow would move with it: choose it for the
+/// most that there will be, a hundred slots for each (two bytes a slot).
+#[derive(Clone, Debug)]
 pub struct Maglev {
-    table: Vec<u32>,
-    count: usize,
+    size: u32,
+    table: Vec<u16>,
 }
 
-/// Prime sizes: at least a hundred slots for each endpoint, as the paper advises, and no more than needed.
-const SIZES: [u32; 6] = [251, 1021, 4093, 16_381, 65_537, 655_373];
-const SLOTS_PER_ENDPOINT: usize = 100;
-const EMPTY: u32 = u32::MAX;
+/// Primes, so that every stride visits all slots.
+const SIZES: [u32; 5] = [1021, 4093, 16_381, 65_537, 655_373];
+const EMPTY: u16 = u16::MAX;
+
+impl Default for Maglev {
+    /// 16,381 slots.
+    fn default() -> Maglev {
+        Maglev::with_slots(16_381)
+    }
+}
 
 impl Maglev {
-    /// No endpoints yet.
+    /// No endpoints yet; enough slots for 160 of them.
     pub fn new() -> Maglev {
         Maglev::default()
     }
 
-    fn fill(endpoints: &[SocketAddr]) -> Vec<u32> {
+    /// At least so many slots, up to 655,373.
+    pub fn with_slots(slots: u32) -> Maglev {
+        let size = SIZES.into_iter().find(|size| *size >= slots).unwrap_or(SIZES[SIZES.len() - 1]);
+        Maglev { size, table: Vec::new() }
+    }
+
+    fn fill(size: u32, endpoints: &[SocketAddr]) -> Vec<u16> {
         if endpoints.is_empty() {
             return Vec::new();
         }
-        let wanted = endpoints.len() * SLOTS_PER_ENDPOINT;
-        let size = SIZES.into_iter().find(|s| *s as usize >= wanted).unwrap_or(SIZES[SIZES.len() - 1]);
         let size64 = u64::from(size);
         // Each endpoint walks the slots in an order of its own (offset and stride) and takes the next free one when
         // it is its turn. Turns go by address, lest the order of the list matter.
-        let mut walkers: Vec<(SocketAddr, u32, u64, u64)> = endpoints
+        let mut walkers: Vec<(SocketAddr, u16, u64, u64)> = endpoints
             .iter()
-            .enumerate()
-            .map(|(at, endpoint)| {
+            .zip(0..EMPTY)
+            .map(|(endpoint, at)| {
                 let offset = hash_socket(1, endpoint) % size64;
                 let stride = hash_socket(2, endpoint) % (size64 - 1) + 1;
-                (*endpoint, at as u32, offset, stride)
+                (*endpoint, at, offset, stride)
             })
             .collect();
         walkers.sort_by_key(|(endpoint, ..)| *endpoint);
@@ -64,12 +77,11 @@ impl Maglev {
 
 impl Balancer for Maglev {
     fn set_endpoints(&mut self, endpoints: &[SocketAddr]) {
-        self.count = endpoints.len();
-        self.table = Maglev::fill(endpoints);
+        self.table = Maglev::fill(self.size, endpoints);
     }
 
     fn choose(&mut self, flow: &Flow, _loads: &[u32], _now: Timestamp) -> Option<usize> {
         let slot = (flow.hash as usize).checked_rem(self.table.len())?;
-        Some(self.table[slot] as usize)
+        Some(self.table[slot].into())
     }
 }
