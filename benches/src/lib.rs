@@ -1,1 +1,32 @@
-//! Placeholder.
+//! What the benchmark programs share: the [`families`] of recorded cases that Orlop answers.
+
+use orlop_core::oracle::{Answer, Family};
+use serde_json::{Value, json};
+
+/// Every family of recorded cases that some crate answers.
+pub fn families() -> impl Iterator<Item = &'static Family> {
+    [
+        orlop_core::rules::oracle::FAMILIES,
+        orlop_api::oracle::FAMILIES,
+        orlop_controllers::oracle::FAMILIES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Answers one case, given as a line of JSON, in the form of the recorded answers: `output` or `error`, or `expect`
+/// where the case has its input at top level.
+///
+/// # Errors
+/// When the line is not a JSON object.
+pub fn answer(family: &Family, line: &str) -> Result<String, serde_json::Error> {
+    let mut case: serde_json::Map<String, Value> = serde_json::from_str(line)?;
+    let id = case.shift_remove("id").unwrap_or_default();
+    let input = case.shift_remove("input");
+    let field = if input.is_some() { "output" } else { "expect" };
+    let answer = match (family.answer)(&input.unwrap_or(Value::Object(case))) {
+        Answer::Output(output) => json!({"id": id, field: output}),
+        Answer::Error(error) => json!({"id": id, "error": error}),
+    };
+    Ok(answer.to_string())
+}
