@@ -52,6 +52,7 @@ pub(super) fn lost_indentation(text: &str) -> Option<Failure> {
                         "{parent} is empty and {key} stands beside it in the same column: the indentation was lost; \
                          indent the lines under {parent}"
                     ),
+                    first: None,
                 });
             }
         }

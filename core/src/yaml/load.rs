@@ -20,6 +20,8 @@ pub(super) struct Failure {
     pub(super) column: usize,
     pub(super) path: String,
     pub(super) message: String,
+    /// The line of the first of two.
+    pub(super) first: Option<usize>,
 }
 
 pub(super) struct Loaded {
@@ -78,6 +80,7 @@ impl<'a> Loader<'a> {
                     column: mark.col() + 1,
                     path: self.path.clone(),
                     message: error.info().to_owned(),
+                    first: None,
                 })
             }
             None => Ok((Event::StreamEnd, Span::default())),
@@ -86,7 +89,7 @@ impl<'a> Loader<'a> {
 
     fn failure(&self, span: Span, message: impl Into<String>) -> Failure {
         let (line, column) = place(span);
-        Failure { line, column, path: self.path.clone(), message: message.into() }
+        Failure { line, column, path: self.path.clone(), message: message.into(), first: None }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Failure> {
@@ -164,13 +167,9 @@ impl<'a> Loader<'a> {
             self.path.push_str(&key);
             let twice = fields.contains_key(&key) && !is_merge;
             if twice {
-                let (first, _) = self.positions.get(&self.path).copied().unwrap_or_default();
-                self.duplicates.push(
-                    self.failure(
-                        span,
-                        format!("{key:?} stands here for the second time, after line {first}"),
-                    ),
-                );
+                let first = self.positions.get(&self.path).map(|&(line, _)| line as usize);
+                let message = format!("{key:?} stands here for the second time");
+                self.duplicates.push(Failure { first, ..self.failure(span, message) });
             } else {
                 self.mark(span);
             }

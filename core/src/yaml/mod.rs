@@ -169,13 +169,12 @@ impl Chunk<'_> {
     fn error(&self, document: usize, error: load::Failure) -> Error {
         // The indentation that was lost is the reason of whatever else is wrong.
         let error = diagnose::lost_indentation(self.text).unwrap_or(error);
-        Error {
-            document,
-            line: error.line + self.line - 1,
-            column: error.column,
-            path: error.path,
-            message: error.message,
-        }
+        let offset = self.line - 1;
+        let message = match error.first {
+            Some(first) => format!("{}, after line {}", error.message, first + offset),
+            None => error.message,
+        };
+        Error { document, line: error.line + offset, column: error.column, path: error.path, message }
     }
 }
 

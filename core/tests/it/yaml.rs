@@ -62,7 +62,7 @@ fn names_the_place_of_mistakes() {
         "a: 1\n---\nspec:\n  containers:\n  - name: a\n    image: x\n    name: b\n",
         expect![[r#"
             0: {"a":1}
-            document 2, line 7, column 5: spec.containers[0].name: "name" stands here for the second time, after line 3
+            document 2, line 7, column 5: spec.containers[0].name: "name" stands here for the second time, after line 5
         "#]],
     );
     check(
