@@ -14,15 +14,16 @@ use async_trait::async_trait;
 
 pub use call::{Call, Reply};
 pub use spec::{
-    ContainerId, ContainerSpec, DnsConfig, ImagePull, Mount, MountSource, Port, Protocol, PullAuth, SandboxId,
-    SandboxSpec, bind_port,
+    ContainerId, ContainerSpec, DnsConfig, ImagePull, Mount, MountSource, Port, Protocol, PullAuth,
+    SandboxId, SandboxSpec, bind_port,
 };
 pub use state::{
-    ContainerStatus, Exit, ExitReason, ImageInfo, Probe, ProbeAnswer, RunState, RuntimeEvent, RuntimeInfo,
-    SandboxStatus, Usage,
+    Check, ContainerStatus, Exit, ExitReason, ImageInfo, Probe, ProbeAnswer, ProbePurpose, RunState,
+    RuntimeEvent, RuntimeInfo, SandboxStatus, Usage,
 };
 pub use streams::{
-    ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec, LogLine, LogOptions, LogSource, Logs, RuntimeEvents,
+    ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec, LogLine, LogOptions, LogSource, Logs,
+    RuntimeEvents,
 };
 
 use crate::object::Name;
@@ -145,14 +146,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Every sandbox with its containers, ended ones too: what an agent finds after its restart.
     async fn list(&self) -> Result<Vec<SandboxStatus>, RuntimeError>;
 
-    /// Asks a running container for its health. `timeout` bounds the answer: one that does not come is a
-    /// [`ProbeAnswer::Failure`].
-    async fn probe(
-        &self,
-        container: &ContainerId,
-        probe: &Probe,
-        timeout: Duration,
-    ) -> Result<ProbeAnswer, RuntimeError>;
+    /// Asks a running container for its health. An answer that does not come in time is a [`ProbeAnswer::Failure`].
+    async fn probe(&self, container: &ContainerId, probe: &Probe) -> Result<ProbeAnswer, RuntimeError>;
 
     /// What a container has printed, oldest first.
     async fn logs(&self, container: &ContainerId, options: &LogOptions) -> Result<Logs, RuntimeError>;

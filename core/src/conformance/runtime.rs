@@ -14,8 +14,8 @@ use futures_util::future::{Either, select};
 
 use crate::object::Name;
 use crate::runtime::{
-    ContainerId, ContainerSpec, ContainerStatus, ExitReason, ImagePull, LogOptions, Probe, ProbeAnswer, RunState,
-    Runtime, RuntimeError, RuntimeEvent, SandboxId, SandboxSpec,
+    Check, ContainerId, ContainerSpec, ContainerStatus, ExitReason, ImagePull, LogOptions, Probe,
+    ProbeAnswer, ProbePurpose, RunState, Runtime, RuntimeError, RuntimeEvent, SandboxId, SandboxSpec,
 };
 
 /// How the suite gets at the runtime under test, and what it may expect of the images there.
@@ -124,7 +124,9 @@ impl Case<'_> {
     }
 
     async fn remove(&self, sandbox: &SandboxId) {
-        self.wait("remove_sandbox", self.runtime.remove_sandbox(sandbox)).await.expect("a sandbox is removed");
+        self.wait("remove_sandbox", self.runtime.remove_sandbox(sandbox))
+            .await
+            .expect("a sandbox is removed");
     }
 
     async fn describes_itself(&self) {
@@ -134,13 +136,13 @@ impl Case<'_> {
 
     async fn pulls_images(&self) {
         let image = self.fixture.image();
-        let pull = ImagePull { image: image.clone(), auth: None };
+        let pull = ImagePull { image: image.clone(), ..ImagePull::default() };
         let pulled = self.wait("pull", self.runtime.pull_image(&pull)).await.expect("the image is pulled");
         let present = self.wait("image", self.runtime.image(&image)).await.expect("images are looked up");
         assert_eq!(present.map(|i| i.id), Some(pulled.id), "a pulled image is present, under one identifier");
 
         let missing = self.fixture.missing_image();
-        let pull = ImagePull { image: missing.clone(), auth: None };
+        let pull = ImagePull { image: missing.clone(), ..ImagePull::default() };
         let refused = self.wait("pull", self.runtime.pull_image(&pull)).await;
         assert!(
             matches!(refused, Err(RuntimeError::ImagePull { .. } | RuntimeError::Unauthorized { .. })),
@@ -169,11 +171,15 @@ impl Case<'_> {
 
         let listed = self.wait("list", self.runtime.list()).await.expect("a runtime lists");
         let found = listed.iter().find(|s| s.id == sandbox).expect("the sandbox is listed");
-        assert_eq!((found.uid.as_str(), found.namespace.as_str(), found.ready), ("once", "conformance", true));
+        assert_eq!(
+            (found.uid.as_str(), found.namespace.as_str(), found.ready),
+            ("once", "conformance", true)
+        );
         let names: Vec<_> = found.containers.iter().map(|c| (c.name.as_str(), c.attempt)).collect();
         assert_eq!(names, [("main", 0), ("main", 1)], "what finds a container again is listed, in order");
         self.remove(&sandbox).await;
-        let gone = self.wait("create", self.runtime.create_container(&sandbox, &self.spec("x", "exit 0"))).await;
+        let gone =
+            self.wait("create", self.runtime.create_container(&sandbox, &self.spec("x", "exit 0"))).await;
         assert!(matches!(gone, Err(RuntimeError::NotFound(_))), "no sandbox, no container: {gone:?}");
     }
 
@@ -224,17 +230,23 @@ impl Case<'_> {
     async fn answers_probes_while_it_runs(&self) {
         let sandbox = self.sandbox("probe").await;
         let id = self.running(&sandbox, "main", "sleep 3600").await;
-        let second = Duration::from_secs(1);
-        let exec = |word: &str| Probe::Exec(vec![word.into()]);
+        let exec = |word: &str| Probe {
+            purpose: ProbePurpose::Liveness,
+            check: Check::Exec(vec![word.into()]),
+            timeout: Duration::from_secs(1),
+        };
         let (yes, no) = (exec("true"), exec("false"));
-        let answer = self.wait("probe", self.runtime.probe(&id, &yes, second)).await;
+        let answer = self.wait("probe", self.runtime.probe(&id, &yes)).await;
         assert_eq!(answer, Ok(ProbeAnswer::Success));
-        let answer = self.wait("probe", self.runtime.probe(&id, &no, second)).await;
+        let answer = self.wait("probe", self.runtime.probe(&id, &no)).await;
         assert!(matches!(answer, Ok(ProbeAnswer::Failure(_))), "{answer:?}");
         self.wait("kill", self.runtime.kill_container(&id)).await.expect("a container is killed");
         self.exited(&id).await;
-        let answer = self.wait("probe", self.runtime.probe(&id, &yes, second)).await;
-        assert!(matches!(answer, Err(RuntimeError::NotRunning(_))), "what has ended is not probed: {answer:?}");
+        let answer = self.wait("probe", self.runtime.probe(&id, &yes)).await;
+        assert!(
+            matches!(answer, Err(RuntimeError::NotRunning(_))),
+            "what has ended is not probed: {answer:?}"
+        );
         self.remove(&sandbox).await;
     }
 
@@ -249,7 +261,8 @@ impl Case<'_> {
         let stop = self.runtime.stop_sandbox(&sandbox);
         self.wait("stop_sandbox", stop).await.expect("a sandbox is stopped");
         let tail = LogOptions { tail: Some(2), limit_bytes: Some(6), ..LogOptions::default() };
-        let logs = self.wait("logs", self.runtime.logs(&id, &tail)).await.expect("logs outlive their container");
+        let logs =
+            self.wait("logs", self.runtime.logs(&id, &tail)).await.expect("logs outlive their container");
         let lines = self.wait("logs", logs.collect::<Vec<_>>()).await;
         assert_eq!(texts(lines), ["two\n", "th"], "the last two lines, six bytes of them");
         self.remove(&sandbox).await;
@@ -272,7 +285,9 @@ impl Case<'_> {
         self.exited(&id).await;
         let grace = Duration::from_secs(1);
         for _ in 0..2 {
-            self.wait("stop", self.runtime.stop_container(&id, grace)).await.expect("stopping what has ended");
+            self.wait("stop", self.runtime.stop_container(&id, grace))
+                .await
+                .expect("stopping what has ended");
             self.wait("kill", self.runtime.kill_container(&id)).await.expect("killing what has ended");
         }
         for _ in 0..2 {

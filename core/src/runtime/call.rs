@@ -41,7 +41,7 @@ pub enum Call {
     /// [`Runtime::list`]
     List,
     /// [`Runtime::probe`]
-    Probe(ContainerId, Probe, Duration),
+    Probe(ContainerId, Probe),
 }
 
 /// What a [`Call`] answers.
@@ -68,6 +68,27 @@ pub enum Reply {
 }
 
 impl Call {
+    /// The method's name, for metrics and for faults that concern one kind of call.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Call::Info => "info",
+            Call::PullImage(_) => "pull_image",
+            Call::Image(_) => "image",
+            Call::Images => "images",
+            Call::RemoveImage(_) => "remove_image",
+            Call::CreateSandbox(_) => "create_sandbox",
+            Call::StopSandbox(_) => "stop_sandbox",
+            Call::RemoveSandbox(_) => "remove_sandbox",
+            Call::CreateContainer(..) => "create_container",
+            Call::StartContainer(_) => "start_container",
+            Call::StopContainer(..) => "stop_container",
+            Call::KillContainer(_) => "kill_container",
+            Call::RemoveContainer(_) => "remove_container",
+            Call::List => "list",
+            Call::Probe(..) => "probe",
+        }
+    }
+
     /// Carries the call out.
     ///
     /// # Errors
@@ -91,7 +112,7 @@ impl Call {
             Call::KillContainer(id) => runtime.kill_container(id).await.map(done),
             Call::RemoveContainer(id) => runtime.remove_container(id).await.map(done),
             Call::List => runtime.list().await.map(Reply::List),
-            Call::Probe(id, probe, timeout) => runtime.probe(id, probe, *timeout).await.map(Reply::Probe),
+            Call::Probe(id, probe) => runtime.probe(id, probe).await.map(Reply::Probe),
         }
     }
 }

@@ -144,6 +144,8 @@ pub struct ContainerSpec {
     /// Whether it is meant to end by itself: an init container, or one of a pod that is not always restarted. A hint
     /// for simulated runtimes, which cannot know from a program's name whether it serves or computes.
     pub one_shot: bool,
+    /// Whether it is an init container, whose end others wait for. A hint, too.
+    pub init: bool,
     /// `SIGTERM` where empty.
     pub stop_signal: Name,
     /// CPU weight in thousandths of a core; 0: the least.
@@ -187,6 +189,8 @@ pub struct ImagePull {
     pub image: Name,
     /// Credentials for the image's registry.
     pub auth: Option<PullAuth>,
+    /// The annotations of the pod that it is for.
+    pub annotations: Labels,
 }
 
 /// Credentials for a registry.

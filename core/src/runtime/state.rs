@@ -1,5 +1,7 @@
 //! What a runtime tells of what it runs.
 
+use std::time::Duration;
+
 use crate::object::Name;
 use crate::runtime::spec::{ContainerId, SandboxId};
 use crate::time::Timestamp;
@@ -151,9 +153,33 @@ pub enum RuntimeEvent {
     Lost,
 }
 
-/// A question about a container's health.
+/// A question about a container's health, or a hook of its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub struct Probe {
+    /// What the answer is for: simulated runtimes answer by script.
+    pub purpose: ProbePurpose,
+    /// What is asked.
+    pub check: Check,
+    /// How long to wait for the answer.
+    pub timeout: Duration,
+}
+
+/// What a probe's answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProbePurpose {
+    /// Whether the program has started.
+    Startup,
+    /// Whether it is to get requests.
+    Readiness,
+    /// Whether it must be restarted.
+    Liveness,
+    /// A hook after the start or before the stop.
+    Hook,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
     /// A command that must end with code 0.
     Exec(Vec<Name>),
     /// An HTTP request that must be answered with 200 to 399.

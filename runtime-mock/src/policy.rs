@@ -1,0 +1,224 @@
+//! What images and commands mean to simulated containers: [`Policy`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop_core::Name;
+use orlop_core::runtime::{ContainerSpec, ImagePull, LogSource, SandboxSpec};
+
+use crate::script::{LogStep, Pull, PullFailure, SCRIPT_ANNOTATION, STOP, Script, parse};
+use crate::shell;
+
+/// What a container's command means, for there is no program to run.
+pub trait CommandPolicy: Send + Sync {
+    /// What the container does.
+    fn script(&self, sandbox: &SandboxSpec, container: &ContainerSpec) -> Script;
+
+    /// What a command does that is run in a container, or asked as a probe: its output and its exit code.
+    fn exec(&self, sandbox: &SandboxSpec, container: &ContainerSpec, command: &[Name]) -> (String, i32) {
+        let course = follow(sandbox, container, command, |_| (Some(Duration::ZERO), 0));
+        let output = course.log.into_iter().map(|(_, _, text)| text + "\n").collect();
+        (output, course.end.map_or(0, |(_, code)| code))
+    }
+}
+
+/// How images arrive.
+pub trait ImagePolicy: Send + Sync {
+    /// How `pull` goes.
+    fn pull(&self, pull: &ImagePull) -> Pull;
+}
+
+/// How a runtime behaves where a pod's own script says nothing.
+#[derive(Clone)]
+pub struct Policy {
+    /// Names the policy, for people.
+    pub name: Name,
+    /// What commands mean.
+    pub commands: Arc<dyn CommandPolicy>,
+    /// How images arrive.
+    pub images: Arc<dyn ImagePolicy>,
+    /// Whether the annotation [`SCRIPT_ANNOTATION`] is heeded.
+    pub annotations: bool,
+}
+
+impl Default for Policy {
+    /// [`ShellLikePolicy`] with [`TagPolicy`].
+    fn default() -> Policy {
+        Policy {
+            name: Name::new_static("shell-like"),
+            commands: Arc::new(ShellLikePolicy::default()),
+            images: Arc::new(TagPolicy),
+            annotations: true,
+        }
+    }
+}
+
+impl Policy {
+    /// What the fake kubelet does under which Kubernetes' own control plane was recorded; see [`RecordedPolicy`].
+    pub fn recorded() -> Policy {
+        Policy {
+            name: Name::new_static("recorded"),
+            commands: Arc::new(RecordedPolicy),
+            images: Arc::new(TagPolicy),
+            annotations: false,
+        }
+    }
+
+    /// Every container follows `script`, unless its pod says otherwise.
+    pub fn all(script: Script) -> Policy {
+        Policy { name: Name::new_static("uniform"), commands: Arc::new(Uniform(script)), ..Policy::default() }
+    }
+
+    /// What a container does, by this policy and its pod's annotation.
+    ///
+    /// # Errors
+    /// When the annotation cannot be read.
+    pub(crate) fn script(
+        &self,
+        sandbox: &SandboxSpec,
+        container: &ContainerSpec,
+    ) -> Result<Script, crate::InvalidScript> {
+        let mut script = self.commands.script(sandbox, container);
+        if let Some(text) = sandbox.annotations.get(SCRIPT_ANNOTATION).filter(|_| self.annotations) {
+            parse(text)?.apply(&container.name, &mut script);
+        }
+        Ok(script)
+    }
+
+    /// How an image arrives, by this policy and its pod's annotation.
+    pub(crate) fn pull(&self, pull: &ImagePull) -> Pull {
+        let scripted = pull.annotations.get(SCRIPT_ANNOTATION).filter(|_| self.annotations);
+        // An annotation that cannot be read is reported when the container is created.
+        scripted.and_then(|text| parse(text).ok()?.pull()).unwrap_or_else(|| self.images.pull(pull))
+    }
+}
+
+struct Uniform(Script);
+
+impl CommandPolicy for Uniform {
+    fn script(&self, _: &SandboxSpec, _: &ContainerSpec) -> Script {
+        self.0.clone()
+    }
+}
+
+/// Reads commands as a shell does: `sleep 3600` sleeps an hour and ends with 0, `exit 1` ends at once with 1,
+/// `while true; do echo hi; sleep 10; done` prints for ever, `echo` prints.
+///
+/// A program that is not known (no command at all is one, too) serves until it is stopped; where the container is
+/// meant to end by itself (an init container, or a pod that is not always restarted) it ends with 0 after
+/// [`ShellLikePolicy::work`]. What merely sleeps ends with code 143 when it is told to stop, as under an init process
+/// that passes signals on.
+#[derive(Clone, Debug)]
+pub struct ShellLikePolicy {
+    /// How long an unknown program takes that is meant to end by itself.
+    pub work: Duration,
+}
+
+impl Default for ShellLikePolicy {
+    fn default() -> ShellLikePolicy {
+        ShellLikePolicy { work: Duration::from_millis(500) }
+    }
+}
+
+impl CommandPolicy for ShellLikePolicy {
+    fn script(&self, sandbox: &SandboxSpec, container: &ContainerSpec) -> Script {
+        let argv: Vec<Name> = container.command.iter().chain(&container.args).cloned().collect();
+        let one_shot = container.one_shot;
+        let program = |_: &[String]| match one_shot {
+            true => (Some(self.work), 0),
+            false => (None, 0),
+        };
+        let mut script = Script::server();
+        if container.command.is_empty() {
+            // The image's own entry point, with whatever arguments.
+            script.exit = one_shot.then_some((self.work, 0));
+            return script;
+        }
+        let course = follow(sandbox, container, &argv, program);
+        script.exit = course.end;
+        script.log = course
+            .log
+            .into_iter()
+            .map(|(after, every, text)| LogStep { after, every, source: LogSource::Stdout, text })
+            .collect();
+        if script.exit.is_some() {
+            script.stop_code = 143;
+        }
+        script
+    }
+}
+
+fn follow(
+    sandbox: &SandboxSpec,
+    container: &ContainerSpec,
+    argv: &[Name],
+    program: impl Fn(&[String]) -> (Option<Duration>, i32),
+) -> shell::Course {
+    let mut env: BTreeMap<&str, &str> = BTreeMap::from([("HOSTNAME", sandbox.hostname.as_str())]);
+    env.extend(container.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let base = |word: &str| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
+    let first = argv.first().and_then(|word| base(word)).unwrap_or_default();
+    let shell = matches!(first.as_str(), "sh" | "bash" | "ash" | "dash" | "zsh" | "busybox");
+    let flag =
+        argv.iter().position(|word| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'));
+    match flag {
+        Some(at) if shell => {
+            let script = argv.get(at + 1).map_or("", Name::as_str);
+            shell::follow(script, &env, program)
+        }
+        _ => {
+            // One command, whose words are words already.
+            let quoted: Vec<String> =
+                argv.iter().enumerate().map(|(i, word)| quote(if i == 0 { &first } else { word })).collect();
+            shell::follow(&quoted.join(" "), &env, program)
+        }
+    }
+}
+
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// An image with the tag `missing` is in no registry; every other one is there at once.
+pub struct TagPolicy;
+
+impl ImagePolicy for TagPolicy {
+    fn pull(&self, pull: &ImagePull) -> Pull {
+        let missing = pull.image.contains(":missing");
+        Pull {
+            time: Duration::ZERO,
+            failure: missing.then(|| PullFailure::Missing(format!("{}: not found", pull.image))),
+        }
+    }
+}
+
+/// The rules of the fake kubelet of the recordings: start-up takes 150 ms; init containers are done at once; what is
+/// meant to end by itself ends after 0.8 s, with code N where its command has `exit N`, and not at all where it
+/// sleeps; everything ends 0.3 s after it is told to stop.
+pub struct RecordedPolicy;
+
+impl CommandPolicy for RecordedPolicy {
+    fn script(&self, _: &SandboxSpec, container: &ContainerSpec) -> Script {
+        if container.init && container.one_shot {
+            return Script::ends(Duration::ZERO, 0).start_up(Duration::ZERO);
+        }
+        let mut script = Script::server().stops(Some(STOP * 3));
+        if !container.one_shot {
+            return script;
+        }
+        let words: Vec<&str> = container.command.iter().chain(&container.args).map(Name::as_str).collect();
+        let text = words.join(" ");
+        if !text.contains("sleep") {
+            let code = text.split("exit ").nth(1).map_or(0, |rest| {
+                let digits = rest.trim_start();
+                let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+                digits[..end].parse().unwrap_or(0)
+            });
+            script.exit = Some((Duration::from_millis(800), code));
+        }
+        script.stop_code = 143;
+        script
+    }
+}

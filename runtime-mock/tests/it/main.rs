@@ -1,0 +1,7 @@
+//! One binary for all integration tests of this crate.
+
+mod conformance;
+mod machine;
+mod script;
+#[cfg(feature = "serve")]
+mod serve;
