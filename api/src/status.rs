@@ -303,3 +303,17 @@ impl Cause {
         }
     }
 }
+
+impl From<Status> for orlop_core::Failure {
+    fn from(status: Status) -> orlop_core::Failure {
+        use orlop_core::FailureReason::{AlreadyExists, Conflict, NotFound, Refused, Unavailable};
+        let reason = match (status.code, status.reason.as_str()) {
+            (404, _) => NotFound,
+            (409, "AlreadyExists") => AlreadyExists,
+            (409, _) => Conflict,
+            (408 | 429 | 500..=599, _) => Unavailable,
+            _ => Refused,
+        };
+        orlop_core::Failure { reason, message: status.message }
+    }
+}

@@ -49,7 +49,11 @@ pub fn default_nodes(control_planes: usize, workers: usize) -> Vec<NodeSpec> {
     const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
     let numbered = |count: usize, make: fn(String) -> NodeSpec, prefix: &'static str| {
         (1..=count).map(move |n| {
-            let name = if count == 1 && prefix == "control-plane" { prefix.to_owned() } else { format!("{prefix}-{n}") };
+            let name = if count == 1 && prefix == "control-plane" {
+                prefix.to_owned()
+            } else {
+                format!("{prefix}-{n}")
+            };
             make(name).zone("local", ZONES[(n - 1) % ZONES.len()])
         })
     };
@@ -77,15 +81,17 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     fn new(name: impl Into<Name>, control_plane: bool) -> NodeSpec {
-        let capacity =
-            [("cpu", "4"), ("memory", "16Gi"), ("pods", "110"), ("ephemeral-storage", "100Gi")];
+        let capacity = [("cpu", "4"), ("memory", "16Gi"), ("pods", "110"), ("ephemeral-storage", "100Gi")];
         NodeSpec {
             name: name.into(),
             control_plane,
             labels: Labels::new(),
             addresses: Vec::new(),
             pod_cidrs: Vec::new(),
-            capacity: capacity.into_iter().map(|(name, amount)| (Name::new_static(name), amount.to_owned())).collect(),
+            capacity: capacity
+                .into_iter()
+                .map(|(name, amount)| (Name::new_static(name), amount.to_owned()))
+                .collect(),
         }
     }
 
