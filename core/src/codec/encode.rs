@@ -15,7 +15,8 @@ use crate::schema::{Field, Schema, StructId, StructType, Type};
 /// # Errors
 /// When the tree is not an object with metadata.
 pub fn encode(schema: &Schema, ty: StructId, value: &Value) -> Result<Body, Malformed> {
-    Body::parse(encode_to_vec(schema, ty, value).into())
+    // Bodies are kept by the hundred thousand: no spare room in them.
+    Body::parse(encode_to_vec(schema, ty, value).into_boxed_slice().into())
 }
 
 /// The bytes that [`encode`] makes, for any type; metadata of an object loses its `resourceVersion` and `selfLink`.
