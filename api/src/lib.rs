@@ -8,6 +8,7 @@ pub mod api;
 pub mod oracle;
 pub mod auth;
 pub mod node;
+pub mod rbac;
 pub mod defaults;
 pub mod patch;
 pub mod render;

@@ -1,0 +1,317 @@
+//! Authorisation by roles and bindings: [`Rbac`].
+//!
+//! A role lists what may be done, a binding gives a role to users, groups and service accounts, in one namespace or
+//! everywhere. Nothing is forbidden; what no role allows is not allowed.
+
+mod bootstrap;
+
+use std::sync::Arc;
+
+use orlop_core::rules::LabelSelector;
+use orlop_core::store::{Entry, Revision, View};
+use orlop_core::{Labels, Meta, Name};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::auth::{Attributes, Authorizer, Decision, Rules, Target};
+use crate::request::User;
+
+pub use bootstrap::bootstrap;
+
+/// The group whose members may do everything.
+pub const MASTERS: &str = "system:masters";
+
+const BINDINGS: &str = "/registry/rolebindings/";
+const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
+const ROLES: &str = "/registry/roles/";
+const CLUSTER_ROLES: &str = "/registry/clusterroles/";
+
+/// Decides by the roles and bindings in the view.
+///
+/// What it has read once is kept, by key and revision, so that a decision costs look-ups and no parsing.
+#[derive(Default)]
+pub struct Rbac {
+    roles: Kept<Role>,
+    bindings: Kept<Binding>,
+}
+
+struct Kept<T>(Mutex<FxHashMap<Arc<str>, (Revision, Arc<T>)>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(Mutex::default())
+    }
+}
+
+impl<T: for<'de> Deserialize<'de> + Default> Kept<T> {
+    fn read(&self, entry: &Entry) -> Arc<T> {
+        let mut kept = self.0.lock();
+        match kept.get(&entry.key) {
+            Some((revision, value)) if *revision == entry.object.revision => value.clone(),
+            _ => {
+                // Admission has seen to the types; what cannot be read all the same gives nothing.
+                let value: Arc<T> = Arc::new(entry.object.decode().unwrap_or_default());
+                kept.insert(entry.key.clone(), (entry.object.revision, value.clone()));
+                value
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Role {
+    metadata: Meta,
+    rules: Vec<Rule>,
+    aggregation_rule: Option<Aggregation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Aggregation {
+    cluster_role_selectors: Vec<LabelSelector>,
+}
+
+/// One rule of a role.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Rule {
+    verbs: Vec<Name>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    api_groups: Vec<Name>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<Name>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resource_names: Vec<Name>,
+    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<Name>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Binding {
+    metadata: Meta,
+    subjects: Vec<Subject>,
+    role_ref: RoleRef,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Subject {
+    kind: Name,
+    namespace: Name,
+    name: Name,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RoleRef {
+    kind: Name,
+    name: Name,
+}
+
+impl Subject {
+    fn is(&self, user: &User) -> bool {
+        match self.kind.as_str() {
+            "User" => self.name == user.name,
+            "Group" => user.groups.contains(&self.name),
+            "ServiceAccount" => {
+                let account =
+                    user.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+                account == Some((&self.namespace, &self.name))
+            }
+            _ => false,
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.kind.as_str() {
+            "ServiceAccount" => format!("ServiceAccount \"{}/{}\"", self.name, self.namespace),
+            kind => format!("{kind} \"{}\"", self.name),
+        }
+    }
+}
+
+/// Whether a list names `wanted`, or everything.
+fn names(list: &[Name], wanted: &str) -> bool {
+    list.iter().any(|name| name == "*" || name == wanted)
+}
+
+impl Rule {
+    fn allows(&self, attributes: &Attributes) -> bool {
+        if !names(&self.verbs, &attributes.verb) {
+            return false;
+        }
+        match &attributes.target {
+            Target::Path(path) => self.paths.iter().any(|allowed| match allowed.strip_suffix('*') {
+                Some(prefix) => path.starts_with(prefix),
+                None => allowed == path,
+            }),
+            Target::Resource { group, resource, subresource, key } => {
+                names(&self.api_groups, group)
+                    && self.resources.iter().any(|allowed| covers(allowed, resource, subresource))
+                    && (self.resource_names.is_empty() || self.resource_names.contains(&key.name))
+            }
+        }
+    }
+}
+
+/// Whether a resource of a rule (`*`, `pods`, `pods/log`, `*/scale`) covers this one.
+fn covers(allowed: &str, resource: &str, subresource: &str) -> bool {
+    match allowed.split_once('/') {
+        None if allowed == "*" => true,
+        None => subresource.is_empty() && allowed == resource,
+        Some(("*", sub)) => !subresource.is_empty() && sub == subresource,
+        Some((main, sub)) => main == resource && sub == subresource,
+    }
+}
+
+impl Rbac {
+    /// Calls `each` for every rule that holds for the user, in `namespace` and everywhere, with the reason why it does,
+    /// until it answers true.
+    fn visit(
+        &self,
+        user: &User,
+        namespace: &str,
+        view: &dyn View,
+        each: &mut dyn FnMut(&Rule, &dyn Fn() -> String) -> bool,
+    ) {
+        let in_namespace = format!("{BINDINGS}{namespace}/");
+        let ranges = [(CLUSTER_BINDINGS, "ClusterRoleBinding"), (in_namespace.as_str(), "RoleBinding")];
+        let used = if namespace.is_empty() { 1 } else { 2 };
+        for (range, kind) in &ranges[..used] {
+            for entry in view.range(range, "", usize::MAX) {
+                let binding = self.bindings.read(&entry);
+                let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user)) else {
+                    continue;
+                };
+                let title = match binding.metadata.namespace.as_str() {
+                    "" => binding.metadata.name.to_string(),
+                    namespace => format!("{}/{namespace}", binding.metadata.name),
+                };
+                let reason = || {
+                    format!(
+                        "RBAC: allowed by {kind} \"{title}\" of {} \"{}\" to {}",
+                        binding.role_ref.kind,
+                        binding.role_ref.name,
+                        subject.title()
+                    )
+                };
+                for rule in self.rules_of(&binding, view) {
+                    if each(&rule, &reason) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rules of the role that a binding gives, with those that an aggregated role collects.
+    fn rules_of(&self, binding: &Binding, view: &dyn View) -> Vec<Rule> {
+        let key = match binding.role_ref.kind.as_str() {
+            "ClusterRole" => format!("{CLUSTER_ROLES}{}", binding.role_ref.name),
+            _ => format!("{ROLES}{}/{}", binding.metadata.namespace, binding.role_ref.name),
+        };
+        let Some(entry) = view.get(&key) else { return Vec::new() };
+        let mut out = Vec::new();
+        let mut open = vec![self.roles.read(&entry)];
+        let mut seen: Vec<Name> = Vec::new();
+        while let Some(role) = open.pop() {
+            if seen.contains(&role.metadata.name) {
+                continue;
+            }
+            seen.push(role.metadata.name.clone());
+            out.extend(role.rules.iter().cloned());
+            let Some(aggregation) = &role.aggregation_rule else { continue };
+            for entry in view.range(CLUSTER_ROLES, "", usize::MAX) {
+                let other = self.roles.read(&entry);
+                if aggregation.cluster_role_selectors.iter().any(|s| selects(s, &other.metadata.labels)) {
+                    open.push(other);
+                }
+            }
+        }
+        out
+    }
+}
+
+fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+    selector.matches(labels)
+}
+
+impl Authorizer for Rbac {
+    fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision {
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return Decision { allowed: true, ..Decision::default() };
+        }
+        let namespace = match &attributes.target {
+            Target::Resource { key, .. } => key.namespace.as_str(),
+            Target::Path(_) => "",
+        };
+        let mut decision = Decision::default();
+        self.visit(user, namespace, view, &mut |rule, reason| {
+            let allowed = rule.allows(attributes);
+            if allowed {
+                decision = Decision { allowed: true, denied: false, reason: reason() };
+            }
+            allowed
+        });
+        decision
+    }
+
+    fn rules(&self, user: &User, namespace: &str, view: &dyn View) -> Rules {
+        let mut rules = Rules::default();
+        if user.groups.iter().any(|group| group == MASTERS) {
+            return crate::auth::AlwaysAllow.rules(user, namespace, view);
+        }
+        self.visit(user, namespace, view, &mut |rule, _| {
+            let shown = serde_json::to_value(rule).unwrap_or(Value::Null);
+            if rule.paths.is_empty() {
+                rules.resources.push(shown);
+            } else {
+                rules.paths.push(shown);
+            }
+            false
+        });
+        rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_cover_what_they_say() {
+        for (allowed, resource, subresource, expected) in [
+            ("*", "pods", "log", true),
+            ("pods", "pods", "", true),
+            ("pods", "pods", "log", false),
+            ("pods/log", "pods", "log", true),
+            ("*/scale", "deployments", "scale", true),
+            ("*/scale", "deployments", "", false),
+            ("services", "pods", "", false),
+        ] {
+            assert_eq!(
+                covers(allowed, resource, subresource),
+                expected,
+                "{allowed} {resource}/{subresource}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_bootstrap_roles_can_be_read() {
+        for (kind, object) in bootstrap() {
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            if kind.kind == "ClusterRole" {
+                let role: Role = serde_json::from_value(object).unwrap();
+                assert!(!role.rules.is_empty() || role.aggregation_rule.is_some(), "{name}");
+            } else {
+                let binding: Binding = serde_json::from_value(object).unwrap();
+                assert!(!binding.subjects.is_empty() && !binding.role_ref.name.is_empty(), "{name}");
+            }
+        }
+    }
+}
