@@ -35,8 +35,10 @@ const READ_COMMITS: usize = 4096;
 const READ_EVENTS: usize = 512;
 /// Older views that are kept at hand, for lists that are read in chunks.
 const OLD_VIEWS: usize = 8;
-/// What an event costs beyond the bytes of its key and of the object that it replaced.
-const EVENT_BYTES: usize = std::mem::size_of::<Event>() + 512;
+/// What an event costs, with its share of a commit.
+const EVENT_BYTES: usize = std::mem::size_of::<Event>() + 96;
+/// What an object costs beyond its bytes: header, key, allocations.
+const OBJECT_BYTES: usize = 640;
 
 /// The multi-version state of a store: what is published, what is pending, and the history of what was.
 ///
@@ -265,7 +267,8 @@ impl Mvcc {
 /// The memory that history holds for a commit. An object counts where it is replaced: until then it is alive anyway.
 fn cost(commit: &Commit) -> usize {
     let event = |e: &Event| {
-        EVENT_BYTES + e.key.len() + e.before.as_ref().map_or(0, |before| before.object.body.bytes().len())
+        let replaced = e.before.as_ref().map(|before| before.object.body.bytes().len());
+        EVENT_BYTES + replaced.map_or(0, |len| OBJECT_BYTES + len)
     };
     commit.events.iter().map(event).sum()
 }

@@ -132,11 +132,11 @@ pub(super) fn makes_progress<S: Store + Clone>(store: &S) {
         }
     });
     let begin = last;
-    for n in 1..2000 {
+    for n in 1..700 {
         last = commit(store, vec![put("a", &n.to_string())]);
     }
     let mut reached = begin;
-    while last.0 - reached.0 > 1000 {
+    while last.0 - reached.0 > 500 {
         let batch = told.recv_timeout(PATIENCE).expect("a quiet watch is woken now and then");
         assert!(batch.events.is_empty(), "progress has no events");
         reached = batch.revision;
