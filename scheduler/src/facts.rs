@@ -1,7 +1,8 @@
 //! What decisions need of pods and nodes: [`PodFacts`], [`NodeFacts`], compact projections of the API objects.
 
-use orlop_core::kinds::{self, PodAffinityTerm, TopologySpreadConstraint};
-use orlop_core::rules::LabelSelector;
+use orlop_core::kinds;
+use orlop_core::rules::pod::condition;
+use orlop_core::rules::{LabelSelector, Selector};
 use orlop_core::{Key, Labels, Name, OwnerReference, Timestamp};
 use serde::Deserialize;
 use smallvec::SmallVec;
@@ -53,19 +54,23 @@ pub struct PodFacts {
     /// Which nodes it must and would like to have.
     pub node_affinity: Option<Box<kinds::NodeAffinity>>,
     /// Pods that it must have near.
-    pub affinity: Vec<PodAffinityTerm>,
+    pub affinity: Vec<AffinityTerm>,
     /// Pods that it must not have near.
-    pub anti_affinity: Vec<PodAffinityTerm>,
+    pub anti_affinity: Vec<AffinityTerm>,
     /// Pods that it would like to have near; a negative weight: would rather not.
-    pub preferred_affinity: Vec<(i64, PodAffinityTerm)>,
+    pub preferred_affinity: Vec<(i64, AffinityTerm)>,
     /// How it is spread.
-    pub spread: Vec<TopologySpreadConstraint>,
+    pub spread: Vec<SpreadConstraint>,
     /// Ports that it needs of the node itself.
     pub host_ports: SmallVec<[HostPort; 1]>,
     /// The images of its containers, init containers included; one entry for each.
     pub images: SmallVec<[Name; 1]>,
     /// The claims that its volumes use.
     pub claims: Vec<Name>,
+    /// How many claims of devices it has.
+    pub device_claims: usize,
+    /// Whether it is being deleted to make room for another.
+    pub preempted: bool,
 }
 
 /// A port of the node itself.
@@ -120,10 +125,14 @@ impl From<&kinds::Pod> for PodFacts {
         let affinity = spec.affinity.clone().unwrap_or_default();
         let near = affinity.pod_affinity.unwrap_or_default();
         let apart = affinity.pod_anti_affinity.unwrap_or_default();
-        let weighted = |terms: Vec<kinds::WeightedPodAffinityTerm>, sign: i64| {
-            terms.into_iter().map(move |t| (sign * i64::from(t.weight), t.pod_affinity_term))
+        let (namespace, labels) = (&pod.metadata.namespace, &pod.metadata.labels);
+        let term = |term: &kinds::PodAffinityTerm| AffinityTerm::new(term, namespace, labels);
+        let weighted = |terms: &[kinds::WeightedPodAffinityTerm], sign: i64| -> Vec<(i64, AffinityTerm)> {
+            terms.iter().map(|t| (sign * i64::from(t.weight), term(&t.pod_affinity_term))).collect()
         };
-        let mut facts = PodFacts {
+        let mut preferred = weighted(&near.preferred_during_scheduling_ignored_during_execution, 1);
+        preferred.extend(weighted(&apart.preferred_during_scheduling_ignored_during_execution, -1));
+        PodFacts {
             key: pod.metadata.key(),
             uid: pod.metadata.uid.clone(),
             labels: pod.metadata.labels.clone(),
@@ -148,12 +157,18 @@ impl From<&kinds::Pod> for PodFacts {
             tolerations: spec.tolerations.clone(),
             node_selector: spec.node_selector.clone(),
             node_affinity: affinity.node_affinity.map(Box::new),
-            affinity: near.required_during_scheduling_ignored_during_execution,
-            anti_affinity: apart.required_during_scheduling_ignored_during_execution,
-            preferred_affinity: weighted(near.preferred_during_scheduling_ignored_during_execution, 1)
-                .chain(weighted(apart.preferred_during_scheduling_ignored_during_execution, -1))
+            affinity: near.required_during_scheduling_ignored_during_execution.iter().map(term).collect(),
+            anti_affinity: apart
+                .required_during_scheduling_ignored_during_execution
+                .iter()
+                .map(term)
                 .collect(),
-            spread: spec.topology_spread_constraints.clone(),
+            preferred_affinity: preferred,
+            spread: spec
+                .topology_spread_constraints
+                .iter()
+                .map(|constraint| SpreadConstraint::new(constraint, labels))
+                .collect(),
             host_ports: host_ports(spec),
             images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
             claims: spec
@@ -168,28 +183,67 @@ impl From<&kinds::Pod> for PodFacts {
                     })
                 })
                 .collect(),
-        };
-        facts.merge_label_keys();
-        facts
+            device_claims: spec.resource_claims.len(),
+            preempted: pod.metadata.is_terminating()
+                && condition(pod, "DisruptionTarget")
+                    .is_some_and(|c| c.status == "True" && c.reason == "PreemptionByScheduler"),
+        }
     }
 }
 
-impl PodFacts {
-    /// `matchLabelKeys` and `mismatchLabelKeys` of affinity terms narrow their selectors by the pod's own labels
-    /// (KEP-3633). The API server does so when a pod is created; here it is done for pods that came another way.
-    fn merge_label_keys(&mut self) {
-        let labels = &self.labels;
-        let preferred = self.preferred_affinity.iter_mut().map(|(_, term)| term);
-        for term in self.affinity.iter_mut().chain(&mut self.anti_affinity).chain(preferred) {
-            for (keys, operator) in [(&term.match_label_keys, "In"), (&term.mismatch_label_keys, "NotIn")] {
-                for key in keys {
-                    if let (Some(value), Some(selector)) = (labels.get(key), &mut term.label_selector) {
-                        narrow(selector, key, operator, value);
-                    }
+/// A term of pod affinity or anti-affinity, ready to match.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AffinityTerm {
+    /// The label that makes nodes near each other.
+    pub topology_key: Name,
+    /// The pods that are meant; those in `namespaces` and in the namespaces that `namespace_selector` selects.
+    pub selector: Selector,
+    /// Namespaces by name.
+    pub namespaces: Vec<Name>,
+    /// Namespaces by label.
+    pub namespace_selector: Selector,
+}
+
+impl AffinityTerm {
+    /// The term of a pod in `namespace` with `labels`.
+    ///
+    /// `matchLabelKeys` and `mismatchLabelKeys` narrow the selector by the pod's own labels (KEP-3633). The API server
+    /// does so when a pod is created; here it is done for pods that came another way.
+    fn new(term: &kinds::PodAffinityTerm, namespace: &Name, labels: &Labels) -> AffinityTerm {
+        let mut selector = term.label_selector.clone();
+        for (keys, operator) in [(&term.match_label_keys, "In"), (&term.mismatch_label_keys, "NotIn")] {
+            for key in keys {
+                if let (Some(value), Some(selector)) = (labels.get(key), &mut selector) {
+                    narrow(selector, key, operator, value);
                 }
             }
         }
+        let mut namespaces = term.namespaces.clone();
+        if namespaces.is_empty() && term.namespace_selector.is_none() {
+            namespaces.push(namespace.clone());
+        }
+        AffinityTerm {
+            topology_key: term.topology_key.clone(),
+            selector: selector_of(selector.as_ref()),
+            namespaces,
+            namespace_selector: selector_of(term.namespace_selector.as_ref()),
+        }
     }
+
+    /// Whether a pod is meant, given the labels of its namespace.
+    pub fn matches(&self, pod: &PodFacts, namespace: Option<&Labels>) -> bool {
+        self.selector.matches(&pod.labels)
+            && (self.namespaces.contains(&pod.key.namespace)
+                || match namespace {
+                    Some(labels) => self.namespace_selector.matches(labels),
+                    None => self.namespace_selector.matches(&Labels::new()),
+                })
+    }
+}
+
+/// The selector of an optional field: absent or not valid, it selects nothing.
+pub(crate) fn selector_of(selector: Option<&LabelSelector>) -> Selector {
+    selector.and_then(|s| s.to_selector().ok()).unwrap_or_else(Selector::nothing)
 }
 
 /// Adds a requirement, unless it is there.
@@ -201,6 +255,45 @@ pub(crate) fn narrow(selector: &mut LabelSelector, key: &Name, operator: &'stati
     };
     if !selector.match_expressions.contains(&requirement) {
         selector.match_expressions.push(requirement);
+    }
+}
+
+/// How a pod is spread over the values of a label, ready to count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpreadConstraint {
+    /// The label whose values are the domains.
+    pub topology_key: Name,
+    /// The pods that are counted, in the pod's namespace.
+    pub selector: Selector,
+    /// By how many more a domain may have than the one with the fewest.
+    pub max_skew: i64,
+    /// With fewer domains than this, the fewest counts as none.
+    pub min_domains: usize,
+    /// Whether a node that would break the rule is refused, or only less liked.
+    pub required: bool,
+    /// Whether only nodes that the pod's node affinity allows are counted.
+    pub honor_affinity: bool,
+    /// Whether only nodes whose taints the pod tolerates are counted.
+    pub honor_taints: bool,
+}
+
+impl SpreadConstraint {
+    fn new(constraint: &kinds::TopologySpreadConstraint, labels: &Labels) -> SpreadConstraint {
+        let mut selector = constraint.label_selector.clone();
+        for key in &constraint.match_label_keys {
+            if let (Some(value), Some(selector)) = (labels.get(key), &mut selector) {
+                narrow(selector, key, "In", value);
+            }
+        }
+        SpreadConstraint {
+            topology_key: constraint.topology_key.clone(),
+            selector: selector_of(selector.as_ref()),
+            max_skew: constraint.max_skew.into(),
+            min_domains: constraint.min_domains.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+            required: constraint.when_unsatisfiable != "ScheduleAnyway",
+            honor_affinity: constraint.node_affinity_policy != "Ignore",
+            honor_taints: constraint.node_taints_policy == "Honor",
+        }
     }
 }
 

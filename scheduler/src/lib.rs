@@ -55,11 +55,14 @@ mod schedule; // the whole algorithm, top to bottom
 mod scheduler;
 mod snapshot; // the cluster, kept change by change // cuts in, bindings out
 
+#[cfg(feature = "oracle")]
+pub mod oracle; // answers to recorded cases
+
 pub use bitset::NodeSet;
 pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};
 pub use decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
-pub use facts::{HostPort, NodeFacts, PodFacts};
+pub use facts::{AffinityTerm, HostPort, NodeFacts, PodFacts, SpreadConstraint};
 pub use framework::{
     Bind, Code, Event, Filter, Hint, MAX_SCORE, Permission, Permit, PostBind, PostFilter, PostFiltered,
     PreBind, PreEnqueue, PreFilter, PreScore, Predicate, Prepared, Priority, QueueSort, QueueingHint, Reason,

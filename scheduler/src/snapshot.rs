@@ -281,6 +281,11 @@ impl Snapshot {
         self.namespaces.get(name)
     }
 
+    /// The namespaces that are known, with their labels.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&Name, &Labels)> {
+        self.namespaces.iter()
+    }
+
     /// The keys of everything of a kind that is here; pods: the assigned ones.
     pub(crate) fn keys(&self, kind: &orlop_core::Kind) -> Vec<Key> {
         match (kind.group.as_str(), kind.plural.as_str()) {

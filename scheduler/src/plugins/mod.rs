@@ -3,15 +3,25 @@
 //! [`taint_toleration`] is a good one to read first: a predicate over interned taints, and a priority.
 
 pub mod basics;
+pub mod default_preemption;
+pub mod dynamic_resources;
+pub mod image_locality;
+pub mod inter_pod_affinity;
 pub mod node_affinity;
 pub mod node_ports;
 pub mod node_resources;
+pub mod pod_topology_spread;
 pub mod taint_toleration;
 
 pub use basics::{DefaultBinder, NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
+pub use default_preemption::DefaultPreemption;
+pub use dynamic_resources::DynamicResources;
+pub use image_locality::ImageLocality;
+pub use inter_pod_affinity::InterPodAffinity;
 pub use node_affinity::NodeAffinity;
 pub use node_ports::NodePorts;
 pub use node_resources::{BalancedAllocation, Fit, Strategy};
+pub use pod_topology_spread::PodTopologySpread;
 pub use taint_toleration::TaintToleration;
 
 use crate::profile::Profile;
@@ -26,8 +36,16 @@ pub(crate) fn default_profile() -> Profile {
         .pre_filter(NodeAffinity::default())
         .pre_filter(NodePorts)
         .pre_filter(Fit::default())
+        .pre_filter(PodTopologySpread::default())
+        .pre_filter(InterPodAffinity::default())
+        .pre_filter(DynamicResources)
+        .post_filter(DynamicResources)
+        .post_filter(DefaultPreemption)
         .pre_score(TaintToleration, 3)
         .pre_score(NodeAffinity::default(), 2)
         .pre_score(Fit::default(), 1)
+        .pre_score(PodTopologySpread::default(), 2)
+        .pre_score(InterPodAffinity::default(), 2)
         .pre_score(BalancedAllocation::default(), 1)
+        .pre_score(ImageLocality, 1)
 }

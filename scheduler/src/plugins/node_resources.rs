@@ -1,5 +1,6 @@
 //! NodeResourcesFit: keeps pods off nodes that lack what they ask for, and prefers nodes by how full they are.
-//! NodeResourcesBalancedAllocation: prefers nodes whose resources are used evenly.
+//! NodeResourcesBalancedAllocation: prefers nodes whose resources the pod
+//! makes to be used more evenly.
 
 use orlop_core::Name;
 use smallvec::SmallVec;
@@ -291,8 +292,8 @@ fn imbalance(fractions: &[f64]) -> f64 {
     }
 }
 
-/// The score of a node whose resources are used so: pairs of used and allocatable.
-fn balance(amounts: impl Iterator<Item = (i64, i64)>) -> i64 {
+/// How evenly a node's resources are used, 50 to 100, given pairs of used and allocatable.
+fn evenness(amounts: impl Iterator<Item = (i64, i64)>) -> i64 {
     let fractions: SmallVec<[f64; 4]> = amounts
         .filter(|(_, allocatable)| *allocatable != 0)
         .map(|(used, allocatable)| (used as f64 / allocatable as f64).min(1.0))
@@ -300,14 +301,21 @@ fn balance(amounts: impl Iterator<Item = (i64, i64)>) -> i64 {
     ((1.0 - imbalance(&fractions)) * MAX_SCORE as f64) as i64
 }
 
+/// The score of a node by how much more evenly its resources are used with the pod than without: 75 if the pod makes no
+/// difference.
+fn balance(amounts: impl Iterator<Item = (i64, i64, i64)> + Clone) -> i64 {
+    let without = evenness(amounts.clone().map(|(used, _, allocatable)| (used, allocatable)));
+    let with = evenness(amounts.map(|(used, own, allocatable)| (used + own, allocatable)));
+    (MAX_SCORE + MAX_SCORE / 2 + with - without) / 2
+}
+
 impl Priority for Balance<'_> {
     fn score(&self, node: &NodeView<'_>) -> i64 {
         balance(self.plugin.resources.iter().map(|name| {
             let own = self.pod.requests.get(name);
-            if own == 0 && is_scalar(name) {
-                (0, 0)
-            } else {
-                (node.requested(name) + own, node.allocatable(name))
+            match own == 0 && is_scalar(name) {
+                true => (0, 0, 0),
+                false => (node.requested(name), own, node.allocatable(name)),
             }
         }))
     }
@@ -328,7 +336,7 @@ impl Priority for Balance<'_> {
             .collect();
         for (node, score) in nodes.iter().zip(scores) {
             let at = node.index();
-            *score = balance(lanes.iter().map(|l| (l.used[at] + l.own, l.allocatable[at])));
+            *score = balance(lanes.iter().map(|l| (l.used[at], l.own, l.allocatable[at])));
         }
     }
 }

@@ -1,0 +1,179 @@
+//! DefaultPreemption: makes room for a pod by evicting pods of lower priority from one node: as few and as unimportant
+//! ones as will do, and budgets honoured where that can be.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use orlop_core::rules::Selector;
+use orlop_core::{Name, Timestamp};
+
+use crate::decision::histogram;
+use crate::facts::{PodFacts, selector_of};
+use crate::framework::{Code, PostFilter, PostFiltered};
+use crate::preempt::PostFilterContext;
+use crate::snapshot::{Delta, NodeId, Snapshot};
+
+/// The plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultPreemption;
+
+/// A node, and whom to evict there, the most important first.
+struct Candidate<'a> {
+    node: &'a Name,
+    victims: Vec<&'a PodFacts>,
+    violations: usize,
+}
+
+impl PostFilter for DefaultPreemption {
+    fn name(&self) -> &str {
+        "DefaultPreemption"
+    }
+
+    fn post_filter(&self, pod: &PodFacts, context: &mut PostFilterContext<'_, '_>) -> PostFiltered {
+        let none = |message: String| PostFiltered {
+            message: format!("preemption: {message}"),
+            ..PostFiltered::default()
+        };
+        if let Some(reason) = ineligible(pod, context) {
+            return none(reason.to_owned());
+        }
+        let cluster = context.cluster();
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        let nodes = context.curable();
+        let unhelpful = cluster.len() - nodes.len();
+        if unhelpful > 0 {
+            reasons.insert("Preemption is not helpful for scheduling".to_owned(), unhelpful);
+        }
+        let budgets: Vec<Budget<'_>> = Budget::all(cluster);
+        let mut best: Option<Candidate<'_>> = None;
+        for node in nodes {
+            match victims_on(pod, node, &budgets, context) {
+                Ok(candidate) => {
+                    if best.as_ref().is_none_or(|best| candidate.rank() < best.rank()) {
+                        best = Some(candidate);
+                    }
+                }
+                Err(said) => said.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+            }
+        }
+        match best {
+            Some(best) => PostFiltered {
+                nominated: Some(best.node.clone()),
+                victims: best.victims.iter().map(|v| v.key.clone()).collect(),
+                message: String::new(),
+            },
+            None => none(format!("0/{} nodes are available:{}", cluster.len(), histogram(reasons))),
+        }
+    }
+}
+
+/// Why the pod may not evict others, if so.
+fn ineligible(pod: &PodFacts, context: &PostFilterContext<'_, '_>) -> Option<&'static str> {
+    if !pod.may_preempt {
+        return Some("not eligible due to preemptionPolicy=Never.");
+    }
+    let node = context.cluster().node(&pod.nominated)?;
+    let firmly = |code| code == Code::UnschedulableAndUnresolvable;
+    if context.rejection(node.name()).is_some_and(|r| firmly(r.refusal.code)) {
+        return None;
+    }
+    let going = node.pods().any(|p| p.priority < pod.priority && p.preempted);
+    going.then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+/// Whom to evict from a node so that the pod fits, or why that does not help.
+fn victims_on<'s>(
+    pod: &PodFacts,
+    node: NodeId,
+    budgets: &[Budget<'_>],
+    context: &mut PostFilterContext<'s, '_>,
+) -> Result<Candidate<'s>, Vec<String>> {
+    let view = context.cluster().view(node);
+    let mut lower: Vec<&'s PodFacts> = view.pods().filter(|p| p.priority < pod.priority).collect();
+    if lower.is_empty() {
+        return Err(vec!["No preemption victims found for incoming pod".to_owned()]);
+    }
+    if let Some(rejection) = context.refusal(node, without(&lower)) {
+        return Err(rejection.refusal.reasons.iter().map(ToString::to_string).collect());
+    }
+    lower.sort_by_key(|p| importance(p));
+    let (violating, harmless) = split_by_budget(&lower, budgets);
+    let protected = violating.len();
+    // Spare as many as possible, those first whose budget would be broken, then the most important.
+    let mut gone = lower;
+    let mut violations = 0;
+    for (at, spared) in violating.into_iter().chain(harmless).enumerate() {
+        let rest: Vec<&PodFacts> = gone.iter().copied().filter(|p| p.key != spared.key).collect();
+        if context.refusal(node, without(&rest)).is_none() {
+            gone = rest;
+        } else if at < protected {
+            violations += 1;
+        }
+    }
+    Ok(Candidate { node: view.name(), victims: gone, violations })
+}
+
+fn without<'a>(pods: &[&'a PodFacts]) -> Delta<'a> {
+    Delta { without: pods.to_vec(), with: Vec::new() }
+}
+
+fn started(pod: &PodFacts) -> Timestamp {
+    pod.started.unwrap_or(Timestamp::MAX)
+}
+
+/// Orders pods by importance, the most important first.
+fn importance(pod: &PodFacts) -> (Reverse<i32>, Timestamp, &orlop_core::Key) {
+    (Reverse(pod.priority), started(pod), &pod.key)
+}
+
+impl Candidate<'_> {
+    /// Orders candidates, the best first: fewest broken budgets; the most important victim the least important; the
+    /// least importance in all; the fewest victims; the most important ones started last.
+    fn rank(&self) -> (usize, i32, i64, usize, Reverse<Timestamp>, &Name) {
+        let highest = self.victims.first().map_or(i32::MIN, |v| v.priority);
+        let sum = self.victims.iter().map(|v| i64::from(v.priority) + (1 << 31)).sum();
+        let top = self.victims.iter().filter(|v| v.priority == highest);
+        let earliest = top.map(|v| started(v)).min().unwrap_or(Timestamp::MAX);
+        (self.violations, highest, sum, self.victims.len(), Reverse(earliest), self.node)
+    }
+}
+
+/// A disruption budget, ready to match.
+struct Budget<'a> {
+    facts: &'a crate::change::BudgetFacts,
+    selector: Selector,
+}
+
+impl<'a> Budget<'a> {
+    fn all(cluster: &'a Snapshot) -> Vec<Budget<'a>> {
+        let ready = |facts: &'a crate::change::BudgetFacts| Budget {
+            facts,
+            selector: selector_of(facts.selector.as_ref()),
+        };
+        // An empty selector protects nothing.
+        cluster.budgets().map(ready).filter(|b| !b.selector.is_everything()).collect()
+    }
+
+    fn protects(&self, pod: &PodFacts) -> bool {
+        self.facts.key.namespace == pod.key.namespace
+            && !pod.labels.is_empty()
+            && self.selector.matches(&pod.labels)
+            && !self.facts.disrupted.contains(&pod.key.name)
+    }
+}
+
+/// Parts pods, in their order, into those whose eviction would break a budget and the others.
+fn split_by_budget<'a>(
+    pods: &[&'a PodFacts],
+    budgets: &[Budget<'_>],
+) -> (Vec<&'a PodFacts>, Vec<&'a PodFacts>) {
+    let mut allowed: Vec<i32> = budgets.iter().map(|b| b.facts.allowed).collect();
+    pods.iter().partition(|pod| {
+        let mut breaks = false;
+        for (_, allowed) in budgets.iter().zip(&mut allowed).filter(|(b, _)| b.protects(pod)) {
+            *allowed -= 1;
+            breaks |= *allowed < 0;
+        }
+        breaks
+    })
+}

@@ -1,0 +1,362 @@
+//! PodTopologySpread: keeps pods spread over zones, hosts or other domains: no domain may have many more of them than
+//! the one with the fewest (required constraints), and fewer is better (preferred ones). Pods that say nothing are
+//! spread by what owns them: their Services, ReplicaSet or StatefulSet.
+
+use orlop_core::Name;
+use orlop_core::rules::{Operator, Requirement, Selector, taints};
+
+use crate::bitset::NodeSet;
+use crate::columns::LabelColumn;
+use crate::facts::{PodFacts, SpreadConstraint};
+use crate::framework::{MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
+use crate::plugins::node_affinity::Required;
+use crate::snapshot::{NodeId, NodeView, Snapshot};
+
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// The plugin.
+#[derive(Clone, Debug)]
+pub struct PodTopologySpread {
+    /// What holds for pods that say nothing; the selector is that of their owner.
+    pub defaults: Vec<SpreadConstraint>,
+    /// Whether `defaults` are the system's own, which do not ask that a node have every label.
+    pub system: bool,
+}
+
+impl Default for PodTopologySpread {
+    /// Preferred: over hosts by 3, over zones by 5.
+    fn default() -> PodTopologySpread {
+        let over = |key, max_skew| SpreadConstraint {
+            topology_key: Name::new_static(key),
+            selector: Selector::nothing(),
+            max_skew,
+            min_domains: 1,
+            required: false,
+            honor_affinity: true,
+            honor_taints: false,
+        };
+        PodTopologySpread {
+            defaults: vec![over(HOSTNAME, 3), over("topology.kubernetes.io/zone", 5)],
+            system: true,
+        }
+    }
+}
+
+impl PodTopologySpread {
+    fn constraints(&self, pod: &PodFacts, cluster: &Snapshot, required: bool) -> Vec<SpreadConstraint> {
+        let of_kind =
+            |all: &[SpreadConstraint]| all.iter().filter(|c| c.required == required).cloned().collect();
+        if !pod.spread.is_empty() {
+            return of_kind(&pod.spread);
+        }
+        let mut constraints: Vec<SpreadConstraint> = of_kind(&self.defaults);
+        if !constraints.is_empty() {
+            let selector = owners_selector(pod, cluster);
+            if selector.is_everything() {
+                return Vec::new();
+            }
+            constraints.iter_mut().for_each(|c| c.selector.clone_from(&selector));
+        }
+        constraints
+    }
+}
+
+/// The pods that belong with `pod`: what its Services and its controller select, all of it at once.
+fn owners_selector(pod: &PodFacts, cluster: &Snapshot) -> Selector {
+    let mut labels = std::collections::BTreeMap::new();
+    let mut requirements: Vec<Requirement> = Vec::new();
+    for workload in cluster.workloads() {
+        let service = workload.kind == "Service";
+        let controller =
+            pod.owner.as_ref().is_some_and(|o| o.kind == workload.kind && o.name == workload.key.name);
+        if workload.key.namespace != pod.key.namespace || !(service || controller) {
+            continue;
+        }
+        if service {
+            if workload.selector.matches(&pod.labels) {
+                labels.extend(workload.selector.match_labels.iter());
+            }
+        } else if let Ok(selector) = workload.selector.to_selector() {
+            requirements.extend(selector.requirements().into_iter().flatten().cloned());
+        }
+    }
+    for (key, value) in labels {
+        requirements.extend(Requirement::new(key.clone(), Operator::Equals, vec![value.clone()]));
+    }
+    Selector::new(requirements)
+}
+
+/// Which nodes a constraint counts, by its inclusion policies.
+struct Inclusion<'a> {
+    pod: &'a PodFacts,
+    wanted: Required,
+}
+
+impl<'a> Inclusion<'a> {
+    fn new(pod: &'a PodFacts) -> Inclusion<'a> {
+        Inclusion { pod, wanted: Required::of(pod) }
+    }
+
+    fn includes(&self, constraint: &SpreadConstraint, node: &NodeView<'_>) -> bool {
+        (!constraint.honor_affinity || self.wanted.matches(node.facts()))
+            && (!constraint.honor_taints
+                || taints::untolerated(&node.facts().taints, &self.pod.tolerations, |taint| {
+                    matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
+                })
+                .is_none())
+    }
+}
+
+fn has_all_labels(constraints: &[SpreadConstraint], node: &NodeView<'_>) -> bool {
+    constraints.iter().all(|c| node.label(&c.topology_key).is_some())
+}
+
+/// How many pods on each node a constraint counts.
+fn count_by_node(pod: &PodFacts, constraint: &SpreadConstraint, cluster: &Snapshot) -> Vec<i64> {
+    let mut counts = vec![0; cluster.columns().pod_counts().len()];
+    if !constraint.selector.is_everything() {
+        for (other, node) in cluster.pods() {
+            if counts_for(pod, constraint, other) {
+                counts[node.index()] += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn counts_for(pod: &PodFacts, constraint: &SpreadConstraint, other: &PodFacts) -> bool {
+    other.key.namespace == pod.key.namespace
+        && !other.is_terminating()
+        && constraint.selector.matches(&other.labels)
+}
+
+/// The pods of one constraint by domain: a label value's number to its count; `None` for what is no domain.
+type Domains = Vec<Option<i64>>;
+
+impl PreFilter for PodTopologySpread {
+    fn name(&self) -> &str {
+        "PodTopologySpread"
+    }
+
+    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
+        let constraints = self.constraints(pod, cluster, true);
+        if constraints.is_empty() {
+            return Prepared::Skip;
+        }
+        let inclusion = Inclusion::new(pod);
+        let by_node: Vec<Vec<i64>> = constraints.iter().map(|c| count_by_node(pod, c, cluster)).collect();
+        let mut domains: Vec<Domains> = constraints
+            .iter()
+            .map(|c| vec![None; column(cluster, c).map_or(1, LabelColumn::bound)])
+            .collect();
+        for node in cluster.node_set().iter().map(|id| cluster.view(id)) {
+            if !has_all_labels(&constraints, &node) {
+                continue;
+            }
+            for ((constraint, domains), counts) in constraints.iter().zip(&mut domains).zip(&by_node) {
+                if inclusion.includes(constraint, &node) {
+                    let value = value(constraint, &node);
+                    *domains[value].get_or_insert(0) += counts[node.id().index()];
+                }
+            }
+        }
+        Prepared::ready(Hard { constraints, domains, inclusion })
+    }
+}
+
+fn column<'a>(cluster: &'a Snapshot, constraint: &SpreadConstraint) -> Option<&'a LabelColumn> {
+    cluster.columns().label(&constraint.topology_key)
+}
+
+/// The number of the domain that a node is in.
+fn value(constraint: &SpreadConstraint, node: &NodeView<'_>) -> usize {
+    column(node.cluster(), constraint).map_or(LabelColumn::ABSENT, |c| c.value(node.id())) as usize
+}
+
+struct Hard<'a> {
+    constraints: Vec<SpreadConstraint>,
+    domains: Vec<Domains>,
+    inclusion: Inclusion<'a>,
+}
+
+impl Hard<'_> {
+    /// The highest count, the pod itself not among it, that a domain may have.
+    fn limit(&self, constraint: &SpreadConstraint, domains: &Domains) -> i64 {
+        let counts = domains.iter().flatten();
+        let fewest = if counts.clone().count() < constraint.min_domains {
+            0
+        } else {
+            counts.copied().min().unwrap_or(i64::from(i32::MAX))
+        };
+        let own = i64::from(constraint.selector.matches(&self.inclusion.pod.labels));
+        constraint.max_skew + fewest - own
+    }
+
+    fn change(&mut self, pod: &PodFacts, node: &NodeView<'_>, by: i64) {
+        if pod.key.namespace != self.inclusion.pod.key.namespace || !has_all_labels(&self.constraints, node) {
+            return;
+        }
+        for (constraint, domains) in self.constraints.iter().zip(&mut self.domains) {
+            if constraint.selector.matches(&pod.labels) && self.inclusion.includes(constraint, node) {
+                *domains[value(constraint, node)].get_or_insert(0) += by;
+            }
+        }
+    }
+}
+
+impl Predicate for Hard<'_> {
+    fn filter(&self, node: &NodeView<'_>) -> Verdict {
+        for (constraint, domains) in self.constraints.iter().zip(&self.domains) {
+            let value = value(constraint, node);
+            if value == LabelColumn::ABSENT as usize {
+                return Verdict::refuse_firmly(
+                    "node(s) didn't match pod topology spread constraints (missing required label)",
+                );
+            }
+            if domains[value].unwrap_or(0) > self.limit(constraint, domains) {
+                return Verdict::refuse("node(s) didn't match pod topology spread constraints");
+            }
+        }
+        Verdict::Fits
+    }
+
+    fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
+        for (constraint, domains) in self.constraints.iter().zip(&self.domains) {
+            let Some(column) = column(cluster, constraint) else {
+                *nodes = NodeSet::new();
+                return;
+            };
+            let limit = self.limit(constraint, domains);
+            nodes.retain(|node| {
+                let value = column.value(node);
+                value != LabelColumn::ABSENT && domains[value as usize].unwrap_or(0) <= limit
+            });
+        }
+    }
+
+    fn add_pod(&mut self, pod: &PodFacts, node: &NodeView<'_>) {
+        self.change(pod, node, 1);
+    }
+
+    fn remove_pod(&mut self, pod: &PodFacts, node: &NodeView<'_>) {
+        self.change(pod, node, -1);
+    }
+}
+
+impl PreScore for PodTopologySpread {
+    fn name(&self) -> &str {
+        "PodTopologySpread"
+    }
+
+    fn pre_score<'a>(
+        &'a self,
+        pod: &'a PodFacts,
+        cluster: &'a Snapshot,
+        nodes: &'a [NodeId],
+    ) -> Option<Box<dyn Priority + 'a>> {
+        let constraints = self.constraints(pod, cluster, false);
+        if constraints.is_empty() {
+            return None;
+        }
+        let all_labels = !pod.spread.is_empty() || !self.system;
+        let mut ignored = NodeSet::new();
+        if all_labels {
+            let lacking = nodes.iter().filter(|id| !has_all_labels(&constraints, &cluster.view(**id)));
+            ignored = lacking.copied().collect();
+        }
+        let candidates: Vec<NodeId> = nodes.iter().copied().filter(|id| !ignored.contains(*id)).collect();
+        let inclusion = Inclusion::new(pod);
+        let lanes = constraints.into_iter().map(|constraint| {
+            let by_node = count_by_node(pod, &constraint, cluster);
+            if constraint.topology_key == HOSTNAME {
+                return Lane {
+                    weight: weight(candidates.len()),
+                    counts: Counts::ByNode(by_node),
+                    constraint,
+                };
+            }
+            let bound = column(cluster, &constraint).map_or(1, LabelColumn::bound);
+            let mut domains: Domains = vec![None; bound];
+            for id in &candidates {
+                domains[value(&constraint, &cluster.view(*id))] = Some(0);
+            }
+            let size = domains.iter().flatten().count();
+            Lane { weight: weight(size), counts: Counts::ByDomain(domains, by_node), constraint }
+        });
+        let mut lanes: Vec<Lane> = lanes.collect();
+        let labelled = |lanes: &[Lane], node: &NodeView<'_>| {
+            lanes.iter().all(|l| node.label(&l.constraint.topology_key).is_some())
+        };
+        for node in cluster.node_set().iter().map(|id| cluster.view(id)) {
+            if all_labels && !labelled(&lanes, &node) {
+                continue;
+            }
+            for lane in &mut lanes {
+                if let Counts::ByDomain(domains, by_node) = &mut lane.counts
+                    && let Some(count) = &mut domains[value(&lane.constraint, &node)]
+                    && inclusion.includes(&lane.constraint, &node)
+                {
+                    *count += by_node[node.id().index()];
+                }
+            }
+        }
+        Some(Box::new(Soft { lanes, ignored }))
+    }
+}
+
+/// Many domains weigh more than few, for each has fewer pods.
+fn weight(domains: usize) -> f64 {
+    ((domains + 2) as f64).ln()
+}
+
+struct Lane {
+    constraint: SpreadConstraint,
+    weight: f64,
+    counts: Counts,
+}
+
+enum Counts {
+    ByNode(Vec<i64>),
+    ByDomain(Domains, Vec<i64>),
+}
+
+struct Soft {
+    lanes: Vec<Lane>,
+    ignored: NodeSet,
+}
+
+impl Priority for Soft {
+    fn score(&self, node: &NodeView<'_>) -> i64 {
+        if self.ignored.contains(node.id()) {
+            return 0;
+        }
+        let mut score = 0.0;
+        for lane in &self.lanes {
+            let value = value(&lane.constraint, node);
+            if value == LabelColumn::ABSENT as usize {
+                continue;
+            }
+            let count = match &lane.counts {
+                Counts::ByNode(counts) => counts[node.id().index()],
+                Counts::ByDomain(domains, _) => domains[value].unwrap_or(0),
+            };
+            score += count as f64 * lane.weight + (lane.constraint.max_skew - 1) as f64;
+        }
+        score.round() as i64
+    }
+
+    fn normalize(&self, _: &Snapshot, nodes: &[NodeId], scores: &mut [i64]) {
+        let counted =
+            || nodes.iter().zip(&*scores).filter(|(id, _)| !self.ignored.contains(**id)).map(|(_, s)| *s);
+        let (min, max) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
+        for (node, score) in nodes.iter().zip(scores) {
+            *score = if self.ignored.contains(*node) {
+                0
+            } else if max == 0 {
+                MAX_SCORE
+            } else {
+                MAX_SCORE * (max + min - *score) / max
+            };
+        }
+    }
+}

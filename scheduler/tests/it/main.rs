@@ -1,0 +1,3 @@
+//! What the scheduler decides.
+
+mod oracle;
