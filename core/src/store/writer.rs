@@ -13,8 +13,8 @@ use super::watchers::Watchers;
 use super::{Limits, Mvcc, Revision, StoreError, Txn};
 use crate::time::Clock;
 
-/// More transactions than this do not share a flush.
-const GROUP_MAX: usize = 1024;
+/// More transactions than this do not share a flush: while they are decided, readers wait.
+const GROUP_MAX: usize = 256;
 
 /// What all handles of a store, its watches and its writer have in common.
 pub(super) struct Shared {

@@ -5,6 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
 use crate::log::{FORMAT_KNOWN, Opener, RedbLog, Unreadable};
@@ -84,9 +85,10 @@ impl Drop for Held {
 pub(crate) fn directory(dir: &Path) -> Result<(RedbLog, Held), OpenError> {
     let file = dir.join(FILE);
     let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
-    fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+    make_directory(dir).map_err(|e| io(dir, e))?;
     let path = file.clone();
-    let log = load(Box::new(move || builder().create(&path)), &file, dir)?;
+    let opener = move || builder().create_with_backend(FileBackend::new(open_file(&path)?)?);
+    let log = load(Box::new(opener), &file, dir)?;
     // Without this the file itself, new in its directory, might not outlive a loss of power.
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io(dir, e))?;
     let owner = dir.join(OWNER);
@@ -102,6 +104,22 @@ pub(crate) fn backend<B: StorageBackend>(
     let opener: Opener = Box::new(move || builder().create_with_backend(make()?));
     let log = load(opener, Path::new(FILE), Path::new("."))?;
     Ok((log, Held(None)))
+}
+
+// A store holds Secrets: what is made here is for its owner's eyes. What is there already keeps its mode.
+
+fn make_directory(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.read(true).write(true).create(true).truncate(false).open(path)
 }
 
 fn builder() -> Builder {

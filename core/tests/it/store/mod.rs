@@ -12,6 +12,7 @@ use orlop_core::store::{
 };
 use orlop_core::{Body, ManualClock};
 
+mod group; // random groups over a log that fails
 mod model; // random histories against a naive model
 
 fn clock() -> Arc<ManualClock> {

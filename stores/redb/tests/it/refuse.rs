@@ -113,3 +113,15 @@ fn damage_is_found_when_the_store_is_opened() {
         }
     }
 }
+
+/// Secrets are in it.
+#[cfg(unix)]
+#[test]
+fn others_cannot_read_the_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("made");
+    let _held = RedbStore::open(&dir, clock()).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&dir), mode(&dir.join("store.redb"))), (0o700, 0o600));
+}
