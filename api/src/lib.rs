@@ -10,6 +10,8 @@ pub mod auth;
 pub mod node;
 pub mod rbac;
 pub mod defaults;
+pub mod discovery;
+pub mod openapi;
 pub mod patch;
 pub mod render;
 pub mod request;

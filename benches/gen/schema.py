@@ -193,7 +193,7 @@ def field_line(name, field, schema, required, number, package):
         marks.append("&")
     if pointer:
         marks.append("*")
-    if default is not None and not (zero and keep):
+    if default is not None and not (zero and keep and not pointer):
         marks.append("=" + json.dumps(default, separators=(",", ":")))
     values = schema.get("enum") or schema.get("items", {}).get("enum") or schema.get("additionalProperties", {}).get("enum")
     if values:

@@ -21,6 +21,7 @@ impl Schema {
         let mut ty = schema[root].clone();
         ty.preserve_unknown |= open_api_v3_schema.get("properties").is_none();
         schema.set(root, with_object_fields(ty, meta));
+        schema.set_source(open_api_v3_schema.clone());
         (schema, root)
     }
 

@@ -1,6 +1,7 @@
 //! The types of which a schema consists.
 
 use std::ops::Index;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use crate::object::Name;
 pub struct Schema {
     structs: Vec<StructType>,
     by_name: FxHashMap<Name, StructId>,
+    source: Option<Arc<Value>>,
 }
 
 /// A [`StructType`]'s place in its [`Schema`].
@@ -202,6 +204,15 @@ impl Schema {
         self.by_name.insert(ty.name.clone(), id);
         self.structs.push(ty);
         id
+    }
+
+    /// The `openAPIV3Schema` from which it was made, as it was written; none for built-in types.
+    pub fn source(&self) -> Option<&Value> {
+        self.source.as_deref()
+    }
+
+    pub(crate) fn set_source(&mut self, source: Value) {
+        self.source = Some(Arc::new(source));
     }
 
     pub(crate) fn set(&mut self, id: StructId, ty: StructType) {
