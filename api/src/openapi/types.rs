@@ -98,7 +98,7 @@ impl<'a> Types<'a> {
         }
         if !ty.fields.is_empty() {
             let properties: Map<String, Value> =
-                ty.fields.iter().map(|f| (f.name.to_string(), self.field(schema, f))).collect();
+                ty.fields.iter().map(|f| (f.name.to_string(), self.field(schema, &ty.name, f))).collect();
             out.insert("properties".to_owned(), properties.into());
         }
         // These two stand for every group's own.
@@ -133,7 +133,7 @@ impl<'a> Types<'a> {
         Value::Object(out)
     }
 
-    fn field(&mut self, schema: &Schema, field: &Field) -> Value {
+    fn field(&mut self, schema: &Schema, owner: &str, field: &Field) -> Value {
         let mut out = self.ty(schema, &field.ty);
         let is_struct = matches!(field.ty, Type::Struct(_));
         if self.dialect == Dialect::V3 {
@@ -158,6 +158,10 @@ impl<'a> Types<'a> {
                 Type::Map(_) => out["additionalProperties"]["enum"] = json!(field.values),
                 _ => out["enum"] = json!(field.values),
             }
+        }
+        // Declared on the bytes of this one field, where it means nothing.
+        if field.name == "caBundle" && owner.ends_with(".APIServiceSpec") {
+            out["x-kubernetes-list-type"] = "atomic".into();
         }
         if field.granular && (is_struct || matches!(field.ty, Type::Map(_))) {
             out["x-kubernetes-map-type"] = "granular".into();

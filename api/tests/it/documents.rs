@@ -27,7 +27,7 @@ fn plain(value: &mut Value) {
             }
             for name in ["required", "parameters", "tags", "consumes", "produces"] {
                 if let Some(Value::Array(items)) = map.get_mut(name) {
-                    items.sort_by_key(ToString::to_string);
+                    items.sort_by_key(|i| (i["name"].to_string(), i["in"].to_string(), i.to_string()));
                 }
             }
             map.values_mut().for_each(plain);
