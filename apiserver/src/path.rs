@@ -8,7 +8,7 @@ use crate::query::Query;
 
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// An object or a collection.
     Resource(Target),
     /// `/api`, `/apis`, `/apis/GROUP`, `/apis/GROUP/VERSION`, `/api/v1`: its parts behind the first.
@@ -19,19 +19,19 @@ pub enum Route {
 
 /// The object or collection that a path names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The resource.
-    pub resource: ResourceId,
+    pub(crate) resource: ResourceId,
     /// Namespace and name, as far as the path has them.
-    pub key: Key,
+    pub(crate) key: Key,
     /// The subresource; with what follows it, for those that are paths themselves.
-    pub subresource: Name,
+    pub(crate) subresource: Name,
     /// The path begins with the deprecated `watch/`.
-    pub watch: bool,
+    pub(crate) watch: bool,
 }
 
 /// Reads a path. Segments must be percent-decoded already; empty ones do not count.
-pub fn route(path: &str) -> Route {
+pub(crate) fn route(path: &str) -> Route {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let names = |parts: &[&str]| parts.iter().map(|part| Name::from(*part)).collect();
     let (group, version, rest) = match parts.as_slice() {
@@ -77,7 +77,12 @@ const PATCHES: [(&str, PatchType); 4] = [
 ///
 /// # Errors
 /// A patch whose media type is not that of a patch.
-pub fn verb(method: &Method, target: &Target, query: &Query, content_type: &str) -> Option<Result<Verb, ()>> {
+pub(crate) fn verb(
+    method: &Method,
+    target: &Target,
+    query: &Query,
+    content_type: &str,
+) -> Option<Result<Verb, ()>> {
     let named = !target.key.name.is_empty();
     Some(Ok(match *method {
         Method::GET | Method::HEAD

@@ -1,2 +1,34 @@
-//! The reference cluster.
-fn main() {}
+//! The reference cluster: a Kubernetes-compatible cluster in one process.
+
+mod apiserver;
+mod options;
+mod preflight;
+mod progress;
+mod summary;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use options::{Command, Options};
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match options.command {
+        Command::Up(up) => runtime.block_on(up::run(up)),
+        Command::Apiserver(apiserver) => runtime.block_on(apiserver::run(apiserver)),
+        Command::Preflight(preflight) => preflight::run(&preflight),
+    };
+    // What still runs has nothing left to do for anyone.
+    runtime.shutdown_background();
+    outcome
+}

@@ -200,3 +200,26 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Future`], [`StoreError::Unavailable`].
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 }
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn view(&self) -> Arc<dyn View> {
+        S::view(self)
+    }
+
+    fn view_at(&self, revision: Revision) -> Result<Arc<dyn View>, StoreError> {
+        S::view_at(self, revision)
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        S::commit(self, txn).await
+    }
+
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        S::watch(self, prefix, after)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        S::compact(self, revision).await
+    }
+}

@@ -136,12 +136,7 @@ impl Manifests {
             _ => vec![(String::new(), document.value.clone())],
         };
         for (prefix, value) in items {
-            self.objects.push(Manifest {
-                file: file.to_owned(),
-                value,
-                document: document.clone(),
-                prefix,
-            });
+            self.objects.push(Manifest { file: file.to_owned(), value, document: document.clone(), prefix });
         }
     }
 

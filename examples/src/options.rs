@@ -1,0 +1,161 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+/// A Kubernetes-compatible cluster in one process.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Starts a cluster, applies manifests, and runs until Ctrl-C.
+    Up(Up),
+    /// Runs the API server alone, with no controllers.
+    Apiserver(Apiserver),
+    /// Checks whether this machine can be a node.
+    Preflight(Preflight),
+}
+
+#[derive(Args)]
+pub(crate) struct Up {
+    /// Files and folders of manifests; `-` is standard input. None: an empty cluster.
+    pub(crate) manifests: Vec<String>,
+    /// Worker nodes.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) nodes: usize,
+    /// Nodes for the management components, which run no other pods.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) control_planes: usize,
+    /// What runs containers.
+    #[arg(long, value_enum, default_value_t = RuntimeChoice::Mock)]
+    pub(crate) runtime: RuntimeChoice,
+    /// Where objects are kept: `memory`, or `redb=DIR`, which outlives the process.
+    #[arg(long, default_value = "memory", value_name = "memory|redb=DIR")]
+    pub(crate) store: StoreChoice,
+    /// Where the API is served.
+    #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// What carries connections to Services.
+    #[arg(long, value_enum, default_value_t = PlaneChoice::Loopback)]
+    pub(crate) data_plane: PlaneChoice,
+    /// Where the kubeconfig is written.
+    #[arg(long, default_value = "orlop.kubeconfig", value_name = "PATH")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Ends as soon as everything is ready (exit status 0), or with the reasons when it is not in time (1).
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// How long everything may take to become ready: `90s`, `2m`.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Prints results as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Everything that is chosen by chance follows from this number.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum RuntimeChoice {
+    /// Simulated containers.
+    Mock,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlaneChoice {
+    /// Services, DNS and Ingress on 127/8.
+    Loopback,
+    /// None.
+    None,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum StoreChoice {
+    Memory,
+    Redb(PathBuf),
+}
+
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StoreChoice, String> {
+        match text.split_once('=') {
+            None if text == "memory" => Ok(StoreChoice::Memory),
+            Some(("redb", dir)) if !dir.is_empty() => Ok(StoreChoice::Redb(dir.into())),
+            _ => Err("a store is memory, or redb=DIR with the folder in which it keeps its data".to_owned()),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Apiserver {
+    /// The address to serve on.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) bind_address: IpAddr,
+    /// The port to serve on.
+    #[arg(long, default_value_t = 6443, value_name = "PORT")]
+    pub(crate) secure_port: u16,
+    /// Tokens of users: lines of `token,user,uid,"group1,group2"`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// Who may do what.
+    #[arg(long, value_enum, default_value_t = AuthorizationMode::AlwaysAllow, ignore_case = true)]
+    pub(crate) authorization_mode: AuthorizationMode,
+    /// The range of Services' addresses.
+    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
+    pub(crate) service_cluster_ip_range: IpNet,
+    /// Where objects are kept: `memory`, or `redb=DIR`.
+    #[arg(long, default_value = "memory", value_name = "memory|redb=DIR")]
+    pub(crate) store: StoreChoice,
+    /// Where a kubeconfig with an administrator's certificate is written.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthorizationMode {
+    /// Everyone who is known may do everything.
+    #[value(name = "AlwaysAllow")]
+    AlwaysAllow,
+    /// Roles and bindings decide.
+    #[value(name = "RBAC")]
+    Rbac,
+}
+
+#[derive(Args)]
+pub(crate) struct Preflight {
+    /// Runs the commands that mend what is wrong.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Prints results as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ports that must be free.
+    #[arg(long, value_delimiter = ',', default_value = "6443,10250", value_name = "PORTS")]
+    pub(crate) ports: Vec<u16>,
+}
+
+/// `90s`, `2m`, `1h`, `500ms`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no length of time: write 90s or 2m"))?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "ms" => number / 1000.0,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("{unit:?} is no unit of time: use ms, s, m or h")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is no length of time"))
+}

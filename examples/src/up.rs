@@ -1,0 +1,149 @@
+//! `orlop up`: a cluster, the manifests on it, and the addresses that work.
+
+use std::process::ExitCode;
+
+use orlop::manifest::Manifests;
+use orlop::spec::default_nodes;
+use orlop::{Applied, Builder, Cluster};
+
+use crate::options::{PlaneChoice, RuntimeChoice, StoreChoice, Up};
+use crate::{progress, summary};
+
+/// Runs the command.
+pub(crate) async fn run(up: Up) -> ExitCode {
+    match start(&up).await {
+        Ok(code) => code,
+        Err(errors) => {
+            report(&up, &errors);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(up: &Up, errors: &[String]) {
+    if up.json {
+        println!("{}", serde_json::json!({"ready": false, "problems": errors}));
+    } else {
+        for error in errors {
+            eprintln!("error: {error}");
+        }
+    }
+}
+
+async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
+    // What is wrong with the files is said before anything is started.
+    let mut manifests = Manifests::read(&up.manifests);
+    manifests.sort();
+    let mut problems: Vec<String> = manifests.problems.iter().map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let cluster = builder(up).start().await.map_err(|error| vec![error.to_string()])?;
+    let kubeconfig = cluster.kubeconfig().unwrap_or_default();
+    if let Err(error) = orlop::apiserver::pki::write_private(&up.kubeconfig, &kubeconfig) {
+        let path = up.kubeconfig.display();
+        cluster.shutdown().await;
+        return Err(vec![format!("{path}: the kubeconfig cannot be written: {error}; choose another place with --kubeconfig PATH")]);
+    }
+    let interrupted = interrupted();
+    tokio::pin!(interrupted);
+    let outcome = tokio::select! {
+        biased;
+        () = &mut interrupted => None,
+        outcome = bring_up(up, &cluster, &manifests, &mut problems) => Some(outcome),
+    };
+    let ready = match outcome {
+        None => false,
+        Some(Err(error)) => {
+            cluster.shutdown().await;
+            return Err(vec![error]);
+        }
+        Some(Ok(ready)) => ready,
+    };
+    if !up.once {
+        if !up.json {
+            println!("Ctrl-C ends the cluster.");
+        }
+        interrupted.await;
+        if !up.json {
+            println!();
+        }
+    }
+    cluster.shutdown().await;
+    Ok(if ready || !up.once { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Applies, waits, and shows what came of it; answers whether everything is ready.
+async fn bring_up(
+    up: &Up,
+    cluster: &Cluster,
+    manifests: &Manifests,
+    problems: &mut Vec<String>,
+) -> Result<bool, String> {
+    let server = cluster.address().map(|address| format!("https://{address}"));
+    if !up.json {
+        println!("API server {}, kubeconfig {}", server.as_deref().unwrap_or("not served"), up.kubeconfig.display());
+    }
+    let mut counts = [0; 3];
+    for manifest in &manifests.objects {
+        match cluster.apply(manifest).await {
+            Ok(applied) => counts[applied as usize] += 1,
+            Err(problem) => problems.push(problem.to_string()),
+        }
+    }
+    if !up.json {
+        for problem in problems.iter() {
+            eprintln!("error: {problem}");
+        }
+        if !manifests.objects.is_empty() {
+            let [created, configured, unchanged] = counts;
+            println!("{created} objects created, {configured} configured, {unchanged} unchanged");
+            debug_assert_eq!(Applied::Unchanged as usize, 2);
+        }
+    }
+    let deadline = cluster.clock().now() + up.timeout;
+    let readiness = progress::wait(cluster, deadline, !up.json).await.map_err(|status| status.message)?;
+    let summary = summary::summarise(cluster).await.map_err(|status| status.message)?;
+    if up.json {
+        println!("{:#}", summary.json(&readiness, problems, server));
+    } else {
+        println!("\n{}", summary.text());
+        for reason in readiness.reasons() {
+            eprintln!("not ready within {:?}: {reason}", up.timeout);
+        }
+        println!("kubectl --kubeconfig {} get pods -A -o wide", up.kubeconfig.display());
+    }
+    Ok(readiness.is_ready() && problems.is_empty())
+}
+
+fn builder(up: &Up) -> Builder {
+    let mut builder = Cluster::builder().nodes(default_nodes(up.control_planes, up.nodes)).serve(up.listen);
+    if let Some(seed) = up.seed {
+        builder = builder.seed(seed);
+    }
+    if let StoreChoice::Redb(dir) = &up.store {
+        builder = builder.redb(dir);
+    }
+    if up.data_plane == PlaneChoice::Loopback {
+        builder = builder.loopback();
+    }
+    match up.runtime {
+        RuntimeChoice::Mock => builder,
+    }
+}
+
+/// Completes when the process is asked to end, by Ctrl-C or by its supervisor.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

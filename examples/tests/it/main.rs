@@ -1,0 +1,5 @@
+//! The reference cluster from outside: driven by the real kubectl, and compared with what Kubernetes answered.
+
+mod manifests;
+mod shared;
+mod transcripts;

@@ -1,0 +1,29 @@
+//! Where the recorded data and kubectl are.
+
+use std::path::PathBuf;
+
+/// A file of the recorded data: below `$ORLOP_SHARED`, by default `shared` beside the repository. `None`, after saying
+/// so, where it is absent; a failure where `$ORLOP_REQUIRE` names it.
+pub(crate) fn file(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("ORLOP_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
+    present(root.join(name), "shared")
+}
+
+/// The kubectl on the machine.
+pub(crate) fn kubectl() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|file| file.is_file());
+    present(found.unwrap_or_else(|| PathBuf::from("kubectl")), "kubectl")
+}
+
+fn present(path: PathBuf, what: &str) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
+    }
+    let required =
+        std::env::var("ORLOP_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == what));
+    assert!(!required, "{} is required but not there", path.display());
+    eprintln!("ignored: {} is not there", path.display());
+    None
+}

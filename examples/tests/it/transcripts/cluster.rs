@@ -1,0 +1,96 @@
+//! The cluster of the recordings: their nodes, and their kubelet's rules.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use orlop::core::{Key, Kind, Write};
+use orlop::{Cluster, NodeSpec, kinds};
+use serde_json::json;
+
+use super::observe::Observer;
+
+const TOKEN: &str = "token-admin";
+
+/// A running cluster with the namespace of a scenario.
+pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) -> Cluster {
+    let mut builder = Cluster::builder()
+        .no_nodes()
+        .serve(([127, 0, 0, 1], 0).into())
+        .token(TOKEN, "admin", &["system:masters"])
+        .recorded_kubelet();
+    for (name, zone, number, control_plane) in [
+        ("control-a", "zone-a", 0, true),
+        ("worker-a", "zone-a", 1, false),
+        ("worker-b", "zone-b", 2, false),
+        ("worker-c", "zone-c", 3, false),
+    ] {
+        let node = if control_plane { NodeSpec::control_plane(name) } else { NodeSpec::worker(name) };
+        builder = builder.node(
+            node.zone("region-1", zone)
+                .address(std::net::IpAddr::from([192, 0, 2, 20 + number]))
+                .pod_cidr(format!("10.244.{number}.0/24").parse().expect("a network"))
+                .capacity("cpu", "4")
+                .capacity("memory", "16Gi")
+                .capacity("pods", "110")
+                .capacity("ephemeral-storage", "100Gi"),
+        );
+    }
+    let cluster = builder.start().await.expect("a cluster that starts");
+    let link = cluster.link("setup");
+    link.perform(Write::create(
+        Kind::cluster("", "v1", "Namespace", "namespaces"),
+        json!({"metadata": {"name": namespace, "labels": labels}}),
+    ))
+    .await
+    .expect("a namespace");
+    for (kind, name) in [("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")] {
+        cluster
+            .wait_for(
+                &kinds::named(kind).expect("a kind"),
+                &Key::new(namespace, name),
+                Duration::from_secs(10),
+                |_| true,
+            )
+            .await
+            .expect("what a namespace has");
+    }
+    cluster
+}
+
+/// What kubectl is given.
+pub(super) fn kubeconfig(cluster: &Cluster, namespace: &str) -> String {
+    cluster.kubeconfig_with_token(TOKEN, namespace).expect("a served cluster")
+}
+
+/// Follows everything that kubectl or a controller changes in the namespace.
+pub(super) async fn observe(cluster: &Cluster, namespace: &str) -> Observer {
+    let followed = [
+        "Pod",
+        "ReplicaSet",
+        "Deployment",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+        "ControllerRevision",
+        "Service",
+        "EndpointSlice",
+        "Endpoints",
+        "ConfigMap",
+        "Secret",
+        "ServiceAccount",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "HorizontalPodAutoscaler",
+        "Ingress",
+        "NetworkPolicy",
+        "ResourceQuota",
+        "LimitRange",
+        "ReplicationController",
+        "Role",
+        "RoleBinding",
+        "Event",
+    ];
+    let kinds = followed.iter().filter_map(|kind| kinds::named(kind)).collect();
+    Observer::start(&cluster.link("observer"), namespace, kinds).await
+}

@@ -1,0 +1,317 @@
+//! Recorded kubectl sessions against a real control plane, run again against an Orlop cluster.
+//!
+//! `cargo test --release -p orlop-examples --test it transcripts -- --nocapture`; `ORLOP_SCENARIO=services,jobs` picks
+//! scenarios, `ORLOP_VERBOSE=1` shows every disagreement in full.
+
+mod cluster;
+mod mask;
+mod observe;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use observe::{Change, Observer};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::shared;
+
+/// How long nothing may have changed before the next command is run.
+const QUIET: Duration = Duration::from_millis(900);
+/// The longest time that a command may take.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Scenarios that must agree wholly.
+const REQUIRED: [&str; 8] = [
+    "deployment-lifecycle",
+    "get-formats",
+    "labels-annotations-edit",
+    "run-and-pods",
+    "services",
+    "outcome-rolling-25pc",
+    "outcome-rolling-surge1-unavail0",
+    "outcome-recreate",
+];
+
+/// Steps that show the recording's own surroundings, or chance; only their exit status counts (see the recordings'
+/// README).
+const SURROUNDINGS: [(&str, usize); 8] = [
+    ("discovery-explain", 0),
+    ("discovery-explain", 1),
+    ("discovery-explain", 18),
+    ("discovery-explain", 20),
+    ("discovery-explain", 21),
+    ("discovery-explain", 25),
+    ("discovery-explain", 2),
+    ("run-and-pods", 18),
+];
+
+#[derive(Deserialize)]
+struct Scenario {
+    scenario: String,
+    namespace: String,
+    #[serde(default)]
+    namespace_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    steps: Vec<Step>,
+    #[serde(default)]
+    checks: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    cmd: String,
+    #[serde(default)]
+    stdin: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    writes: Vec<String>,
+    exit: Value,
+    stdout: String,
+    stderr: String,
+    #[serde(default)]
+    unstable: bool,
+    #[serde(default)]
+    no_settle: bool,
+    #[serde(default)]
+    during: Vec<Value>,
+}
+
+struct Output {
+    exit: Value,
+    stdout: String,
+    stderr: String,
+}
+
+#[test]
+fn transcripts() {
+    let (Some(dir), Some(kubectl)) = (shared::file("kubectl-transcripts"), shared::kubectl()) else { return };
+    let wanted = std::env::var("ORLOP_SCENARIO").unwrap_or_default();
+    let mut files: Vec<_> = std::fs::read_dir(&dir)
+        .expect("a readable folder")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .filter(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            wanted.is_empty() || wanted.split(',').any(|w| w == name)
+        })
+        .collect();
+    files.sort();
+    let scenarios: Arc<Vec<Scenario>> = Arc::new(
+        files
+            .iter()
+            .map(|path| {
+                serde_json::from_slice(&std::fs::read(path).expect("a readable file")).expect("a scenario")
+            })
+            .collect(),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let results = runtime.block_on(run_all(&scenarios, &kubectl));
+    let mut agreed = 0;
+    let mut steps = (0, 0);
+    for (scenario, disagreements) in scenarios.iter().zip(&results) {
+        let wrong: std::collections::BTreeSet<_> = disagreements.iter().map(|d| d.0).collect();
+        agreed += usize::from(wrong.is_empty());
+        steps.0 += scenario.steps.len() - wrong.iter().filter(|at| **at < scenario.steps.len()).count();
+        steps.1 += scenario.steps.len();
+        let verdict = if wrong.is_empty() { "agreed".to_owned() } else { format!("not, in steps {wrong:?}") };
+        println!("{:34} {:3} steps  {verdict}", scenario.scenario, scenario.steps.len());
+        let shown = if std::env::var_os("ORLOP_VERBOSE").is_some() { usize::MAX } else { 3 };
+        for (_, text) in disagreements.iter().take(shown) {
+            println!("{text}");
+        }
+    }
+    println!("steps: {} of {} agreed", steps.0, steps.1);
+    println!("{agreed} of {} agreed", scenarios.len());
+    let failed: Vec<_> = scenarios
+        .iter()
+        .zip(&results)
+        .filter(|(scenario, wrong)| REQUIRED.contains(&scenario.scenario.as_str()) && !wrong.is_empty())
+        .map(|(scenario, _)| scenario.scenario.as_str())
+        .collect();
+    assert!(failed.is_empty(), "these must agree wholly: {failed:?}");
+}
+
+/// Runs every scenario, some at a time, each against a cluster of its own.
+async fn run_all(scenarios: &Arc<Vec<Scenario>>, kubectl: &Path) -> Vec<Vec<(usize, String)>> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let (next, scenarios, kubectl) = (next.clone(), scenarios.clone(), kubectl.to_owned());
+        workers.spawn(async move {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(scenario) = scenarios.get(at) else { return done };
+                done.push((at, run(scenario, &kubectl).await));
+            }
+        });
+    }
+    let mut results: Vec<_> = workers.join_all().await.into_iter().flatten().collect();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Runs one scenario; answers with its disagreements: the step, and what to show of it.
+async fn run(scenario: &Scenario, kubectl: &Path) -> Vec<(usize, String)> {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let (dir, tmp) = (home.path().join("work"), home.path().join("tmp"));
+    for folder in [&dir, &tmp] {
+        std::fs::create_dir(folder).expect("a temporary folder");
+    }
+    for (name, content) in &scenario.files {
+        write(&dir, name, content);
+    }
+    let cluster = cluster::start(&scenario.namespace, &scenario.namespace_labels).await;
+    let config = home.path().join("kubeconfig");
+    std::fs::write(&config, cluster::kubeconfig(&cluster, &scenario.namespace)).expect("a writable folder");
+    let observer = cluster::observe(&cluster, &scenario.namespace).await;
+    let shell = Shell { kubectl, home: home.path(), dir: &dir, tmp: &tmp, config: &config, scenario };
+    let mut wrong = Vec::new();
+    for (at, step) in scenario.steps.iter().enumerate() {
+        if !step.no_settle {
+            observer.settle(QUIET).await;
+        }
+        for name in &step.writes {
+            write(&dir, name, &scenario.files[name]);
+        }
+        observer.step(format!("step {at}: {}", step.cmd));
+        let output = shell.step(step, &observer).await;
+        if let Some(text) = shell.compare(at, step, &output, &observer) {
+            wrong.push((at, text));
+        }
+    }
+    observer.settle(QUIET).await;
+    if let Some(expected) = &scenario.checks {
+        let history: Vec<Change> = observer.history();
+        let got = observe::checks(&history);
+        if got != *expected {
+            let text = format!("  checks\n    - {expected}\n    + {got}");
+            wrong.push((scenario.steps.len(), text));
+        }
+    }
+    cluster.shutdown().await;
+    wrong
+}
+
+fn write(dir: &Path, name: &str, content: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().unwrap_or(dir)).expect("a writable folder");
+    std::fs::write(&path, content).expect("a writable folder");
+    // Editors among the files are run.
+    #[cfg(unix)]
+    if content.starts_with("#!") {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("a writable folder");
+    }
+}
+
+struct Shell<'a> {
+    kubectl: &'a Path,
+    home: &'a Path,
+    dir: &'a Path,
+    tmp: &'a Path,
+    config: &'a Path,
+    scenario: &'a Scenario,
+}
+
+impl Shell<'_> {
+    fn command(&self, line: &str, env: &BTreeMap<String, String>) -> Command {
+        let words = shlex::split(line).expect("a command line");
+        let program = if words[0] == "kubectl" { self.kubectl.to_owned() } else { words[0].clone().into() };
+        let mut command = Command::new(program);
+        command
+            .args(&words[1..])
+            .current_dir(self.dir)
+            .env("HOME", self.home)
+            .env("TMPDIR", self.tmp)
+            .env("KUBECONFIG", self.config)
+            .envs(env)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn step(&self, step: &Step, observer: &Observer) -> Output {
+        let mut child = self.command(&step.cmd, &step.env).spawn().expect("a program");
+        if let Some(mut stdin) = child.stdin.take()
+            && let Some(text) = &step.stdin
+        {
+            // A command that does not read its input may end before it is written.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        }
+        let stopped = step.exit == "stopped";
+        let id = child.id();
+        let output = tokio::spawn(child.wait_with_output());
+        if !step.during.is_empty() || stopped {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        for command in &step.during {
+            let line = command.as_str().or(command["cmd"].as_str()).unwrap_or_default();
+            let _ = self.command(line, &BTreeMap::new()).output().await;
+            observer.settle(QUIET).await;
+        }
+        if stopped {
+            observer.settle(QUIET).await;
+            if let Some(id) = id {
+                let _ = Command::new("kill").args(["-INT", &id.to_string()]).status().await;
+            }
+        }
+        let output = match tokio::time::timeout(LIMIT, output).await {
+            Ok(output) => output.expect("no panic").expect("a program that ran"),
+            Err(_) => {
+                if let Some(id) = id {
+                    let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status().await;
+                }
+                return Output { exit: "hangs".into(), stdout: String::new(), stderr: String::new() };
+            }
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Output {
+            exit: if stopped { "stopped".into() } else { output.status.code().into() },
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// What to show of a step that disagrees.
+    fn compare(&self, at: usize, step: &Step, output: &Output, observer: &Observer) -> Option<String> {
+        let raw = mask::is_raw(&step.cmd);
+        let names = observer.names();
+        let (dir, tmp) = (self.dir.display().to_string(), self.tmp.display().to_string());
+        let masked = |text: &str| mask::mask(text, &names, raw, &dir, &tmp);
+        let mut diff = String::new();
+        if output.exit != step.exit {
+            diff += &format!("    - exit {}\n    + exit {}\n", step.exit, output.exit);
+        }
+        let only_exit = step.unstable || SURROUNDINGS.contains(&(self.scenario.scenario.as_str(), at));
+        if !only_exit || output.exit != step.exit {
+            for (expected, got) in [(&step.stdout, &output.stdout), (&step.stderr, &output.stderr)] {
+                let expected = mask::lines(expected, &step.cmd, raw);
+                let got = mask::lines(&masked(got), &step.cmd, raw);
+                for (sign, some, others) in [('-', &expected, &got), ('+', &got, &expected)] {
+                    let mut others = others.clone();
+                    for line in some {
+                        match others.iter().position(|other| other == line) {
+                            Some(found) => {
+                                others.swap_remove(found);
+                            }
+                            None => diff += &format!("    {sign} {line}\n"),
+                        }
+                    }
+                }
+            }
+        }
+        (!diff.is_empty()).then(|| format!("  step {at}: {}\n{diff}", step.cmd))
+    }
+}
