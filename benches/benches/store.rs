@@ -37,7 +37,7 @@ fn pod(n: usize) -> Arc<Body> {
         r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"web-7d9c5b8f6d-{n:06}","namespace":"ns-{ns}","uid":"5f0e6d0c-8f3b-4b57-9a67-{n:012x}","generation":1,"creationTimestamp":"2026-01-01T00:00:00Z","labels":{{"app":"web","pod-template-hash":"7d9c5b8f6d"}},"annotations":{{"note":"{filler}"}},"ownerReferences":[{{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-7d9c5b8f6d","uid":"0b8f7a52-2f7c-4a6e-9f4e-0123456789ab","controller":true,"blockOwnerDeletion":true}}]}},"spec":{{"containers":[{{"name":"web","image":"nginx:1.27","ports":[{{"containerPort":80,"protocol":"TCP"}}],"resources":{{"requests":{{"cpu":"100m","memory":"128Mi"}}}},"imagePullPolicy":"IfNotPresent"}}],"restartPolicy":"Always","serviceAccountName":"default","schedulerName":"default-scheduler","nodeName":"node-{ns}"}},"status":{{"phase":"Running","podIP":"10.244.1.7","startTime":"2026-01-01T00:00:00Z"}}}}"#,
         ns = n % 50
     );
-    Arc::new(Body::parse(json.into_bytes().into_boxed_slice().into()).expect("the pod is well-formed"))
+    Arc::new(Body::parse(Box::<[u8]>::from(json.as_bytes()).into()).expect("the pod is well-formed"))
 }
 
 fn key(n: usize) -> Arc<str> {

@@ -75,7 +75,9 @@ impl Log for Flaky {
 
 /// A group: transactions that count one of three counters up or remove it, as of the latest state that is seen or of
 /// one before; and what becomes of the log's next calls.
-fn groups() -> impl Strategy<Value = Vec<(Vec<(u8, bool)>, Vec<Fate>)>> {
+type Group = (Vec<(u8, bool)>, Vec<Fate>);
+
+fn groups() -> impl Strategy<Value = Vec<Group>> {
     let fate = prop_oneof![3 => Just(Fate::Done), 2 => (0..4usize).prop_map(Fate::FailedAfter)];
     let txns = prop::collection::vec((0..3u8, prop::bool::weighted(0.2)), 1..7);
     prop::collection::vec((txns, prop::collection::vec(fate, 0..3)), 1..20)
