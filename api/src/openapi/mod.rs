@@ -3,6 +3,7 @@
 //! Version 3 has one document for each group and version, version 2 has all in one. kubectl needs them before it
 //! applies, validates, merges or explains anything.
 
+mod gnostic;
 mod paths;
 mod render;
 mod types;
@@ -49,7 +50,8 @@ pub fn v3_index(scheme: &Scheme) -> Value {
         .into_iter()
         .map(|path| {
             let mut hasher = FxHasher::default();
-            for resource in scheme.resources().filter(|r| paths::home(&r.kind.group, &r.kind.version) == path) {
+            for resource in scheme.resources().filter(|r| paths::home(&r.kind.group, &r.kind.version) == path)
+            {
                 hash_resource(resource, &mut hasher);
             }
             let tag = hash(format!("{} {path} {:x}", env!("CARGO_PKG_VERSION"), hasher.finish()).as_bytes());
@@ -61,7 +63,8 @@ pub fn v3_index(scheme: &Scheme) -> Value {
 }
 
 fn document_paths(scheme: &Scheme) -> BTreeSet<String> {
-    let mut out: BTreeSet<String> = paths::WELL_KNOWN.iter().map(|w| w.path.trim_matches('/').to_owned()).collect();
+    let mut out: BTreeSet<String> =
+        paths::WELL_KNOWN.iter().map(|w| w.path.trim_matches('/').to_owned()).collect();
     out.extend(["api".to_owned(), "apis".to_owned()]);
     for (group, versions) in scheme.groups() {
         if !group.is_empty() {
@@ -119,6 +122,16 @@ pub fn v2(scheme: &Scheme) -> Value {
         "security": [{"BearerToken": []}],
     })
 }
+
+/// `/openapi/v2` for clients that accept [`V2_PROTOBUF_ACCEPT`]: kubectl, which reads no other form.
+pub fn v2_protobuf(scheme: &Scheme) -> Vec<u8> {
+    gnostic::document(&v2(scheme))
+}
+
+/// How clients ask for [`v2_protobuf`].
+pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of [`v2_protobuf`]'s answer.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 fn bearer() -> Value {
     json!({"type": "apiKey", "name": "authorization", "in": "header"})

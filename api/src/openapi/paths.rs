@@ -229,17 +229,18 @@ impl Describe<'_> {
         let plural = &self.resource.kind.plural;
         let home = self.home;
         let namespaced = self.resource.kind.scope == Scope::Namespaced;
-        let (within, in_path) = if namespaced {
-            ("namespaces/{namespace}/", vec!["namespace"])
-        } else {
-            ("", Vec::new())
-        };
+        let (within, in_path) =
+            if namespaced { ("namespaces/{namespace}/", vec!["namespace"]) } else { ("", Vec::new()) };
         let with_name: Vec<&str> = ["name"].into_iter().chain(in_path.iter().copied()).collect();
         let of = if namespaced { "Namespaced" } else { "" };
         out.push(self.item(format!("/{home}/{within}{plural}"), in_path.clone(), self.collection(of)));
         out.push(self.item(format!("/{home}/{within}{plural}/{{name}}"), with_name.clone(), self.object(of)));
         if namespaced && self.resource.allows("list") {
-            out.push(self.item(format!("/{home}/{plural}"), Vec::new(), vec![self.list("", "ForAllNamespaces")]));
+            out.push(self.item(
+                format!("/{home}/{plural}"),
+                Vec::new(),
+                vec![self.list("", "ForAllNamespaces")],
+            ));
         }
         if self.resource.allows("watch") {
             let watch = |of: &str, behind: &str, action| vec![self.watch(of, behind, action)];
@@ -261,7 +262,8 @@ impl Describe<'_> {
                 if sub.name == "proxy" {
                     let mut in_path = with_name.clone();
                     in_path.push("path");
-                    let mut item = self.item(format!("{path}/{{path}}"), in_path, self.connect(of, sub, "WithPath"));
+                    let mut item =
+                        self.item(format!("{path}/{{path}}"), in_path, self.connect(of, sub, "WithPath"));
                     item.query = query.to_vec();
                     out.push(item);
                 }
@@ -299,7 +301,14 @@ impl Describe<'_> {
         found.or_else(list).map(|(schema, id)| schema[id].name.to_string()).unwrap_or_default()
     }
 
-    fn operation(&self, method: &'static str, verb: &str, of: &str, behind: &str, action: &'static str) -> Operation {
+    fn operation(
+        &self,
+        method: &'static str,
+        verb: &str,
+        of: &str,
+        behind: &str,
+        action: &'static str,
+    ) -> Operation {
         let kind = &self.resource.kind;
         Operation {
             method,
@@ -350,14 +359,21 @@ impl Describe<'_> {
             });
         }
         if resource.allows("deletecollection") {
-            let mut query: Vec<&str> = LIST.into_iter().filter(|p| !matches!(*p, "allowWatchBookmarks" | "watch")).collect();
+            let mut query: Vec<&str> =
+                LIST.into_iter().filter(|p| !matches!(*p, "allowWatchBookmarks" | "watch")).collect();
             query.extend(DELETE);
             query.sort_unstable();
             out.push(Operation {
                 query,
                 body: Some(Body::Object(format!("{META}DeleteOptions"), false)),
                 answer: Answer::Object(format!("{META}Status")),
-                ..self.operation("delete", &self.id("delete"), &format!("Collection{of}"), "", "deletecollection")
+                ..self.operation(
+                    "delete",
+                    &self.id("delete"),
+                    &format!("Collection{of}"),
+                    "",
+                    "deletecollection",
+                )
             });
         }
         out
@@ -387,7 +403,10 @@ impl Describe<'_> {
         let answer = || Answer::Object(ty.to_owned());
         let mut out = Vec::new();
         if allows("get") {
-            out.push(Operation { answer: answer(), ..self.operation("get", &self.id("read"), of, behind, "get") });
+            out.push(Operation {
+                answer: answer(),
+                ..self.operation("get", &self.id("read"), of, behind, "get")
+            });
         }
         if allows("update") {
             out.push(Operation {
@@ -413,11 +432,8 @@ impl Describe<'_> {
     fn sub(&self, of: &str, sub: &Subresource) -> Vec<Operation> {
         let behind = title(&sub.name);
         let own = &self.resource.kind;
-        let (group, version) = if sub.version.is_empty() {
-            (&own.group, &own.version)
-        } else {
-            (&sub.group, &sub.version)
-        };
+        let (group, version) =
+            if sub.version.is_empty() { (&own.group, &own.version) } else { (&sub.group, &sub.version) };
         let ty = if self.resource.custom && sub.version.is_empty() {
             self.type_name(&sub.kind)
         } else {

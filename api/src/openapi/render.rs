@@ -13,7 +13,8 @@ pub(super) enum Dialect {
 }
 
 const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-const STREAMS: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const STREAMS: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -31,7 +32,8 @@ pub(super) fn item(item: &Item, dialect: Dialect, types: &mut Types<'_>) -> Valu
         };
         out.insert(operation.method.to_owned(), rendered);
     }
-    let mut parameters: Vec<Value> = item.in_path.iter().map(|name| parameter(name, "path", dialect)).collect();
+    let mut parameters: Vec<Value> =
+        item.in_path.iter().map(|name| parameter(name, "path", dialect)).collect();
     parameters.extend(item.query.iter().map(|name| parameter(name, "query", dialect)));
     parameters.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     if !parameters.is_empty() {
@@ -42,9 +44,8 @@ pub(super) fn item(item: &Item, dialect: Dialect, types: &mut Types<'_>) -> Valu
 
 fn parameter(name: &str, place: &str, dialect: Dialect) -> Value {
     let ty = match name {
-        "limit" | "gracePeriodSeconds" | "timeoutSeconds" | "limitBytes" | "sinceSeconds" | "tailLines" | "ports" => {
-            "integer"
-        }
+        "limit" | "gracePeriodSeconds" | "timeoutSeconds" | "limitBytes" | "sinceSeconds" | "tailLines"
+        | "ports" => "integer",
         "allowWatchBookmarks"
         | "follow"
         | "force"
@@ -101,7 +102,8 @@ fn answer(operation: &Operation, types: &mut Types<'_>) -> (Vec<&'static str>, V
 
 fn v3(operation: &Operation, types: &mut Types<'_>) -> Value {
     let mut out = common(operation);
-    let parameters: Vec<Value> = operation.query.iter().map(|name| parameter(name, "query", Dialect::V3)).collect();
+    let parameters: Vec<Value> =
+        operation.query.iter().map(|name| parameter(name, "query", Dialect::V3)).collect();
     if !parameters.is_empty() {
         out.insert("parameters".to_owned(), parameters.into());
     }
@@ -118,7 +120,10 @@ fn v3(operation: &Operation, types: &mut Types<'_>) -> Value {
         }
         Some(Body::Patch) => {
             let patch = types.reference(&format!("{META}Patch"));
-            out.insert("requestBody".to_owned(), json!({"content": content(&PATCHES, &patch), "required": true}));
+            out.insert(
+                "requestBody".to_owned(),
+                json!({"content": content(&PATCHES, &patch), "required": true}),
+            );
         }
         None => {}
     }

@@ -40,7 +40,8 @@ impl<'a> Types<'a> {
     pub(super) fn definitions(&mut self, group_version: &str) -> Map<String, Value> {
         let mut out = Map::new();
         loop {
-            let next: Vec<String> = self.wanted.iter().filter(|name| !out.contains_key(*name)).cloned().collect();
+            let next: Vec<String> =
+                self.wanted.iter().filter(|name| !out.contains_key(*name)).cloned().collect();
             if next.is_empty() {
                 break;
             }
@@ -84,7 +85,9 @@ impl<'a> Types<'a> {
             "IntOrString" => json!({"type": "string", "format": "int-or-string"}),
             "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
             "FieldsV1" | "Patch" | "RawExtension" => json!({"type": "object"}),
-            "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => json!({}),
+            "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => {
+                json!({})
+            }
             _ => return None,
         })
     }
@@ -147,7 +150,8 @@ impl<'a> Types<'a> {
                 Type::Int32 | Type::Int64 | Type::Float => Some(0.into()),
                 _ => None,
             };
-            let default = field.default.as_deref().cloned().or(zero.filter(|_| field.keep_empty && !field.pointer));
+            let default =
+                field.default.as_deref().cloned().or(zero.filter(|_| field.keep_empty && !field.pointer));
             if let Some(default) = default {
                 out["default"] = default;
             }
@@ -172,7 +176,8 @@ impl<'a> Types<'a> {
         let patch = field.patch;
         let strategies =
             [(patch.merge, "merge"), (patch.retain_keys, "retainKeys"), (patch.replace, "replace")];
-        let strategies: Vec<&str> = strategies.into_iter().filter_map(|(set, name)| set.then_some(name)).collect();
+        let strategies: Vec<&str> =
+            strategies.into_iter().filter_map(|(set, name)| set.then_some(name)).collect();
         if !strategies.is_empty() {
             out["x-kubernetes-patch-strategy"] = strategies.join(",").into();
         }
@@ -198,7 +203,9 @@ impl<'a> Types<'a> {
                 AnyKind::Json => self.reference(&format!("{EXTENSIONS}JSON")),
                 AnyKind::SchemaOrArray => self.reference(&format!("{EXTENSIONS}JSONSchemaPropsOrArray")),
                 AnyKind::SchemaOrBool => self.reference(&format!("{EXTENSIONS}JSONSchemaPropsOrBool")),
-                AnyKind::SchemaOrStrings => self.reference(&format!("{EXTENSIONS}JSONSchemaPropsOrStringArray")),
+                AnyKind::SchemaOrStrings => {
+                    self.reference(&format!("{EXTENSIONS}JSONSchemaPropsOrStringArray"))
+                }
             },
             Type::List(list) => {
                 let mut out = json!({"type": "array", "items": self.ty(schema, &list.item)});

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use orlop_api::{discovery, openapi};
 use orlop_core::oracle::shared;
-use orlop_core::scheme::{Resource, Scheme};
 use orlop_core::schema::Schema;
+use orlop_core::scheme::{Resource, Scheme};
 use orlop_core::{Key, Kind};
 use serde_json::{Value, json};
 
@@ -103,7 +103,9 @@ fn discovery_of_conversations() {
             let parts: Vec<&str> = request.trim_matches('/').split('/').collect();
             let ours = match (body["kind"].as_str().unwrap_or_default(), parts.as_slice()) {
                 ("APIResourceList", ["api", version]) => discovery::resources(&scheme, "", version),
-                ("APIResourceList", ["apis", group, version]) => discovery::resources(&scheme, group, version),
+                ("APIResourceList", ["apis", group, version]) => {
+                    discovery::resources(&scheme, group, version)
+                }
                 ("APIGroupList", _) => Some(discovery::api_groups(&scheme)),
                 ("APIGroup", ["apis", group]) => discovery::api_group(&scheme, group),
                 _ => continue,
@@ -140,7 +142,8 @@ fn openapi_v2_as_kubernetes() {
     fn resolve(value: &mut Value, parameters: &Value) {
         match value {
             Value::Object(map) => {
-                let name = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/parameters/"));
+                let name =
+                    map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/parameters/"));
                 if let Some(name) = name {
                     *value = parameters[name].clone();
                 } else {
@@ -157,7 +160,10 @@ fn openapi_v2_as_kubernetes() {
         // Kinds of versions that are not served count, too.
         for name in ["DeleteOptions", "WatchEvent"] {
             let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}");
-            document["definitions"][name].as_object_mut().unwrap().shift_remove("x-kubernetes-group-version-kind");
+            document["definitions"][name]
+                .as_object_mut()
+                .unwrap()
+                .shift_remove("x-kubernetes-group-version-kind");
         }
     }
     check("v2", ours, theirs);
@@ -227,4 +233,48 @@ fn definitions_show_in_documents() {
         })
     );
     assert!(scheme.storage_key(&widget().kind, &Key::new("a", "b")).is_some());
+}
+
+/// kubectl reads version 2 in this form alone. Its messages are nested: a document's field 9 holds the definitions.
+#[test]
+fn openapi_v2_as_protobuf() {
+    fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+        fn varint(bytes: &mut &[u8]) -> u64 {
+            let mut out = 0;
+            for shift in (0..64).step_by(7) {
+                let byte = bytes[0];
+                *bytes = &bytes[1..];
+                out |= u64::from(byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            out
+        }
+        let mut out = Vec::new();
+        while !bytes.is_empty() {
+            let tag = varint(&mut bytes);
+            assert_eq!(tag & 7, 2, "texts and messages only, at this level");
+            let length = usize::try_from(varint(&mut bytes)).unwrap();
+            out.push((tag >> 3, &bytes[..length]));
+            bytes = &bytes[length..];
+        }
+        out
+    }
+    let scheme = Scheme::builtin();
+    let bytes = openapi::v2_protobuf(&scheme);
+    let document = fields(&bytes);
+    assert_eq!(document[0], (1, "2.0".as_bytes()));
+    let json = openapi::v2(&scheme);
+    for (number, inner, name) in [(8, 2, "paths"), (9, 1, "definitions")] {
+        let (_, all) = document.iter().find(|(n, _)| *n == number).unwrap();
+        let names: Vec<String> = fields(all)
+            .into_iter()
+            .map(|(n, entry)| {
+                assert_eq!(n, inner);
+                String::from_utf8(fields(entry)[0].1.to_vec()).unwrap()
+            })
+            .collect();
+        assert!(names.iter().eq(json[name].as_object().unwrap().keys()));
+    }
 }

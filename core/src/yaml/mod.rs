@@ -5,11 +5,11 @@
 //! through [`Document::locate`].
 //!
 //! ```
-//! let text = "kind: Pod\nmetadata: {name: a}\n---\n# nothing but a comment\n---\nkind: [";
+//! let text = "kind: Pod\nmetadata: {name: a}\n---\n# nothing but a comment\n---\na: 1\n b: 2";
 //! let read = orlop_core::yaml::documents(text);
 //! assert_eq!(read[0].as_ref().unwrap().locate("metadata.name"), Some((2, 12)));
 //! let error = read[1].as_ref().unwrap_err();
-//! assert_eq!((error.document, error.line), (2, 6));
+//! assert_eq!((error.document, error.line), (2, 7));
 //! ```
 
 mod diagnose;
