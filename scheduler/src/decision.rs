@@ -25,6 +25,8 @@ pub struct Decision {
     pub narrowed: Option<Narrowed>,
     /// The first predicate that refused, for each node that was looked at and refused.
     pub rejected: BTreeMap<Name, Rejection>,
+    /// All predicates that refuse each of those nodes.
+    pub every: BTreeMap<Name, Vec<Rejection>>,
     /// For each node that was left, every priority's score, normalised and times its weight.
     pub scores: BTreeMap<Name, BTreeMap<Name, i64>>,
     /// The sums of those.

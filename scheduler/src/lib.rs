@@ -43,7 +43,8 @@
 mod bitset;
 mod change; // what a snapshot is told
 mod columns; // what is known of all nodes, column by column
-mod decision; // what came of it, and why
+mod decision; // what came of it
+mod explain; // and why, for people
 mod facts; // what is known of a pod, of a node
 pub mod framework; // the extension points, one small trait each
 pub mod plugins;

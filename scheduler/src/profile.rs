@@ -185,6 +185,16 @@ impl Profile {
         self.filters.iter().map(|p| p.name())
     }
 
+    /// The predicates themselves, in order: to bench or to test one.
+    pub fn filter_plugins(&self) -> impl Iterator<Item = &dyn PreFilter> {
+        self.filters.iter().map(|p| &**p)
+    }
+
+    /// The priorities themselves with their weights, in order.
+    pub fn score_plugins(&self) -> impl Iterator<Item = (&dyn PreScore, i64)> {
+        self.scores.iter().map(|s| (&*s.plugin, s.weight))
+    }
+
     /// The priorities' names and weights, in order.
     pub fn scores(&self) -> impl Iterator<Item = (&str, i64)> {
         self.scores.iter().map(|s| (s.plugin.name(), s.weight))

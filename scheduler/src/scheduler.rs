@@ -196,6 +196,9 @@ impl Scheduler {
                 self.tell(&Event::Other(&Node::KIND));
             }
             other => {
+                if self.snapshot.knows(&other) {
+                    return;
+                }
                 self.snapshot.apply(other);
                 self.tell(&Event::Other(kind));
             }
@@ -345,8 +348,8 @@ impl Scheduler {
         }
         self.stats.attempts += 1;
         let decision = place(&facts, &self.snapshot, profile, self.seed);
-        if let Some(fault) = &decision.fault {
-            return self.fault(&facts, fault.to_string(), now);
+        if decision.fault.is_some() {
+            return self.fault(&facts, decision.message(), now);
         }
         let Some(node) = decision.node.clone() else {
             self.stats.unschedulable += 1;

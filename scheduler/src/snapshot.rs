@@ -97,6 +97,17 @@ impl Snapshot {
         }
     }
 
+    /// Whether a change of something other than nodes and pods changes nothing.
+    pub(crate) fn knows(&self, change: &Change) -> bool {
+        match change {
+            Change::Namespace(name, labels) => self.namespaces.get(name) == Some(labels),
+            Change::Workload(facts) => self.workload(&facts.kind, &facts.key) == Some(facts),
+            Change::WorkloadGone(kind, key) => self.workload(kind, key).is_none(),
+            Change::Budget(facts) => self.budgets.get(&facts.key) == Some(facts),
+            _ => false,
+        }
+    }
+
     fn put_node(&mut self, facts: NodeFacts) {
         let facts = Arc::new(facts);
         if let Some(&id) = self.by_name.get(&facts.name) {

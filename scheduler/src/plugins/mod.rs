@@ -5,6 +5,7 @@
 pub mod basics;
 pub mod default_preemption;
 pub mod dynamic_resources;
+mod hints;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
@@ -28,7 +29,7 @@ use crate::profile::Profile;
 
 /// Kubernetes' default profile.
 pub(crate) fn default_profile() -> Profile {
-    Profile::empty(Profile::DEFAULT)
+    let profile = Profile::empty(Profile::DEFAULT)
         .pre_enqueue(SchedulingGates)
         .filter(NodeUnschedulable)
         .filter(NodeName)
@@ -47,5 +48,6 @@ pub(crate) fn default_profile() -> Profile {
         .pre_score(PodTopologySpread::default(), 2)
         .pre_score(InterPodAffinity::default(), 2)
         .pre_score(BalancedAllocation::default(), 1)
-        .pre_score(ImageLocality, 1)
+        .pre_score(ImageLocality, 1);
+    hints::add_to(profile)
 }
