@@ -49,10 +49,14 @@ pub mod choice;
 pub mod dns;
 pub mod ingress;
 
+pub mod conformance;
+
 mod mirror;
 mod plane;
 mod progress;
 
+#[cfg(feature = "loopback")]
+pub mod loopback;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 

@@ -26,7 +26,7 @@ pub struct NetPlan {
     /// The cluster's domain, `cluster.local`.
     pub zone: Name,
     /// The Services.
-    pub services: BTreeMap<Key, Arc<ServicePlan>>,
+    pub services: Arc<BTreeMap<Key, Arc<ServicePlan>>>,
     /// Which Services have an address: cluster addresses, external ones, those of load balancers. External addresses
     /// may be shared, with different ports.
     pub addresses: Arc<BTreeMap<IpAddr, Vec<Key>>>,

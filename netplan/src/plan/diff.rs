@@ -35,6 +35,9 @@ impl NetPlan {
             ingress: !Arc::ptr_eq(&self.ingress, &before.ingress) && self.ingress != before.ingress,
             ..PlanDiff::default()
         };
+        if Arc::ptr_eq(&self.services, &before.services) {
+            return diff;
+        }
         merge(&before.services, &self.services, |key, old, new| match (old, new) {
             (_, None) => diff.removed.push(key.clone()),
             (Some(old), Some(new)) if Arc::ptr_eq(old, new) || old == new => {}

@@ -49,30 +49,30 @@ pub(super) fn replace(plan: &mut NetPlan, key: &Key, service: Option<ServicePlan
             }
         }
     }
+    let services = Arc::make_mut(&mut plan.services);
     match service {
-        Some(service) => plan.services.insert(key.clone(), Arc::new(service)),
-        None => plan.services.remove(key),
+        Some(service) => services.insert(key.clone(), Arc::new(service)),
+        None => services.remove(key),
     };
 }
 
 /// The nodes.
 pub(super) fn nodes(world: &World) -> BTreeMap<Name, NodePlan> {
-    world
-        .all::<NetNode>()
-        .map(|node| {
-            let internal = node.status.addresses.iter().filter(|a| a.r#type == "InternalIP");
-            let cidrs = match node.spec.pod_cidrs.as_slice() {
-                [] => std::slice::from_ref(&node.spec.pod_cidr),
-                cidrs => cidrs,
-            };
-            let plan = NodePlan {
-                addresses: internal.filter_map(|a| a.address.parse().ok()).collect(),
-                zone: node.metadata.label(ZONE_LABEL).unwrap_or_default().into(),
-                pod_cidrs: cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect(),
-            };
-            (node.metadata.name.clone(), plan)
-        })
-        .collect()
+    world.all::<NetNode>().map(|node| (node.metadata.name.clone(), node_plan(node))).collect()
+}
+
+/// One node.
+pub(super) fn node_plan(node: &NetNode) -> NodePlan {
+    let internal = node.status.addresses.iter().filter(|a| a.r#type == "InternalIP");
+    let cidrs = match node.spec.pod_cidrs.as_slice() {
+        [] => std::slice::from_ref(&node.spec.pod_cidr),
+        cidrs => cidrs,
+    };
+    NodePlan {
+        addresses: internal.filter_map(|a| a.address.parse().ok()).collect(),
+        zone: node.metadata.label(ZONE_LABEL).unwrap_or_default().into(),
+        pod_cidrs: cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect(),
+    }
 }
 
 /// One Service with its endpoints; `None` if there is none.

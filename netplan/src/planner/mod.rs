@@ -3,7 +3,7 @@
 mod build;
 mod views;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orlop_core::kinds::{EndpointSlice, Ingress, IngressClass, Service};
@@ -13,7 +13,7 @@ pub use views::NetPod;
 use views::{NetNode, SlicesByPod, SlicesByService};
 
 use crate::ingress::Routes;
-use crate::plan::{NetPlan, PodEntry};
+use crate::plan::{NetPlan, NodePlan, PodEntry};
 
 /// Follows the world and keeps a plan of it.
 ///
@@ -38,7 +38,7 @@ pub struct NetPlanner {
 struct Touched {
     services: BTreeSet<Key>,
     pods: Vec<(Option<NetPod>, Option<NetPod>)>,
-    nodes: bool,
+    nodes: BTreeMap<Name, Option<NodePlan>>,
     ingress: bool,
 }
 
@@ -84,8 +84,14 @@ impl NetPlanner {
         for key in &touched.services {
             build::replace(&mut plan, key, build::service(world, key));
         }
-        if touched.nodes {
-            plan.nodes = Arc::new(build::nodes(world));
+        if !touched.nodes.is_empty() {
+            let nodes = Arc::make_mut(&mut plan.nodes);
+            for (name, node) in touched.nodes {
+                match node {
+                    Some(node) => nodes.insert(name, node),
+                    None => nodes.remove(&name),
+                };
+            }
         }
         if touched.ingress {
             plan.ingress = Arc::new(routes(world));
@@ -118,7 +124,15 @@ impl Touched {
             }
             self.pods.push((old, new));
         } else if is(NetNode::KIND) {
-            self.nodes = true;
+            let decode = |c: &Change| {
+                let node = c.object.as_ref().and_then(|stored| stored.decode::<NetNode>().ok());
+                node.map(|node| build::node_plan(&node))
+            };
+            // Heartbeats are none of the network's business.
+            let now = decode(change);
+            if before.and_then(decode) != now {
+                self.nodes.insert(change.key.name.clone(), now);
+            }
         } else if is(Ingress::KIND) || is(IngressClass::KIND) {
             self.ingress = true;
         }

@@ -5,6 +5,8 @@ mod dns;
 mod fixture;
 mod ingress;
 mod ipam;
+#[cfg(feature = "loopback")]
+mod loopback;
 mod mirror;
 #[cfg(feature = "oracle")]
 mod oracle;

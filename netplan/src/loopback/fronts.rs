@@ -1,0 +1,49 @@
+//! Where a Service is to be reached.
+
+use std::net::SocketAddr;
+
+use orlop_core::Name;
+
+use super::backend::Way;
+use crate::plan::{NetPlan, PortPlan, Protocol, ServiceKind, ServicePlan};
+use crate::plane::What;
+
+/// One place at which a port of a Service is to be reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FrontId {
+    pub(super) what: What,
+    pub(super) protocol: Protocol,
+    /// Address and port as the cluster knows them.
+    pub(super) wanted: SocketAddr,
+}
+
+/// How connections come that arrive there.
+#[derive(Clone, Debug)]
+pub(super) struct Entrance {
+    pub(super) way: Way,
+    /// The node that was reached.
+    pub(super) node: Option<Name>,
+}
+
+/// All places for one port.
+pub(super) fn fronts<'a>(
+    plan: &'a NetPlan,
+    service: &'a ServicePlan,
+    port: &'a PortPlan,
+) -> impl Iterator<Item = (FrontId, Entrance)> + 'a {
+    let routed = service.kind == ServiceKind::ClusterIp;
+    let own = service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips);
+    let own = own.map(move |ip| {
+        let what = What::Service { service: service.key.clone(), port: port.name.clone() };
+        let id = FrontId { what, protocol: port.protocol, wanted: SocketAddr::new(*ip, port.port) };
+        (id, Entrance { way: Way::Internal, node: None })
+    });
+    let nodes = plan.nodes.iter().flat_map(|(name, node)| node.addresses.iter().map(move |ip| (name, *ip)));
+    let nodes = nodes.filter_map(move |(node, ip)| {
+        let what =
+            What::NodePort { service: service.key.clone(), port: port.name.clone(), node: node.clone() };
+        let id = FrontId { what, protocol: port.protocol, wanted: SocketAddr::new(ip, port.node_port?) };
+        Some((id, Entrance { way: Way::External, node: Some(node.clone()) }))
+    });
+    own.chain(nodes).filter(move |_| routed)
+}
