@@ -1,7 +1,87 @@
 //! Kubernetes' controllers, each one pure function from what is seen to what should change.
+//!
+//! One file for each: start at [`replicaset`], then read [`deployment`]. They need nothing but a runner:
+//!
+//! ```
+//! use orlop_controllers::{Config, add_all};
+//! use orlop_core::Entropy;
+//! use orlop_core::kinds::{ConfigMap, Pod};
+//! use orlop_core::Object;
+//! use orlop_core::runner::Runner;
+//!
+//! let mut runner = Runner::new(&Entropy::seeded(1));
+//! let kinds = vec![Pod::KIND, ConfigMap::KIND];
+//! add_all(&mut runner, Config { ca_bundle: String::new(), kinds, ..Config::default() });
+//! assert!(runner.kinds().iter().any(|kind| kind.kind == "Deployment"));
+//! ```
 
-#![allow(unused)]
 pub mod claim;
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod gc;
+pub mod namespace;
+pub mod node_lifecycle;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+pub mod pod_gc;
+pub mod ranking;
+pub mod replicaset;
+pub mod root_ca;
+pub mod service_account;
+pub mod taint_eviction;
+
+use std::convert::Infallible;
+
+use orlop_core::{Controller, Kind};
+
+pub use deployment::DeploymentController;
+pub use endpoints::EndpointsController;
+pub use endpointslice::EndpointSliceController;
+pub use gc::GarbageCollector;
+pub use namespace::NamespaceController;
+pub use node_lifecycle::{NodeLifecycleController, NodeSettings};
+pub use pod_gc::PodGcController;
+pub use replicaset::ReplicaSetController;
+pub use root_ca::RootCaController;
+pub use service_account::ServiceAccountController;
+pub use taint_eviction::TaintEvictionController;
+
+/// What the controllers need to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The certificates by which pods know the API server, in PEM.
+    pub ca_bundle: String,
+    /// Every kind that can be stored: garbage is collected, and namespaces are emptied, of these.
+    pub kinds: Vec<Kind>,
+    /// How patient the cluster is with its nodes.
+    pub nodes: NodeSettings,
+}
+
+/// Takes controllers in; a [`Runner`](orlop_core::runner::Runner) does.
+pub trait Add {
+    /// Takes one in.
+    fn add<C: Controller<Effect = Infallible>>(&mut self, controller: C);
+}
+
+impl Add for orlop_core::runner::Runner {
+    fn add<C: Controller<Effect = Infallible>>(&mut self, controller: C) {
+        orlop_core::runner::Runner::add(self, controller);
+    }
+}
+
+/// Adds every controller of this crate.
+pub fn add_all(to: &mut impl Add, config: Config) {
+    let Config { ca_bundle, kinds, nodes } = config;
+    to.add(DeploymentController);
+    to.add(ReplicaSetController);
+    to.add(EndpointSliceController);
+    to.add(EndpointsController);
+    to.add(NamespaceController::new(kinds.iter().cloned()));
+    to.add(ServiceAccountController);
+    to.add(RootCaController::new(ca_bundle));
+    to.add(GarbageCollector::new(kinds));
+    to.add(NodeLifecycleController::new(nodes));
+    to.add(TaintEvictionController);
+    to.add(PodGcController);
+}

@@ -1,6 +1,6 @@
 //! Answers to the recorded cases that concern controllers.
 
-use orlop_core::kinds::{Pod, Taint, Toleration};
+use orlop_core::kinds::{EndpointSlice, Node, Pod, Service, Taint, Toleration};
 use orlop_core::oracle::{Answer, Family, equal};
 use orlop_core::rules::IntOrString;
 use orlop_core::rules::taints::{Stay, stay};
@@ -8,11 +8,17 @@ use orlop_core::{Labels, Timestamp};
 use serde_json::{Value, json};
 
 use crate::deployment::{Act, DeploymentView, Pass, ReplicaSetView, fenceposts};
+use crate::endpointslice::{Slice, place};
+use crate::node_lifecycle::no_schedule_taints;
+use crate::ranking::{per_node, sort_for_deletion};
 
 /// All families of this crate.
 pub const FAMILIES: &[Family] = &[
     Family { name: "deployment", answer: deployment, agrees: deployment_agrees },
     Family { name: "deployment-fenceposts", answer: posts, agrees: equal },
+    Family { name: "replicaset-ranking", answer: ranking, agrees: equal },
+    Family { name: "endpointslice", answer: slices, agrees: slices_agree },
+    Family { name: "taint-eviction", answer: taints, agrees: equal },
 ];
 
 fn parse<T: serde::de::DeserializeOwned + Default>(value: &Value) -> Result<T, Answer> {
@@ -39,6 +45,204 @@ fn posts(input: &Value) -> Answer {
             .map_err(|e| Answer::Error(e.to_string()))?;
         Ok(json!({"surge": surge, "unavailable": unavailable}))
     })())
+}
+
+fn ranking(input: &Value) -> Answer {
+    answered((|| {
+        let pods: Vec<Pod> = parse(&input["pods"])?;
+        let others: Vec<Pod> = parse(&input["otherRelatedPods"])?;
+        let crowd = per_node(pods.iter().chain(&others));
+        let mut order: Vec<&Pod> = pods.iter().collect();
+        sort_for_deletion(&mut order, &crowd, now(input));
+        let ranks: serde_json::Map<String, Value> = pods
+            .iter()
+            .map(|pod| {
+                let rank = crowd.get(&pod.spec.node_name).copied().unwrap_or(0);
+                (pod.metadata.name.to_string(), rank.into())
+            })
+            .collect();
+        let order: Vec<&str> = order.iter().map(|pod| pod.metadata.name.as_str()).collect();
+        Ok(json!({"deleteOrder": order, "colocatedRank": ranks}))
+    })())
+}
+
+fn taints(input: &Value) -> Answer {
+    answered((|| match input["op"].as_str() {
+        Some("eviction") => {
+            let taints: Vec<Taint> = parse(&input["taints"])?;
+            let tolerations: Vec<Toleration> = parse(&input["tolerations"])?;
+            let decision = stay(&taints, &tolerations);
+            let execute: Vec<&Taint> = taints.iter().filter(|taint| taint.effect == "NoExecute").collect();
+            let mut out = json!({
+                "noExecuteTaints": execute,
+                "allTolerated": decision != Stay::Leave,
+                "decision": match decision {
+                    Stay::Untainted => "none",
+                    Stay::Forever => "tolerateForever",
+                    Stay::For(_) => "evictAfter",
+                    Stay::Leave => "evictNow",
+                },
+            });
+            if let Stay::For(time) = decision {
+                out["seconds"] = time.as_secs().into();
+            }
+            Ok(out)
+        }
+        _ => {
+            let node: Node = parse(&input["node"])?;
+            let conditions = &node.status.conditions;
+            let taints = no_schedule_taints(&node.spec.taints, conditions, node.spec.unschedulable);
+            let mut taints: Vec<String> =
+                taints.iter().map(|t| format!("{}={}:{}", t.key, t.value, t.effect)).collect();
+            taints.sort();
+            Ok(json!({"taints": taints}))
+        }
+    })())
+}
+
+fn slices(input: &Value) -> Answer {
+    answered((|| {
+        let service: Service = parse(&input["service"])?;
+        let pods: Vec<Pod> = parse(&input["pods"])?;
+        let nodes: Vec<Node> = parse(&input["nodes"])?;
+        let existing: Vec<EndpointSlice> = parse(&input["existingSlices"])?;
+        let max: usize = parse(&input["maxEndpointsPerSlice"])?;
+        let pods: Vec<&Pod> = pods.iter().collect();
+        let views: Vec<&EndpointSlice> = existing.iter().collect();
+        let node = |name: &str| nodes.iter().find(|node| node.metadata.name == name);
+        let placement = place(&service, &pods, &node, &views, max);
+
+        let mut after: Vec<Slice> = placement.create.clone();
+        after.extend(placement.update.iter().cloned());
+        for slice in &existing {
+            let name = &slice.metadata.name;
+            if !placement.delete.contains(name) && !placement.update.iter().any(|s| s.name == *name) {
+                after.push(Slice {
+                    name: name.clone(),
+                    address_type: slice.address_type.clone(),
+                    labels: slice.metadata.labels.clone(),
+                    endpoints: slice.endpoints.clone(),
+                    ports: slice.ports.clone(),
+                });
+            }
+        }
+        let mut actions = Vec::new();
+        for (verb, slices) in [("create", &placement.create), ("update", &placement.update)] {
+            for slice in slices {
+                let count = slice.endpoints.len();
+                let mut action = json!({"verb": verb, "addressType": slice.address_type, "count": count});
+                if !slice.name.is_empty() {
+                    action["name"] = json!(slice.name);
+                }
+                actions.push(action);
+            }
+        }
+        actions.extend(placement.delete.iter().map(|name| json!({"verb": "delete", "name": name})));
+        let errors: Vec<String> =
+            placement.homeless.iter().map(|pod| format!("skipping Pod {pod}")).collect();
+        Ok(json!({
+            "slices": after.iter().map(slice_json).collect::<Vec<_>>(),
+            "actions": actions,
+            "reconcileErrors": errors,
+        }))
+    })())
+}
+
+fn slice_json(slice: &Slice) -> Value {
+    let ports: Vec<Value> = slice.ports.iter().map(|port| without_empty(&json!(port))).collect();
+    let mut out = json!({
+        "addressType": slice.address_type,
+        "endpoints": slice.endpoints,
+        "labels": slice.labels,
+        "ports": ports,
+    });
+    if !slice.name.is_empty() {
+        out["name"] = json!(slice.name);
+    }
+    out
+}
+
+fn sorted(list: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    let mut list: Vec<Value> = list.into_iter().collect();
+    list.sort_by_cached_key(canonical);
+    list
+}
+
+/// With sorted fields, so that equal values have equal texts.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name:?}:{}", canonical(value))).collect();
+            fields.sort();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
+}
+
+/// Exact results compare slice by slice, others by the sizes and endpoints of each group of ports.
+fn slices_agree(_input: &Value, expected: &Answer, got: &Answer) -> bool {
+    let (Answer::Output(expected), Answer::Output(got)) = (expected, got) else { return false };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let errors = |output: &Value| list(&output["reconcileErrors"]).len();
+    if expected["exact"] == true {
+        let normal = |output: &Value| {
+            let slices = list(&output["slices"]).into_iter().map(|mut slice| {
+                if let Some(fields) = slice.as_object_mut() {
+                    fields.remove("annotations");
+                }
+                slice["endpoints"] = sorted(list(&slice["endpoints"])).into();
+                slice["ports"] = sorted(list(&slice["ports"]).iter().map(no_empty_name)).into();
+                slice
+            });
+            (sorted(slices), sorted(list(&output["actions"])))
+        };
+        return normal(expected) == normal(got) && (errors(expected) > 0) == (errors(got) > 0);
+    }
+    let mut wanted: Vec<(String, Vec<u64>, Option<Vec<Value>>)> = Vec::new();
+    for group in list(&expected["groups"]) {
+        let key = group["key"].as_str().unwrap_or_default();
+        let (family, ports) = key.split_once(" ports=").unwrap_or((key, "[]"));
+        let ports: Vec<Value> = serde_json::from_str(ports).unwrap_or_default();
+        let ports = sorted(ports.iter().map(no_empty_name));
+        let sizes = list(&group["sliceSizes"]).iter().filter_map(Value::as_u64).collect();
+        let endpoints = group.get("endpoints").map(|endpoints| sorted(list(endpoints)));
+        wanted.push((format!("{family} {}", canonical(&ports.into())), sizes, endpoints));
+    }
+    let mut have: std::collections::BTreeMap<String, (Vec<u64>, Vec<Value>)> = Default::default();
+    for slice in list(&got["slices"]) {
+        let ports = sorted(list(&slice["ports"]).iter().map(no_empty_name));
+        let key =
+            format!("{} {}", slice["addressType"].as_str().unwrap_or_default(), canonical(&ports.into()));
+        let (sizes, endpoints) = have.entry(key).or_default();
+        let of_slice = list(&slice["endpoints"]);
+        sizes.push(of_slice.len() as u64);
+        endpoints.extend(of_slice.into_iter().map(|mut endpoint| {
+            if let Some(fields) = endpoint.as_object_mut() {
+                fields.remove("hints");
+            }
+            endpoint
+        }));
+    }
+    wanted.len() == have.len()
+        && wanted.into_iter().all(|(key, mut sizes, endpoints)| {
+            let Some((have_sizes, have_endpoints)) = have.get_mut(&key) else { return false };
+            sizes.sort_unstable();
+            have_sizes.sort_unstable();
+            *have_sizes == sizes
+                && endpoints.is_none_or(|wanted| wanted == sorted(std::mem::take(have_endpoints)))
+        })
+}
+
+fn no_empty_name(port: &Value) -> Value {
+    without_empty(port).as_object().cloned().map_or(Value::Null, |mut port| {
+        if port.get("name").is_some_and(|name| name == "") {
+            port.remove("name");
+        }
+        port.into()
+    })
 }
 
 fn deployment(input: &Value) -> Answer {

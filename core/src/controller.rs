@@ -1,5 +1,6 @@
 //! Who decides: [`Controller`].
 
+use crate::body::Stored;
 use crate::entropy::Entropy;
 use crate::object::{Key, Kind, Name, Object};
 use crate::plan::{Failure, Plan};
@@ -97,6 +98,20 @@ impl Watches<'_> {
                 if let Ok(item) = Item::<T>::decode(stored) {
                     keys.extend(map(&item, world));
                 }
+            }
+        })
+    }
+
+    /// An object of `kind`, read untyped, concerns the keys that `map` finds, both for the state before and for the
+    /// state after a change. The world is already the one after it: an object that is gone is not in it.
+    pub fn mapped_of(
+        &mut self,
+        kind: Kind,
+        map: impl Fn(&Key, &Stored, &World) -> Vec<Key> + Send + 'static,
+    ) -> &mut Self {
+        self.route(kind, move |change, before, world, keys| {
+            for stored in [Some(change), before].into_iter().flatten().filter_map(|c| c.object.as_ref()) {
+                keys.extend(map(&change.key, stored, world));
             }
         })
     }

@@ -1,0 +1,197 @@
+//! ReplicaSet: as many pods of one template as asked for.
+
+use orlop_core::controller::{Context, Controller, Watches};
+use orlop_core::kinds::Pod;
+use orlop_core::rules::pod::{available_at, is_active, is_available, is_ready, is_terminal};
+use orlop_core::{Item, Key, Name, Note, Object, OwnerReference, Plan, World, Write};
+use serde_json::{Map, Value, json};
+use std::convert::Infallible;
+
+use crate::claim::{Claim, claim, is_adoption};
+use crate::deployment::{ReplicaSetStatus, ReplicaSetView};
+use crate::ranking::{per_node, sort_for_deletion};
+
+/// As many pods are made or deleted in one plan.
+const BURST: usize = 500;
+
+/// Keeps the number of pods. See the module's documentation.
+pub struct ReplicaSetController;
+
+impl Controller for ReplicaSetController {
+    type Effect = Infallible;
+
+    fn name(&self) -> &'static str {
+        "replicaset-controller"
+    }
+
+    fn watches(&self, watches: &mut Watches<'_>) {
+        watches.each::<ReplicaSetView>().owned::<Pod, ReplicaSetView>();
+        // An orphan may be adopted.
+        watches.mapped::<Pod>(|pod, world| match pod.metadata.controller() {
+            Some(_) => Vec::new(),
+            None => world
+                .in_namespace::<ReplicaSetView>(&pod.metadata.namespace)
+                .filter(|set| {
+                    !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels)
+                })
+                .map(|set| set.key())
+                .collect(),
+        });
+    }
+
+    fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan {
+        let Some(set) = world.get::<ReplicaSetView>(key) else { return Plan::nothing() };
+        let Ok(selector) = set.spec.selector.to_selector() else { return Plan::nothing() };
+        let owner = OwnerReference::controller_of(&ReplicaSetView::KIND, &set.metadata);
+        let mut plan = Plan::nothing();
+        let mut active: Vec<&Pod> = Vec::new();
+        let mut terminating = 0;
+        for pod in candidates(set, world) {
+            let decision = claim(&set.metadata, &owner, &selector, pod);
+            let mine = decision == Claim::Mine || is_adoption(&decision, pod);
+            if !mine || is_active(pod) {
+                if let Claim::Change(write) = decision {
+                    plan = plan.and(write);
+                }
+            }
+            if mine && is_active(pod) {
+                active.push(pod);
+            } else if mine && pod.metadata.is_terminating() && !is_terminal(pod) {
+                terminating += 1;
+            }
+        }
+        let status = observe(set, &active, terminating, ctx);
+        if !set.metadata.is_terminating() {
+            plan = resize(plan, set, active.clone(), world, ctx);
+        }
+        let min_ready = set.spec.min_ready_seconds.unwrap_or(0);
+        let soonest = active
+            .iter()
+            .filter(|pod| !is_available(pod, min_ready, ctx.now))
+            .filter_map(|pod| available_at(pod, min_ready))
+            .min();
+        if status != set.status {
+            let write = Write::merge(ReplicaSetView::KIND, key.clone(), json!({"status": patch(&status)}));
+            plan = plan.and(write.on("status").seen(&set.metadata, set.revision()));
+        }
+        match soonest {
+            Some(at) => plan.wake_at(at),
+            None => plan,
+        }
+    }
+}
+
+/// Pods that the set owns, and orphans.
+fn candidates<'a>(set: &'a Item<ReplicaSetView>, world: &'a World) -> impl Iterator<Item = &'a Item<Pod>> {
+    world.in_namespace::<Pod>(&set.metadata.namespace).filter(|pod| match pod.metadata.controller() {
+        Some(controller) => controller.uid == set.metadata.uid,
+        None => !set.spec.selector.is_empty(),
+    })
+}
+
+/// What the pods add up to, before anything is done about it.
+fn observe(
+    set: &Item<ReplicaSetView>,
+    active: &[&Pod],
+    terminating: i32,
+    ctx: &Context<'_>,
+) -> ReplicaSetStatus {
+    let count = |of: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(active.iter().filter(|pod| of(pod)).count()).unwrap_or(i32::MAX)
+    };
+    let labels = set.spec.template["metadata"]["labels"].as_object();
+    let labeled = |pod: &Pod| {
+        labels.into_iter().flatten().all(|(k, v)| pod.metadata.label(k).is_some_and(|label| v == label))
+    };
+    let min_ready = set.spec.min_ready_seconds.unwrap_or(0);
+    ReplicaSetStatus {
+        replicas: count(&|_| true),
+        fully_labeled_replicas: count(&labeled),
+        ready_replicas: count(&is_ready),
+        available_replicas: count(&|pod| is_available(pod, min_ready, ctx.now)),
+        terminating_replicas: Some(terminating),
+        observed_generation: set.metadata.generation,
+        conditions: set.status.conditions.clone(),
+    }
+}
+
+fn patch(status: &ReplicaSetStatus) -> Value {
+    let some = |n: i64| if n == 0 { Value::Null } else { n.into() };
+    json!({
+        "replicas": status.replicas,
+        "fullyLabeledReplicas": some(status.fully_labeled_replicas.into()),
+        "readyReplicas": some(status.ready_replicas.into()),
+        "availableReplicas": some(status.available_replicas.into()),
+        "terminatingReplicas": status.terminating_replicas,
+        "observedGeneration": some(status.observed_generation),
+        "conditions": if status.conditions.is_empty() { Value::Null } else { json!(status.conditions) },
+    })
+}
+
+fn resize(
+    mut plan: Plan,
+    set: &Item<ReplicaSetView>,
+    mut active: Vec<&Pod>,
+    world: &World,
+    ctx: &mut Context<'_>,
+) -> Plan {
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    if active.len() < wanted {
+        for _ in 0..(wanted - active.len()).min(BURST) {
+            let name = ctx.new_name(&format!("{}-", set.metadata.name));
+            let owner = OwnerReference::controller_of(&ReplicaSetView::KIND, &set.metadata);
+            plan = plan.and(Write::create(Pod::KIND, pod(set, &name, &owner))).note(Note::normal(
+                set,
+                "SuccessfulCreate",
+                format!("Created pod: {name}"),
+            ));
+        }
+    } else if active.len() > wanted {
+        let surplus = (active.len() - wanted).min(BURST);
+        let crowd = per_node(related(set, world));
+        sort_for_deletion(&mut active, &crowd, ctx.now);
+        for pod in &active[..surplus] {
+            let mut write = Write::delete(Pod::KIND, pod.key());
+            write.uid = Some(pod.metadata.uid.clone());
+            plan = plan.and(write).note(Note::normal(
+                set,
+                "SuccessfulDelete",
+                format!("Deleted pod: {}", pod.metadata.name),
+            ));
+        }
+    }
+    plan
+}
+
+/// The pods of this set and of those with the same controller.
+fn related<'a>(set: &'a Item<ReplicaSetView>, world: &'a World) -> impl Iterator<Item = &'a Pod> {
+    let controller = set.metadata.controller().map(|c| c.uid.clone());
+    world
+        .in_namespace::<ReplicaSetView>(&set.metadata.namespace)
+        .filter(move |other| {
+            other.metadata.uid == set.metadata.uid
+                || controller.is_some() && other.metadata.controller().map(|c| &c.uid) == controller.as_ref()
+        })
+        .flat_map(|set| {
+            world
+                .owned_by::<Pod>(&set.metadata.uid)
+                .filter(|pod| pod.metadata.is_controlled_by(&set.metadata))
+                .map(|pod| &**pod)
+        })
+}
+
+/// A pod after the template. The server would make a name from `generateName` as well, but the event is to tell it.
+fn pod(set: &ReplicaSetView, name: &Name, owner: &OwnerReference) -> Value {
+    let template = &set.spec.template;
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), json!(name));
+    metadata.insert("generateName".to_owned(), json!(format!("{}-", set.metadata.name)));
+    metadata.insert("namespace".to_owned(), json!(set.metadata.namespace));
+    for field in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = template["metadata"].get(field) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    metadata.insert("ownerReferences".to_owned(), json!([owner]));
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
