@@ -38,9 +38,20 @@ pub(crate) fn options(local: &Local) -> Options {
 /// Ends what it holds, and all connections of it.
 pub(crate) struct Server(#[expect(dead_code, reason = "its end ends the tasks")] tokio::task::JoinSet<()>);
 
+/// Listens; waits for a server that is still ending there.
+pub(crate) async fn listen(at: SocketAddr) -> TcpListener {
+    for _ in 0..200 {
+        if let Ok(listener) = TcpListener::bind(at).await {
+            return listener;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    TcpListener::bind(at).await.unwrap()
+}
+
 /// Answers each line with its name.
 pub(crate) async fn line_server(at: SocketAddr, name: &str) -> Server {
-    let listener = TcpListener::bind(at).await.unwrap();
+    let listener = listen(at).await;
     let name = format!("{name}\n");
     server(listener, move |stream| {
         let name = name.clone();
