@@ -6,7 +6,10 @@
 pub mod api;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+pub mod admission;
 pub mod auth;
+pub mod fields;
+pub mod local;
 pub mod node;
 pub mod rbac;
 pub mod defaults;
@@ -16,8 +19,13 @@ pub mod patch;
 pub mod render;
 pub mod request;
 pub mod status;
+pub mod validation;
+mod strategy;
+pub mod subresources;
+mod tree;
 
 pub use api::{Api, Link};
+pub use local::{Config, LocalApi};
 pub use request::{
     Body, ByteStream, DeleteOptions, ListOptions, LogOptions, MediaType, Options, PatchType, Request, ResourceId, Response, User, Verb, WatchFrame,
 };

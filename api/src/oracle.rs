@@ -1,5 +1,7 @@
 //! Answers to the recorded cases of the real Kubernetes, see [`orlop_core::oracle`].
 
+use std::collections::BTreeSet;
+
 use orlop_core::oracle::{Answer, Family, equal};
 use orlop_core::schema::{Schema, StructId};
 use orlop_core::{Kind, Name, Scope};
@@ -7,11 +9,14 @@ use serde_json::{Value, json};
 
 use crate::defaults;
 use crate::patch::{self, PatchError};
+use crate::validation::{self, FieldError};
 
 /// The families that this crate answers.
 pub const FAMILIES: &[Family] = &[
     Family { name: "patches", answer: patches, agrees: equal },
     Family { name: "defaulting", answer: defaulting, agrees: equal },
+    Family { name: "validation", answer: validation, agrees: same_complaints },
+    Family { name: "validation-update", answer: validation_update, agrees: same_complaints },
 ];
 
 fn type_of_kind(kind: &str) -> StructId {
@@ -74,4 +79,33 @@ fn defaulting(input: &Value) -> Answer {
     let mut object = input["object"].clone();
     defaults::apply(&kind_of(&object), &mut object);
     Answer::Output(json!({"object": object}))
+}
+
+fn complaints(errors: &[FieldError]) -> Answer {
+    let of = |e: &FieldError| {
+        json!({"type": e.error_type.as_str(), "field": e.field, "detail": e.detail, "message": e.message})
+    };
+    Answer::Output(json!({"errors": errors.iter().map(of).collect::<Vec<_>>()}))
+}
+
+fn validation(input: &Value) -> Answer {
+    let mut object = input["object"].clone();
+    let kind = kind_of(&object);
+    defaults::apply(&kind, &mut object);
+    complaints(&validation::create(&kind, &object))
+}
+
+fn validation_update(input: &Value) -> Answer {
+    complaints(&validation::update(&kind_of(&input["new"]), &input["old"], &input["new"]))
+}
+
+/// Whether both complain of the same fields for the same reasons.
+fn same_complaints(_input: &Value, expected: &Answer, got: &Answer) -> bool {
+    let set = |answer: &Answer| match answer {
+        Answer::Output(output) => output["errors"].as_array().map(|errors| {
+            errors.iter().map(|e| (e["type"].to_string(), e["field"].to_string())).collect::<BTreeSet<_>>()
+        }),
+        Answer::Error(_) => None,
+    };
+    set(expected) == set(got)
 }

@@ -17,3 +17,13 @@ fn patches() {
 fn defaulting() {
     assert!(check("defaulting").is_none_or(Tally::all));
 }
+
+#[test]
+fn validation() {
+    check("validation");
+}
+
+#[test]
+fn validation_update() {
+    check("validation-update");
+}

@@ -1,0 +1,126 @@
+//! Whether an object may be stored: the rules of Kubernetes 1.36, with its fields, reasons and sentences.
+//!
+//! [`create`] and [`update`] answer what is wrong; nothing wrong, nothing said. Objects have been decoded and
+//! defaulted before. A kind without rules of its own is asked only for valid metadata.
+
+mod affinity;
+mod apps;
+mod batch;
+mod common;
+mod config;
+mod container;
+mod error;
+mod meta;
+mod network;
+mod path;
+mod pod;
+mod pod_update;
+mod policy;
+mod resources;
+mod service;
+mod storage;
+mod volume;
+
+use orlop_core::Kind;
+use orlop_core::rules::names::{dns_label, dns_subdomain};
+use serde_json::Value;
+
+use common::path_segment;
+use error::Errors;
+pub use error::{ErrorType, FieldError, summary};
+
+/// What is asked of a kind.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Of its name.
+    name: fn(&str) -> Vec<String>,
+    /// Of the object but for its metadata, whether new or changed.
+    fields: fn(&mut Errors, &Value),
+    /// Of a change, besides.
+    change: fn(&mut Errors, &Value, &Value),
+}
+
+fn no_fields(_: &mut Errors, _: &Value) {}
+
+fn no_change(_: &mut Errors, _: &Value, _: &Value) {}
+
+/// What is wrong with a new object. Its namespace, UID and such have been filled in; Services have their addresses.
+pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => pod::pod(&mut errors, object),
+        ("batch", "Job") => batch::job_create(&mut errors, object),
+        (group, kind) => {
+            if let Some(rules) = rules(group, kind) {
+                meta::create(&mut errors, object, rules.name);
+                (rules.fields)(&mut errors, object);
+            }
+        }
+    }
+    if errors.0.is_empty() {
+        meta::generic(&mut errors, object);
+    }
+    errors.0
+}
+
+/// What is wrong with a change from `old` to `new`; both are whole objects. Changes of subresources are not asked
+/// for what concerns the rest.
+pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::update(&mut errors, old, new);
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => pod_update::pod(&mut errors, old, new),
+        (group, kind) => {
+            if let Some(rules) = rules(group, kind) {
+                (rules.fields)(&mut errors, new);
+                (rules.change)(&mut errors, old, new);
+            }
+        }
+    }
+    errors.0
+}
+
+fn rules(group: &str, kind: &str) -> Option<Rules> {
+    let plain = Rules { name: dns_subdomain, fields: no_fields, change: no_change };
+    let of = |fields, change| Rules { fields, change, ..plain };
+    Some(match (group, kind) {
+        ("", "Namespace") => Rules { name: dns_label, ..plain },
+        ("", "Node") => of(config::node, config::node_change),
+        ("", "ConfigMap") => of(config::config_map, config::config_map_change),
+        ("", "Secret") => of(config::secret, config::secret_change),
+        ("", "ServiceAccount" | "Endpoints") => plain,
+        ("", "Service") => Rules { name: dns_label, fields: service::service, change: service::change },
+        ("", "ReplicationController") => of(apps::replication_controller, no_change),
+        ("", "PersistentVolume") => of(storage::volume, storage::volume_change),
+        ("", "PersistentVolumeClaim") => of(storage::claim, storage::claim_change),
+        ("", "ResourceQuota") => of(resources::quota, resources::quota_change),
+        ("", "LimitRange") => of(resources::limit_range, no_change),
+        ("", "PodTemplate") => of(apps::pod_template, no_change),
+        ("apps", "Deployment") => of(apps::deployment, apps::selector_change),
+        ("apps", "ReplicaSet") => of(apps::replica_set, apps::selector_change),
+        ("apps", "DaemonSet") => of(apps::daemon_set, apps::selector_change),
+        ("apps", "StatefulSet") => {
+            Rules { name: dns_label, fields: apps::stateful_set, change: apps::stateful_set_change }
+        }
+        ("batch", "Job") => of(batch::job, batch::job_change),
+        ("batch", "CronJob") => Rules { name: batch::cron_job_name, fields: batch::cron_job, change: no_change },
+        ("autoscaling", "HorizontalPodAutoscaler") => of(policy::autoscaler, no_change),
+        ("discovery.k8s.io", "EndpointSlice") => of(network::endpoint_slice, network::endpoint_slice_change),
+        ("networking.k8s.io", "Ingress") => of(network::ingress, no_change),
+        ("networking.k8s.io", "IngressClass") => of(network::ingress_class, network::ingress_class_change),
+        ("networking.k8s.io", "NetworkPolicy") => of(network::network_policy, no_change),
+        ("policy", "PodDisruptionBudget") => {
+            Rules { name: path_segment, fields: policy::budget, change: no_change }
+        }
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
+            Rules { name: path_segment, fields: policy::role, change: no_change }
+        }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            Rules { name: path_segment, fields: policy::binding, change: policy::binding_change }
+        }
+        ("scheduling.k8s.io", "PriorityClass") => of(policy::priority_class, policy::priority_class_change),
+        ("storage.k8s.io", "StorageClass") => of(storage::class, storage::class_change),
+        ("coordination.k8s.io", "Lease") => of(config::lease, no_change),
+        _ => return None,
+    })
+}

@@ -1,0 +1,173 @@
+//! Quotas and limits.
+
+use orlop_core::rules::names::label_key;
+use serde_json::Value;
+
+use super::common::{NOT_NEGATIVE, quantity};
+use super::config::fixed;
+use super::container::amount;
+use super::error::Errors;
+use super::path::{Path, Read};
+
+const SPEC: Path<'static> = Path::root("spec");
+const SCOPES: [&str; 7] = [
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+const QUOTA_RESOURCES: [&str; 18] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.storage",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "services.nodeports",
+];
+
+pub(super) fn quota(e: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
+    let hard = SPEC.field("hard");
+    for (name, value) in spec.entries("hard") {
+        let at = hard.key(name);
+        e.rule(at, name, label_key(name));
+        let huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+        let standard = huge || QUOTA_RESOURCES.contains(&name) || name == "services.loadbalancers";
+        if !name.contains('/') && !standard {
+            let general = ["storage"].contains(&name);
+            if !general {
+                e.invalid_text(at, name, "must be a standard resource type or fully qualified");
+            }
+            e.invalid_text(at, name, "must be a standard resource for quota");
+        }
+        if quantity(value).is_some_and(|q| q.signum() < 0) {
+            e.invalid(at, value, NOT_NEGATIVE);
+        }
+    }
+    let at = SPEC.field("scopes");
+    for scope in spec.list("scopes").iter().filter_map(Value::as_str) {
+        if !SCOPES.contains(&scope) {
+            e.invalid_text(at, scope, "unsupported scope");
+        }
+    }
+    let at = SPEC.field("scopeSelector");
+    let at = at.field("matchExpressions");
+    for requirement in spec["scopeSelector"].list("matchExpressions") {
+        let (scope, operator) = (requirement.text("scopeName"), requirement.text("operator"));
+        if !SCOPES.contains(&scope) {
+            e.invalid_text(at.field("scopeName"), scope, "unsupported scope");
+        }
+        let simple = !["PriorityClass", "VolumeAttributesClass"].contains(&scope) && SCOPES.contains(&scope);
+        if simple && operator != "Exists" {
+            let text = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+                        ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, \
+                        ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            e.invalid_text(at.field("operator"), operator, text);
+        }
+        let empty = requirement.is_empty("values");
+        match operator {
+            "In" | "NotIn" if empty => e.required(
+                at.field("values"),
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            ),
+            "Exists" | "DoesNotExist" if !empty => e.invalid(
+                at.field("values"),
+                &requirement["values"],
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+            ),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => e.invalid_text(at.field("operator"), operator, "not a valid selector operator"),
+        }
+    }
+}
+
+pub(super) fn quota_change(e: &mut Errors, old: &Value, new: &Value) {
+    let sorted = |object: &Value| {
+        let mut scopes: Vec<String> = object["spec"]
+            .list("scopes")
+            .iter()
+            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .collect();
+        scopes.sort();
+        scopes
+    };
+    if sorted(old) != sorted(new) {
+        e.invalid(SPEC.field("scopes"), &new["spec"]["scopes"], super::common::IMMUTABLE);
+    }
+    fixed(e, SPEC.field("scopes"), &old["spec"]["scopes"], &new["spec"]["scopes"]);
+}
+
+pub(super) fn limit_range(e: &mut Errors, object: &Value) {
+    let list = SPEC.field("limits");
+    let mut types: Vec<&str> = Vec::new();
+    for (i, limit) in object["spec"].list("limits").iter().enumerate() {
+        let at = list.index(i);
+        let kind = limit.text("type");
+        let before = e.0.len();
+        e.rule(at.field("type"), kind, label_key(kind));
+        let standard = ["Pod", "Container", "PersistentVolumeClaim"].contains(&kind);
+        if e.0.len() == before && !kind.contains('/') && !standard {
+            e.invalid_text(at.field("type"), kind, "must be a standard limit type or fully qualified");
+        }
+        if types.contains(&kind) {
+            e.duplicate_text(at.field("type"), kind);
+        }
+        types.push(kind);
+        for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+            let fields = at.field(field);
+            if kind == "Pod" && field.starts_with("default") && !limit.is_empty(field) {
+                e.forbidden(fields, &format!("may not be specified when `type` is 'Pod'"));
+            }
+            for (name, value) in limit.entries(field) {
+                if kind == "PersistentVolumeClaim" && name == "storage" {
+                    continue;
+                }
+                amount(e, fields.key(name), name, value);
+            }
+        }
+        if kind == "PersistentVolumeClaim" {
+            let has = |field: &str| limit[field].get("storage").is_some();
+            if !has("min") && !has("max") {
+                let text = "either minimum or maximum storage value is required, but neither was provided";
+                e.required(at.field("limits"), text);
+            }
+        }
+        ordered(e, &at, limit);
+    }
+}
+
+/// min ≤ defaultRequest ≤ default ≤ max.
+fn ordered(e: &mut Errors, at: &Path<'_>, limit: &Value) {
+    for (low, high) in [
+        ("min", "max"),
+        ("min", "defaultRequest"),
+        ("min", "default"),
+        ("defaultRequest", "max"),
+        ("defaultRequest", "default"),
+        ("default", "max"),
+    ] {
+        for (name, value) in limit.entries(low) {
+            let (Some(a), Some(b)) = (quantity(value), quantity(&limit[high][name])) else { continue };
+            if a > b {
+                let text = format!("{low} value {a} is greater than {high} value {b}");
+                let field = at.field(low);
+                e.invalid(field.key(name), value, &text);
+            }
+        }
+    }
+}

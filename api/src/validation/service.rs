@@ -1,0 +1,246 @@
+//! Services.
+
+use orlop_core::rules::names::{dns_label, dns_subdomain};
+use serde_json::Value;
+
+use super::common::{PROTOCOLS, cidr, ip, labels, one_of, one_of_if_set, port, port_or_name};
+use super::config::fixed;
+use super::error::Errors;
+use super::path::{Path, Read};
+
+const SPEC: Path<'static> = Path::root("spec");
+const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+
+pub(super) fn service(e: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
+    let kind = spec.text("type");
+    let headless = spec.text("clusterIP") == "None";
+    if spec.is_empty("ports") && !headless && kind != "ExternalName" {
+        e.required(SPEC.field("ports"), "");
+    }
+    match kind {
+        "LoadBalancer" | "NodePort" if headless => {
+            let text = format!("may not be set to 'None' for {kind} services");
+            e.invalid_text(SPEC.field("clusterIPs").index(0), "None", &text);
+        }
+        "ExternalName" => external_name(e, spec),
+        _ => {}
+    }
+    ports(e, spec);
+    labels(e, SPEC.field("selector"), &spec["selector"]);
+    one_of(e, &SPEC, spec, "sessionAffinity", &["ClientIP", "None"]);
+    affinity(e, spec);
+    if kind != "ExternalName" {
+        addresses(e, spec);
+    }
+    let list = SPEC.field("externalIPs");
+    for (i, text) in spec.list("externalIPs").iter().filter_map(Value::as_str).enumerate() {
+        ip(e, list.index(i), text);
+    }
+    one_of(e, &SPEC, spec, "type", &TYPES);
+    balancer(e, spec);
+    traffic(e, spec);
+}
+
+fn external_name(e: &mut Errors, spec: &Value) {
+    for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if !spec.is_empty(field) {
+            e.forbidden(SPEC.field(field), "may not be set for ExternalName services");
+        }
+    }
+    let name = spec.text("externalName");
+    match name.strip_suffix('.').unwrap_or(name) {
+        "" => e.required(SPEC.field("externalName"), ""),
+        domain => e.rule(SPEC.field("externalName"), domain, dns_subdomain(domain)),
+    }
+}
+
+fn ports(e: &mut Errors, spec: &Value) {
+    let ports = spec.list("ports");
+    let list = SPEC.field("ports");
+    let mut names: Vec<&str> = Vec::new();
+    let (mut numbers, mut on_nodes) = (Vec::new(), Vec::new());
+    for (i, entry) in ports.iter().enumerate() {
+        let at = list.index(i);
+        let name = entry.text("name");
+        if name.is_empty() {
+            if ports.len() > 1 {
+                e.required(at.field("name"), "");
+            }
+        } else {
+            e.rule(at.field("name"), name, dns_label(name));
+            match names.contains(&name) {
+                true => e.duplicate_text(at.field("name"), name),
+                false => names.push(name),
+            }
+        }
+        port(e, at.field("port"), &entry["port"]);
+        one_of(e, &at, entry, "protocol", &PROTOCOLS);
+        port_or_name(e, at.field("targetPort"), &entry["targetPort"]);
+        let on_node = entry.int("nodePort");
+        if on_node != 0 {
+            if spec.text("type") == "ClusterIP" {
+                e.forbidden(at.field("nodePort"), "may not be used when `type` is 'ClusterIP'");
+            }
+            let pair = (entry.text("protocol"), on_node);
+            if on_nodes.contains(&pair) {
+                e.duplicate(at.field("nodePort"), &on_node.into());
+            }
+            on_nodes.push(pair);
+        }
+        let pair = (entry.text("protocol"), entry.int("port"));
+        if numbers.contains(&pair) {
+            e.duplicate(at, entry);
+        }
+        numbers.push(pair);
+    }
+}
+
+fn affinity(e: &mut Errors, spec: &Value) {
+    const DAY: i64 = 86_400;
+    let config = &spec["sessionAffinityConfig"];
+    let at = SPEC.field("sessionAffinityConfig");
+    match spec.text("sessionAffinity") {
+        "ClientIP" => {
+            let (client, at) = (&config["clientIP"], at.field("clientIP"));
+            let seconds = client.int("timeoutSeconds");
+            if !client.has("timeoutSeconds") {
+                e.required(at.field("timeoutSeconds"), "");
+            } else if !(1..=DAY).contains(&seconds) {
+                let text = format!("must be greater than 0 and less than {DAY}");
+                e.invalid(at.field("timeoutSeconds"), &seconds.into(), &text);
+            }
+        }
+        "None" if !config.is_null() => e.forbidden(
+            at,
+            "must not be set when session affinity is None",
+        ),
+        _ => {}
+    }
+}
+
+fn addresses(e: &mut Errors, spec: &Value) {
+    const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+    one_of_if_set(
+        e,
+        &SPEC,
+        spec,
+        "ipFamilyPolicy",
+        &["SingleStack", "PreferDualStack", "RequireDualStack"],
+    );
+    let list = SPEC.field("ipFamilies");
+    let families = spec.list("ipFamilies");
+    for (i, family) in families.iter().enumerate() {
+        if !FAMILIES.contains(&family.as_str().unwrap_or_default()) {
+            e.unsupported(list.index(i), family, &FAMILIES);
+        }
+        if families[..i].contains(family) {
+            e.duplicate(list.index(i), family);
+        }
+    }
+    let list = SPEC.field("clusterIPs");
+    let (first, all) = (spec.text("clusterIP"), spec.list("clusterIPs"));
+    if first.is_empty() && !all.is_empty() {
+        e.invalid(list, &spec["clusterIPs"], "must be empty when `clusterIP` is not specified");
+    }
+    if !first.is_empty() && all.first().is_some_and(|ip| ip != first) {
+        e.invalid(list, &spec["clusterIPs"], "first value must match `clusterIP`");
+    }
+    if all.len() > 2 {
+        e.invalid(list, &spec["clusterIPs"], "may only hold up to 2 values");
+    }
+    if all.len() > 1 && all[0] == "None" {
+        let text = "may not contain more than one value when the first is 'None'";
+        e.invalid(list, &spec["clusterIPs"], text);
+    }
+    for (i, text) in all.iter().filter_map(Value::as_str).enumerate() {
+        if i > 0 || text != "None" {
+            ip(e, list.index(i), text);
+        }
+    }
+}
+
+fn balancer(e: &mut Errors, spec: &Value) {
+    let is_balancer = spec.text("type") == "LoadBalancer";
+    if !spec.is_empty("loadBalancerSourceRanges") {
+        let list = SPEC.field("LoadBalancerSourceRanges");
+        if !is_balancer {
+            e.forbidden(list, BALANCER_ONLY);
+        }
+        for (i, range) in spec.list("loadBalancerSourceRanges").iter().filter_map(Value::as_str).enumerate() {
+            cidr(e, list.index(i), range);
+        }
+    }
+    let allocates = SPEC.field("allocateLoadBalancerNodePorts");
+    match (is_balancer, spec.has("allocateLoadBalancerNodePorts")) {
+        (true, false) => e.required(allocates, ""),
+        (false, true) => e.forbidden(allocates, BALANCER_ONLY),
+        _ => {}
+    }
+    if spec.has("loadBalancerClass") && !is_balancer {
+        e.forbidden(SPEC.field("loadBalancerClass"), BALANCER_ONLY);
+    }
+}
+
+fn traffic(e: &mut Errors, spec: &Value) {
+    const POLICIES: [&str; 2] = ["Cluster", "Local"];
+    let kind = spec.text("type");
+    let reachable = matches!(kind, "LoadBalancer" | "NodePort")
+        || kind == "ClusterIP" && !spec.is_empty("externalIPs");
+    let policy = spec.text("externalTrafficPolicy");
+    if reachable {
+        one_of(e, &SPEC, spec, "externalTrafficPolicy", &POLICIES);
+    } else if !policy.is_empty() {
+        let text = "may only be set for externally-accessible services";
+        e.invalid_text(SPEC.field("externalTrafficPolicy"), policy, text);
+    }
+    let check = spec.int("healthCheckNodePort");
+    let at = SPEC.field("healthCheckNodePort");
+    if kind != "LoadBalancer" || policy != "Local" {
+        if check != 0 {
+            let text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            e.invalid(at, &check.into(), text);
+        }
+    } else if check == 0 {
+        e.required(at, "");
+    } else {
+        port(e, at, &spec["healthCheckNodePort"]);
+    }
+    if spec.has("internalTrafficPolicy") {
+        one_of(e, &SPEC, spec, "internalTrafficPolicy", &POLICIES);
+    } else if matches!(kind, "ClusterIP" | "LoadBalancer" | "NodePort") {
+        e.required(SPEC.field("internalTrafficPolicy"), "");
+    }
+}
+
+pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
+    let (old, new) = (&old["spec"], &new["spec"]);
+    let named = |spec: &Value| spec.text("type") == "ExternalName";
+    if !named(old) && !named(new) {
+        for (field, what) in [("clusterIPs", "clusterIP"), ("ipFamilies", "ipFamily")] {
+            let list = SPEC.field(field);
+            let (before, after) = (old.list(field), new.list(field));
+            for (i, value) in before.iter().enumerate() {
+                match after.get(i) {
+                    None if i == 0 => {
+                        e.invalid(list.index(0), &new[field], &format!("primary {what} can not be unset"));
+                    }
+                    Some(now) if now != value => {
+                        e.invalid(list.index(i), &new[field], "may not change once set");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let local = |spec: &Value| {
+        spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
+    };
+    if local(old) && local(new) && old.int("healthCheckNodePort") != new.int("healthCheckNodePort") {
+        e.forbidden(SPEC.field("healthCheckNodePort"), "field is immutable");
+    }
+    if old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer" {
+        fixed(e, SPEC.field("loadBalancerClass"), &old["loadBalancerClass"], &new["loadBalancerClass"]);
+    }
+}
