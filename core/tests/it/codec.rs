@@ -317,3 +317,74 @@ fn deep_nesting_is_refused() {
     let pod = schema.by_kind("", "v1", "Pod").unwrap();
     let _ = protobuf::decode(schema, pod, &message);
 }
+
+/// Custom resources: what Kubernetes prunes and says of it, and that what it answers is canonical.
+#[test]
+fn custom_resources_as_kubernetes() {
+    let (mut pruned, mut answers, mut wrong) = (0, 0, Vec::new());
+    for (name, conversation) in recorded("api-conversations") {
+        let mut types: std::collections::BTreeMap<String, (Schema, StructId)> =
+            std::collections::BTreeMap::new();
+        for (at, step) in conversation["steps"].as_array().unwrap().iter().enumerate() {
+            let (request, response) = (&step["request"], &step["response"]);
+            let object = &response["body"];
+            if object["kind"] == "CustomResourceDefinition" {
+                let spec = &object["spec"];
+                for version in spec["versions"].as_array().into_iter().flatten() {
+                    let api_version =
+                        format!("{}/{}", spec["group"].as_str().unwrap(), version["name"].as_str().unwrap());
+                    types.insert(api_version, Schema::from_crd(&version["schema"]["openAPIV3Schema"]));
+                }
+                continue;
+            }
+            if let Some((schema, ty)) = object["apiVersion"].as_str().and_then(|v| types.get(v))
+                && object.get("items").is_none()
+                && step.get("project").is_none()
+            {
+                answers += 1;
+                let mut tree = object.clone();
+                let complaints = codec::conform(schema, *ty, &mut tree, &[]).unwrap();
+                let ours = codec::canonical(schema, *ty, &tree);
+                if !complaints.is_empty() || ours != *object {
+                    wrong.push(format!("{name} {at}: {complaints:?}\n  ours   {ours}\n  theirs {object}"));
+                }
+            }
+            let text = match &request["body"] {
+                Value::String(text) => text.clone(),
+                body => body.to_string(),
+            };
+            let Ok(decoded) = codec::decode_json(text.as_bytes()) else { continue };
+            let mut tree = decoded.value;
+            let Some((schema, ty)) = tree["apiVersion"].as_str().and_then(|v| types.get(v)) else { continue };
+            if request["method"] != "POST" {
+                continue;
+            }
+            let ours = codec::conform(schema, *ty, &mut tree, &decoded.duplicates);
+            let warnings: Vec<String> = response["headers"]["warning"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|w| w.as_str()?.strip_prefix("299 - "))
+                .filter_map(|w| serde_json::from_str(w).ok())
+                .filter(|w: &String| w.starts_with("unknown field") || w.starts_with("duplicate field"))
+                .collect();
+            let message = object["message"].as_str().unwrap_or_default();
+            let agreed = match (&ours, message.split_once(" cannot be handled as a Widget: ")) {
+                (Ok(ours), Some((_, theirs))) => {
+                    theirs == format!("strict decoding error: {}", ours.join(", "))
+                }
+                (Err(ours), Some((_, theirs))) => theirs == ours.message,
+                // A refusal hides the warnings.
+                (Ok(ours), None) => response["status"].as_u64() >= Some(400) || *ours == warnings,
+                (Err(_), None) => false,
+            };
+            pruned += 1;
+            if !agreed && !request["path"].as_str().unwrap().contains("fieldValidation=Ignore") {
+                wrong.push(format!("{name} {at}: {ours:?}\n  theirs {warnings:?} {message}"));
+            }
+        }
+    }
+    println!("{pruned} bodies, {answers} answers");
+    wrong.truncate(6);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
