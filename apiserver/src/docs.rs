@@ -113,6 +113,15 @@ impl Cache {
         if documents.scheme != generation {
             *documents = Documents { scheme: generation, by_path: BTreeMap::new() };
         }
+        // kubectl reads version 2 as protobuf alone.
+        let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if path.trim_end_matches('/') == "/openapi/v2" && accept.contains(openapi::V2_PROTOBUF_ACCEPT) {
+            let made = documents
+                .by_path
+                .entry(openapi::V2_PROTOBUF.to_owned())
+                .or_insert_with(|| openapi::v2_protobuf(scheme).into());
+            return tagged(openapi::V2_PROTOBUF, made.clone(), headers);
+        }
         if let Some(bytes) = documents.by_path.get(path) {
             return tagged(JSON, bytes.clone(), headers);
         }
