@@ -18,6 +18,9 @@ pub struct Status {
     /// What the failure is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
+    /// Where an expired list can go on, though not as it was.
+    #[serde(skip)]
+    pub continue_token: String,
     /// The HTTP status code; 0 where the answer does not repeat it.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,
@@ -74,6 +77,7 @@ impl Default for Status {
             message: String::new(),
             reason: String::new(),
             details: None,
+            continue_token: String::new(),
             code: 500,
         }
     }
@@ -257,7 +261,11 @@ impl Status {
             #[serde(flatten)]
             status: &'a Status,
         }
-        let wire = Wire { kind: "Status", api_version: "v1", metadata: serde_json::Map::new(), status: self };
+        let mut metadata = serde_json::Map::new();
+        if !self.continue_token.is_empty() {
+            metadata.insert("continue".into(), self.continue_token.as_str().into());
+        }
+        let wire = Wire { kind: "Status", api_version: "v1", metadata, status: self };
         serde_json::to_vec(&wire).expect("a Status has nothing that JSON cannot say")
     }
 }

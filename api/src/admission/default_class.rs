@@ -1,0 +1,60 @@
+//! Claims and ingresses that name no class get the default one.
+
+use orlop_core::{Kind, Stored, Timestamp};
+
+use super::Review;
+use crate::status::Status;
+use crate::tree::{object, text};
+
+const STORAGE_CLASS: Kind = Kind::cluster("storage.k8s.io", "v1", "StorageClass", "storageclasses");
+const INGRESS_CLASS: Kind = Kind::cluster("networking.k8s.io", "v1", "IngressClass", "ingressclasses");
+
+fn marked(class: &Stored, annotations: &[&str]) -> bool {
+    // The header has no annotations; classes are few.
+    let tree = class.to_value();
+    annotations.iter().any(|a| text(&tree, &["metadata", "annotations", a]) == "true")
+}
+
+fn name(class: &Stored) -> String {
+    text(&class.to_value(), &["metadata", "name"]).to_owned()
+}
+
+/// The newest of the default classes; of equally new ones the first by name.
+pub(super) fn storage(review: &mut Review<'_>) -> Result<(), Status> {
+    if !review.creates("", "persistentvolumeclaims")
+        || review.object.pointer("/spec/storageClassName").is_some_and(|c| !c.is_null())
+        || !text(review.object, &["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"])
+            .is_empty()
+    {
+        return Ok(());
+    }
+    let annotations =
+        ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+    let created = |class: &Stored| class.body.header().created.unwrap_or(Timestamp::EPOCH);
+    let classes = review.all(&STORAGE_CLASS);
+    let defaults = classes.iter().filter(|class| marked(class, &annotations));
+    // The first of the newest: keys come in order of names.
+    let newest = defaults.reduce(|best, class| if created(class) > created(best) { class } else { best });
+    if let Some(class) = newest {
+        object(review.object, "spec").insert("storageClassName".into(), name(class).into());
+    }
+    Ok(())
+}
+
+pub(super) fn ingress(review: &mut Review<'_>) -> Result<(), Status> {
+    if !review.creates("networking.k8s.io", "ingresses")
+        || review.object.pointer("/spec/ingressClassName").is_some_and(|c| !c.is_null())
+        || !text(review.object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty()
+    {
+        return Ok(());
+    }
+    let classes = review.all(&INGRESS_CLASS);
+    let created = |class: &Stored| class.body.header().created.unwrap_or(Timestamp::EPOCH);
+    let defaults =
+        classes.iter().filter(|class| marked(class, &["ingressclass.kubernetes.io/is-default-class"]));
+    let newest = defaults.reduce(|best, class| if created(class) > created(best) { class } else { best });
+    if let Some(class) = newest {
+        object(review.object, "spec").insert("ingressClassName".into(), name(class).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! The decision about one request: what to commit, and what to answer.
+
+use std::sync::Arc;
+
+use orlop_core::scheme::{REGISTRY, Resource};
+use orlop_core::store::{Compare, Entry, Op, Revision, Txn, View};
+use orlop_core::{Body, Entropy, Key, Kind, Name, Scope, Stored, Timestamp};
+use serde_json::Value;
+
+use super::config::Config;
+use super::served::Served;
+use crate::request::{List, Options, Payload, Request, Response, User, Verb};
+use crate::status::{Cause, Status};
+
+/// Everything that a decision is made from.
+pub(crate) struct Call<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) options: &'a Options,
+    pub(crate) resource: &'a Arc<Resource>,
+    pub(crate) key: Key,
+    pub(crate) subresource: Name,
+    pub(crate) view: &'a dyn View,
+    pub(crate) served: &'a Served,
+    pub(crate) config: &'a Config,
+    pub(crate) now: Timestamp,
+    pub(crate) entropy: &'a mut Entropy,
+    pub(crate) warnings: Vec<String>,
+    /// Preconditions and operations beside those of the object itself.
+    pub(crate) txn: Txn,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) txn: Txn,
+    pub(crate) then: Then,
+    pub(crate) answer: Answer,
+    pub(crate) code: u16,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What follows the first commit.
+#[derive(Debug, Default)]
+pub(crate) enum Then {
+    #[default]
+    Nothing,
+    /// The object, marked as deleted by the commit, goes, unless someone has written it meanwhile.
+    Remove { key: Arc<str>, also: Vec<Op> },
+    /// A definition has changed.
+    Settle(Name),
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// An object; its revision is that of the last commit.
+    Written(Kind, Arc<Body>),
+    /// An object as it is stored, or as it would be.
+    Stored(Kind, Stored),
+    /// A tree; with the revision of the commit if it is an object's.
+    Value(Kind, Value, bool),
+    Status(Status),
+}
+
+impl Answer {
+    /// The answer once everything is committed.
+    pub(crate) fn into_response(
+        self,
+        code: u16,
+        warnings: Vec<String>,
+        committed: Option<Revision>,
+    ) -> Response {
+        let payload = match self {
+            Answer::Written(kind, body) => {
+                Payload::Object(kind, Stored { body, revision: committed.unwrap_or_default() })
+            }
+            Answer::Stored(kind, stored) => Payload::Object(kind, stored),
+            Answer::Value(kind, mut value, versioned) => {
+                if let (true, Some(revision)) = (versioned, committed) {
+                    crate::tree::metadata(&mut value)
+                        .insert("resourceVersion".into(), revision.to_string().into());
+                }
+                Payload::Value(kind, value)
+            }
+            Answer::Status(status) => Payload::Status(status),
+        };
+        Response { code, warnings, payload }
+    }
+}
+
+impl Response {
+    pub(crate) fn list(kind: Kind, list: List, warnings: Vec<String>) -> Response {
+        Response { code: 200, warnings, payload: Payload::List(kind, list) }
+    }
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn kind(&self) -> &'a Kind {
+        &self.resource.kind
+    }
+
+    /// The object's place in the store.
+    pub(crate) fn storage_key(&self) -> Result<Arc<str>, Status> {
+        let kind = self.kind();
+        self.served.scheme.storage_key(kind, &self.key).map(Arc::from).ok_or_else(Status::no_resource)
+    }
+
+    /// The object as it is.
+    pub(crate) fn current(&self) -> Result<Option<Entry>, Status> {
+        Ok(self.view.get(&self.storage_key()?))
+    }
+
+    /// The object as it is, or that it is not found.
+    pub(crate) fn existing(&self) -> Result<Entry, Status> {
+        self.current()?.ok_or_else(|| self.not_found())
+    }
+
+    /// One object of another kind.
+    pub(crate) fn get(&self, kind: &Kind, key: &Key) -> Option<Entry> {
+        self.view.get(&self.served.scheme.storage_key(kind, key)?)
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        let kind = self.kind();
+        Status::not_found(&kind.group, &kind.plural, &self.key.name)
+    }
+
+    pub(crate) fn stale(&self) -> Status {
+        let kind = self.kind();
+        Status::stale(&kind.group, &kind.plural, &self.key.name)
+    }
+
+    pub(crate) fn conflict(&self, why: &str) -> Status {
+        let kind = self.kind();
+        Status::conflict(&kind.group, &kind.plural, &self.key.name, why)
+    }
+
+    /// A conflict in the words of Kubernetes' storage.
+    pub(crate) fn precondition(&self, what: &str, asked: &str, found: &str) -> Status {
+        match super::meta::precondition(self, what, asked, found) {
+            Ok(why) => self.conflict(&why),
+            Err(status) => status,
+        }
+    }
+
+    pub(crate) fn invalid(&self, causes: Vec<Cause>) -> Status {
+        let kind = self.kind();
+        Status::invalid(&kind.group, &kind.kind, &self.key.name, causes)
+    }
+
+    /// An answer without a write.
+    pub(crate) fn answer(&mut self, code: u16, answer: Answer) -> Admitted {
+        Admitted {
+            txn: Txn::default(),
+            then: Then::Nothing,
+            answer,
+            code,
+            warnings: std::mem::take(&mut self.warnings),
+        }
+    }
+
+    /// A write of the object's body, provided that it is as it was seen; `None` says that it must be new.
+    pub(crate) fn put(&mut self, body: Arc<Body>, seen: Option<&Entry>) -> Result<Txn, Status> {
+        let key = self.storage_key()?;
+        let mut txn = std::mem::take(&mut self.txn);
+        txn.compares
+            .push(Compare { key: key.clone(), revision: seen.map_or(Revision(0), |e| e.object.revision) });
+        txn.ops.push(Op::Put(key, body));
+        Ok(txn)
+    }
+
+    /// Encodes the object as it is stored.
+    pub(crate) fn encode(&self, value: &Value) -> Result<Arc<Body>, Status> {
+        super::convert::encode(self.served, self.resource, value)
+    }
+
+    /// The object as this version's clients see it, as a tree.
+    pub(crate) fn tree(&self, stored: &Stored) -> Value {
+        super::convert::tree(self.served, self.resource, stored)
+    }
+
+    /// The object as this version's clients see it.
+    pub(crate) fn shown(&self, stored: &Stored) -> Stored {
+        super::convert::shown(self.served, self.resource, stored)
+    }
+
+    /// The body as this version's clients see it.
+    pub(crate) fn shown_body(&self, body: Arc<Body>) -> Arc<Body> {
+        self.shown(&Stored { body, revision: Revision(0) }).body
+    }
+}
+
+/// What a request names, checked as far as that goes without its body.
+pub(crate) fn check_scope(request: &Request, resource: &Resource) -> Result<(), Status> {
+    let namespaced = resource.kind.scope == Scope::Namespaced;
+    let (has_namespace, named) = (!request.key.namespace.is_empty(), !request.key.name.is_empty());
+    if !namespaced && has_namespace {
+        return Err(Status::no_resource());
+    }
+    if namespaced && !has_namespace {
+        // Across namespaces, collections can only be read.
+        return match request.verb {
+            Verb::List | Verb::Watch if !named => Ok(()),
+            _ if named => Err(Status::no_resource()),
+            _ => Err(Status::method_not_allowed()),
+        };
+    }
+    Ok(())
+}
+
+/// The word for a verb in authorisation and in what a resource allows.
+pub(crate) fn verb_name(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "get",
+        Verb::List => "list",
+        Verb::Watch => "watch",
+        Verb::Create => "create",
+        Verb::Update => "update",
+        Verb::Patch(_) => "patch",
+        Verb::Delete => "delete",
+        Verb::DeleteCollection => "deletecollection",
+    }
+}
+
+/// Where a namespace is stored.
+pub(crate) fn namespace_key(name: &str) -> String {
+    format!("{REGISTRY}namespaces/{name}")
+}

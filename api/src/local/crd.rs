@@ -1,0 +1,177 @@
+//! Definitions of custom kinds: their names are accepted, they are served, and at the end their objects go with them.
+
+use orlop_core::store::{Compare, Entry, Op, Txn, View};
+use orlop_core::{Kind, Name, Timestamp};
+use serde_json::{Value, json};
+
+use super::convert;
+use super::delete::CLEANUP;
+use super::served::{DEFINITIONS, Served};
+use crate::tree::{at, items, metadata, object, text};
+
+const DEFINITION: Kind =
+    Kind::cluster("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
+
+/// As many objects go in one transaction.
+const BATCH: usize = 500;
+
+/// The next step that a definition needs; `None`: it is as it should be, or waits for others.
+pub(super) fn settle(name: &Name, view: &dyn View, served: &Served, now: Timestamp) -> Option<Txn> {
+    let key = format!("{DEFINITIONS}{name}");
+    let entry = view.get(&key)?;
+    let mut tree = entry.object.to_value();
+    if entry.object.body.header().deleted.is_some() {
+        return end(&entry, &mut tree, view, served, now);
+    }
+    accept(&entry, &mut tree, view, served, now)
+}
+
+fn write(entry: &Entry, tree: &Value, served: &Served) -> Option<Op> {
+    let resource = served.scheme.storage(&DEFINITION)?;
+    let body = convert::encode(served, resource, tree).ok()?;
+    (body.bytes() != entry.object.body.bytes()).then(|| Op::Put(entry.key.clone(), body))
+}
+
+fn unchanged(entry: &Entry) -> Compare {
+    Compare { key: entry.key.clone(), revision: entry.object.revision }
+}
+
+/// Sets conditions, accepted names and stored versions.
+fn accept(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now: Timestamp) -> Option<Txn> {
+    let names = tree["spec"]["names"].clone();
+    let clash = clash(entry, tree, view);
+    let storage: Vec<Value> = items(tree, &["spec", "versions"])
+        .iter()
+        .filter(|v| v["storage"] == true)
+        .map(|v| v["name"].clone())
+        .collect();
+    let status = object(tree, "status");
+    let mut stored = status.get("storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
+    stored.extend(storage.into_iter().filter(|v| !stored.contains(v)).collect::<Vec<_>>());
+    status.insert("storedVersions".into(), stored.into());
+    let mut conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let established = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
+    let mut set = |ty: &str, ok: bool, reason: &str, message: &str| {
+        let status = if ok { "True" } else { "False" };
+        let condition = json!({"type": ty, "status": status, "lastTransitionTime": now.to_string(),
+            "reason": reason, "message": message});
+        match conditions.iter_mut().find(|c| c["type"] == ty) {
+            Some(known) if known["status"] == status => {}
+            Some(known) => *known = condition,
+            None => conditions.push(condition),
+        }
+    };
+    match &clash {
+        None => {
+            set("NamesAccepted", true, "NoConflicts", "no conflicts found");
+            set("Established", true, "InitialNamesAccepted", "the initial names have been accepted");
+        }
+        Some((reason, message)) => {
+            set("NamesAccepted", false, reason, message);
+            if !established {
+                set("Established", false, "NotAccepted", "not all names are accepted");
+            }
+        }
+    }
+    let status = object(tree, "status");
+    status.insert("conditions".into(), conditions.into());
+    if clash.is_none() {
+        status.insert("acceptedNames".into(), names);
+    }
+    own(tree, now);
+    let op = write(entry, tree, served)?;
+    Some(Txn { compares: vec![unchanged(entry)], ops: vec![op] })
+}
+
+/// Another definition of the group that has taken one of the names.
+fn clash(entry: &Entry, tree: &Value, view: &dyn View) -> Option<(&'static str, String)> {
+    let group = text(tree, &["spec", "group"]);
+    let names = &tree["spec"]["names"];
+    for other in view.range(DEFINITIONS, "", usize::MAX) {
+        if other.key == entry.key {
+            continue;
+        }
+        let other = other.object.to_value();
+        let accepted = &other["status"]["acceptedNames"];
+        if text(&other, &["spec", "group"]) != group || text(accepted, &["kind"]).is_empty() {
+            continue;
+        }
+        for (field, reason) in [
+            ("plural", "PluralConflict"),
+            ("kind", "KindConflict"),
+            ("listKind", "ListKindConflict"),
+            ("singular", "SingularConflict"),
+        ] {
+            let name = text(names, &[field]);
+            if !name.is_empty() && name == text(accepted, &[field]) {
+                return Some((reason, format!("\"{name}\" is already in use")));
+            }
+        }
+    }
+    None
+}
+
+/// Notes that the server has written the status.
+fn own(tree: &mut Value, now: Timestamp) {
+    let condition = || json!({".": {}, "f:lastTransitionTime": {}, "f:message": {}, "f:reason": {}, "f:status": {}, "f:type": {}});
+    let mut names = serde_json::Map::new();
+    if let Some(accepted) = at(tree, &["status", "acceptedNames"]).and_then(Value::as_object) {
+        names.extend(accepted.keys().map(|name| (format!("f:{name}"), json!({}))));
+    }
+    let fields = json!({"f:status": {"f:acceptedNames": names, "f:conditions": {
+        "k:{\"type\":\"Established\"}": condition(), "k:{\"type\":\"NamesAccepted\"}": condition(),
+    }}});
+    let entry = json!({"manager": "kube-apiserver", "operation": "Update", "apiVersion": "apiextensions.k8s.io/v1",
+        "time": now.to_string(), "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": "status"});
+    let meta = metadata(tree);
+    let mut managed = meta.get("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let own = |e: &Value| e["manager"] == "kube-apiserver" && e["subresource"] == "status";
+    match managed.iter_mut().find(|e| own(e)) {
+        Some(known) if known["fieldsV1"] == entry["fieldsV1"] => return,
+        Some(known) => *known = entry,
+        None => managed.push(entry),
+    }
+    meta.insert("managedFields".into(), managed.into());
+}
+
+/// Deletes the objects of a definition that goes; then lets it go, too.
+fn end(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now: Timestamp) -> Option<Txn> {
+    let mut finalizers = items(tree, &["metadata", "finalizers"]).to_vec();
+    if finalizers.iter().any(|f| f == CLEANUP) {
+        let group = text(tree, &["spec", "group"]);
+        let plural = text(tree, &["spec", "names", "plural"]);
+        let prefix = format!("{}{group}/{plural}/", orlop_core::scheme::REGISTRY);
+        let mut txn = Txn::default();
+        let left = view.range(&prefix, "", BATCH);
+        for object in &left {
+            let header = object.object.body.header();
+            if header.finalizers.is_empty() {
+                txn.compares.push(unchanged(object));
+                txn.ops.push(Op::Delete(object.key.clone()));
+            } else if header.deleted.is_none() {
+                let mut marked = object.object.to_value();
+                super::meta::mark_deleted(&mut marked, now, Some(0), true);
+                let (resource, _) = served.scheme.by_storage_key(&object.key)?;
+                let body = convert::encode(served, resource, &marked).ok()?;
+                txn.compares.push(unchanged(object));
+                txn.ops.push(Op::Put(object.key.clone(), body));
+            }
+        }
+        if !txn.ops.is_empty() {
+            return Some(txn);
+        }
+        if !left.is_empty() {
+            // Others still hold them.
+            return None;
+        }
+        finalizers.retain(|f| f != CLEANUP);
+    }
+    let mut txn = Txn { compares: vec![unchanged(entry)], ops: Vec::new() };
+    if finalizers.is_empty() {
+        txn.ops.push(Op::Delete(entry.key.clone()));
+        return Some(txn);
+    }
+    metadata(tree).insert("finalizers".into(), finalizers.into());
+    txn.ops.push(write(entry, tree, served)?);
+    Some(txn)
+}

@@ -1,0 +1,232 @@
+//! What single kinds need done as they are created or changed, besides what all do.
+
+use orlop_core::rules::pod_resources::qos_class;
+use orlop_core::{Timestamp, kinds};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::admit::Call;
+use crate::strategy::Strategy;
+use crate::tree::{at, copy, items, metadata, object, remove, text};
+
+/// Prepares a new object: what only the server may say, the server says.
+pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy) {
+    if strategy.resets_status {
+        remove(value, "status");
+    }
+    let kind = call.kind();
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => pod(value, call.now),
+        ("", "namespaces") => {
+            object(value, "status").insert("phase".into(), "Active".into());
+            let spec = object(value, "spec");
+            let mut finalizers =
+                spec.get("finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+            if !finalizers.iter().any(|f| f == "kubernetes") {
+                finalizers.push("kubernetes".into());
+            }
+            spec.insert("finalizers".into(), finalizers.into());
+        }
+        ("", "persistentvolumes") => {
+            let status = object(value, "status");
+            status.insert("phase".into(), "Pending".into());
+            status.insert("lastPhaseTransitionTime".into(), call.now.to_string().into());
+        }
+        ("", "persistentvolumeclaims") => {
+            object(value, "status").insert("phase".into(), "Pending".into());
+        }
+        ("batch", "jobs") => job(value),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition(value),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            let user = call.user;
+            let spec = object(value, "spec");
+            spec.insert("username".into(), user.name.as_str().into());
+            spec.insert("uid".into(), user.uid.as_str().into());
+            let groups: Vec<&str> = user.groups.iter().map(|g| g.as_str()).collect();
+            spec.insert("groups".into(), groups.into());
+            spec.shift_remove("extra");
+            if !user.extra.is_empty() {
+                let extra: Map<String, Value> = user
+                    .extra
+                    .iter()
+                    .map(|(k, v)| (k.to_string(), v.iter().map(|v| v.as_str()).collect::<Vec<_>>().into()))
+                    .collect();
+                spec.insert("extra".into(), extra.into());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn pod(value: &mut Value, now: Timestamp) {
+    let class = kinds::Pod::deserialize(&*value).map_or("BestEffort", |pod| qos_class(&pod));
+    let gated = !items(value, &["spec", "schedulingGates"]).is_empty();
+    remove(value, "status");
+    let status = object(value, "status");
+    status.insert("phase".into(), "Pending".into());
+    if gated {
+        let condition = json!({"type": "PodScheduled", "status": "False", "lastProbeTime": null,
+            "lastTransitionTime": now.to_string(), "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates"});
+        status.insert("conditions".into(), vec![condition].into());
+    }
+    status.insert("qosClass".into(), class.into());
+}
+
+/// A Job selects its pods by its UID, unless its author selects them.
+fn job(value: &mut Value) {
+    if at(value, &["spec", "manualSelector"]) == Some(&Value::Bool(true)) {
+        return;
+    }
+    let (name, uid) =
+        (text(value, &["metadata", "name"]).to_owned(), text(value, &["metadata", "uid"]).to_owned());
+    let template_labels = at(value, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
+    let own_labels = at(value, &["metadata", "labels"]).cloned().unwrap_or_default();
+    // A Job without labels of its own has its template's, those that follow included.
+    let shared = own_labels.is_null() || own_labels == template_labels;
+    let mut labels = template_labels.as_object().cloned().unwrap_or_default();
+    for (label, text) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("controller-uid", &uid),
+        ("job-name", &name),
+    ] {
+        labels.insert(label.into(), text.as_str().into());
+    }
+    if shared {
+        metadata(value).insert("labels".into(), labels.clone().into());
+    }
+    let spec = object(value, "spec");
+    let selector = spec.entry("selector".to_owned()).or_insert(Value::Null);
+    object(selector, "matchLabels").insert("batch.kubernetes.io/controller-uid".into(), uid.into());
+    let template = spec.entry("template".to_owned()).or_insert(Value::Null);
+    metadata(template).insert("labels".into(), labels.into());
+}
+
+fn definition(value: &mut Value) {
+    let stored: Vec<Value> = items(value, &["spec", "versions"])
+        .iter()
+        .filter(|v| v["storage"] == true)
+        .map(|v| v["name"].clone())
+        .collect();
+    let kind = text(value, &["spec", "names", "kind"]).to_owned();
+    let spec = object(value, "spec");
+    let names = spec.entry("names".to_owned()).or_insert(Value::Null);
+    if text(names, &["singular"]).is_empty() {
+        names["singular"] = kind.to_lowercase().into();
+    }
+    if text(names, &["listKind"]).is_empty() {
+        names["listKind"] = format!("{kind}List").into();
+    }
+    if spec.get("conversion").is_none_or(Value::is_null) {
+        spec.insert("conversion".into(), json!({"strategy": "None"}));
+    }
+    let status =
+        json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored});
+    if let Some(map) = value.as_object_mut() {
+        map.insert("status".into(), status);
+    }
+}
+
+/// Takes from `value` what a write to this subresource may change, and everything else from `old`.
+pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: Strategy) {
+    let kind = call.kind();
+    match call.subresource.as_str() {
+        "" => {
+            if call.resource.subresource("status").is_some() {
+                take_over(value, old, "status");
+            }
+            if kind.plural == "namespaces" && kind.group.is_empty() {
+                let finalizers = at(old, &["spec", "finalizers"]);
+                copy(object(value, "spec"), finalizers, "finalizers");
+            }
+            if kind.plural == "pods" && kind.group.is_empty() {
+                let containers = at(old, &["spec", "ephemeralContainers"]);
+                copy(object(value, "spec"), containers, "ephemeralContainers");
+            }
+        }
+        "status" if call.resource.custom => {
+            let managed = at(value, &["metadata", "managedFields"]).cloned();
+            let status = remove(value, "status");
+            *value = old.clone();
+            copy(metadata(value), managed.as_ref(), "managedFields");
+            set(value, "status", status);
+        }
+        "status" => {
+            let fields: Vec<String> = fields_of(old, value);
+            for field in
+                fields.iter().filter(|f| !matches!(f.as_str(), "kind" | "apiVersion" | "metadata" | "status"))
+            {
+                take_over(value, old, field);
+            }
+            if strategy.status_keeps_labels {
+                copy(metadata(value), at(old, &["metadata", "labels"]), "labels");
+            }
+            if kind.plural == "pods" && kind.group.is_empty() {
+                // The class follows from the spec, which a status cannot change.
+                let class = at(old, &["status", "qosClass"]).cloned();
+                let status = object(value, "status");
+                if status.get("qosClass").is_none() {
+                    copy(status, class.as_ref(), "qosClass");
+                }
+            }
+        }
+        "finalize" => keep_all_but(value, old, &["spec", "finalizers"]),
+        "approval" => keep_all_but(value, old, &["status", "conditions"]),
+        "ephemeralcontainers" => keep_all_but(value, old, &["spec", "ephemeralContainers"]),
+        "resize" => {
+            resize(value, old);
+        }
+        _ => {}
+    }
+}
+
+fn fields_of(old: &Value, new: &Value) -> Vec<String> {
+    let keys =
+        |value: &Value| value.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let mut all = keys(old);
+    all.extend(keys(new));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn set(value: &mut Value, field: &str, to: Option<Value>) {
+    if let Some(map) = value.as_object_mut() {
+        copy(map, to.as_ref(), field);
+    }
+}
+
+fn take_over(value: &mut Value, old: &Value, field: &str) {
+    if let Some(map) = value.as_object_mut() {
+        copy(map, old.get(field), field);
+    }
+}
+
+/// Metadata and one field are the client's; the rest stays.
+fn keep_all_but(value: &mut Value, old: &Value, path: &[&str; 2]) {
+    let field = at(value, path).cloned();
+    let meta = value.get("metadata").cloned();
+    *value = old.clone();
+    set(value, "metadata", meta);
+    copy(object(value, path[0]), field.as_ref(), path[1]);
+}
+
+/// Only the resources of containers, and how they may change.
+fn resize(value: &mut Value, old: &Value) {
+    let wanted = value.clone();
+    let meta = value.get("metadata").cloned();
+    *value = old.clone();
+    set(value, "metadata", meta);
+    for list in ["containers", "initContainers"] {
+        let Some(Value::Array(containers)) = object(value, "spec").get_mut(list) else { continue };
+        for container in containers {
+            let name = text(container, &["name"]).to_owned();
+            let new = items(&wanted, &["spec", list]).iter().find(|c| text(c, &["name"]) == name);
+            let (Some(new), Some(map)) = (new, container.as_object_mut()) else { continue };
+            for field in ["resources", "resizePolicy"] {
+                copy(map, new.get(field), field);
+            }
+        }
+    }
+}

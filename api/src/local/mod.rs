@@ -1,0 +1,460 @@
+//! The API in this process: [`LocalApi`], the core of an API server over any [`Store`].
+//!
+//! Every write is one decision (`admit`: pure, from the request, a view of the store, the kinds that are served, the
+//! time and chance) and one transaction. Where somebody else was quicker, the decision is made anew.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use orlop_core::scheme::Resource;
+use orlop_core::store::{Compare, Revision, Store, StoreError, Txn};
+use orlop_core::{Clock, Entropy, Kind, Name, Timestamp};
+use parking_lot::{Mutex, RwLock};
+
+use crate::api::{Api, Cuts, WatchStream};
+use crate::auth::{Attributes, Decision, Target};
+use crate::request::{DeleteOptions, List, Payload, Request, Response, User, Verb};
+use crate::status::Status;
+use crate::subresources::{binding, eviction, log, reviews, scale, token};
+
+mod admit;
+pub(crate) mod body;
+mod bootstrap;
+mod config;
+mod convert;
+mod crd;
+pub(crate) mod delete;
+mod follow;
+pub(crate) mod hooks;
+mod kinds;
+mod meta;
+mod read;
+mod served;
+mod services;
+mod watch;
+pub(crate) mod write;
+
+pub(crate) use admit::{Admitted, Answer, Call, namespace_key};
+pub use config::{Config, ServerAddress};
+pub(crate) use convert::encode;
+pub use served::Served;
+
+use admit::{Then, check_scope, verb_name};
+
+/// As often is a decision made anew when somebody else was quicker.
+const ATTEMPTS: usize = 64;
+
+/// The Kubernetes API over a store, in this process. Cheap to clone; clones are one API.
+///
+/// # Guarantees
+/// - What a call has answered is durable, and every part of it happened in one revision.
+/// - With a store that commits at once, such as [`orlop_core::store::MemoryStore`], every call completes on its first
+///   poll.
+/// - Nothing is read from a clock or from chance but what was given.
+pub struct LocalApi<S> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S> Clone for LocalApi<S> {
+    fn clone(&self) -> Self {
+        LocalApi { shared: self.shared.clone() }
+    }
+}
+
+pub(crate) struct Shared<S> {
+    store: S,
+    served: RwLock<Arc<Served>>,
+    clock: Arc<dyn Clock>,
+    entropy: Mutex<Entropy>,
+    config: Config,
+}
+
+impl<S> Shared<S> {
+    fn served(&self) -> Arc<Served> {
+        self.served.read().clone()
+    }
+}
+
+impl<S: Store> LocalApi<S> {
+    /// The API over what `store` holds. A new cluster is made usable by [`LocalApi::bootstrap`].
+    pub fn new(store: S, clock: Arc<dyn Clock>, entropy: Entropy, config: Config) -> LocalApi<S> {
+        let served = Arc::new(Served::builtin().reread(&*store.view()));
+        let shared =
+            Shared { store, served: RwLock::new(served), clock, entropy: Mutex::new(entropy), config };
+        LocalApi { shared: Arc::new(shared) }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// What is served at this moment.
+    pub fn served(&self) -> Arc<Served> {
+        self.shared.served()
+    }
+
+    /// How this API was set up.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Reads the definitions of custom kinds anew. Needed only where another API writes to the same store.
+    pub fn refresh(&self) {
+        let view = self.shared.store.view();
+        let mut served = self.shared.served.write();
+        *served = Arc::new(served.reread(&*view));
+    }
+
+    /// Whether `user` may. [`Api::call`] and [`Api::watch`] ask this themselves.
+    pub fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
+        self.shared.config.authorizer.authorize(user, attributes, &*self.shared.store.view())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// A source of chance for one decision.
+    fn chance(&self) -> Entropy {
+        let mut seed = [0; 32];
+        self.shared.entropy.lock().fill(&mut seed);
+        Entropy::from_seed(seed)
+    }
+
+    /// Refuses what the user may not do.
+    fn check_access(&self, request: &Request, verb: &'static str) -> Result<(), Status> {
+        let mut key = request.key.clone();
+        let id = &request.resource;
+        if key.name.is_empty() {
+            // Who may read one object may also list or watch it by its name.
+            let selector = request.options.list.field_selector.parse::<orlop_core::rules::FieldSelector>();
+            if let Some(name) = selector.ok().as_ref().and_then(|s| s.exact("metadata.name")) {
+                key.name = name.into();
+            }
+        }
+        let mut asked = key.clone();
+        if id.group.is_empty() && id.plural == "namespaces" {
+            asked.namespace = asked.name.clone();
+        }
+        let attributes = Attributes {
+            verb: Name::new_static(verb),
+            target: Target::Resource {
+                group: id.group.clone(),
+                resource: id.plural.clone(),
+                subresource: request.subresource.split('/').next().unwrap_or_default().into(),
+                key: asked.clone(),
+            },
+        };
+        let decision = self.authorize(&request.user, &attributes);
+        if decision.allowed && !decision.denied {
+            return Ok(());
+        }
+        let slash = if request.subresource.is_empty() { "" } else { "/" };
+        let place = match asked.namespace.as_str() {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace \"{namespace}\""),
+        };
+        let mut why = format!(
+            "User \"{}\" cannot {verb} resource \"{}{slash}{}\" in API group \"{}\" {place}",
+            request.user.name, id.plural, request.subresource, id.group
+        );
+        if !decision.reason.is_empty() {
+            why = format!("{why}: {}", decision.reason);
+        }
+        Err(Status::forbidden(&id.group, &id.plural, &key.name, &why))
+    }
+
+    /// The resource of a request that may be made of it.
+    fn route(&self, request: &Request, served: &Served) -> Result<Arc<Resource>, Status> {
+        let resource = served.resource(&request.resource)?.clone();
+        check_scope(request, &resource)?;
+        let verb = verb_name(request.verb);
+        let allowed = if request.subresource.is_empty() {
+            resource.allows(verb)
+        } else {
+            let name = request.subresource.split('/').next().unwrap_or_default();
+            let sub = resource.subresource(name).ok_or_else(Status::no_resource)?;
+            sub.verbs.iter().any(|v| v == verb)
+        };
+        if allowed { Ok(resource) } else { Err(Status::method_not_allowed()) }
+    }
+
+    /// Decides and commits until nobody is quicker.
+    async fn write(
+        &self,
+        request: &Request,
+        resource: &Arc<Resource>,
+        decide: impl Fn(&mut Call<'_>) -> Result<Admitted, Status>,
+    ) -> Result<Response, Status> {
+        for _ in 0..ATTEMPTS {
+            let admitted = {
+                let served = self.shared.served();
+                let view = self.shared.store.view();
+                let mut entropy = self.chance();
+                let mut call = Call {
+                    user: &request.user,
+                    options: &request.options,
+                    resource,
+                    key: request.key.clone(),
+                    subresource: request.subresource.clone(),
+                    view: &*view,
+                    served: &served,
+                    config: &self.shared.config,
+                    now: self.now(),
+                    entropy: &mut entropy,
+                    warnings: Vec::new(),
+                    txn: Txn::default(),
+                };
+                decide(&mut call)?
+            };
+            if admitted.code == 201 && matches!(request.verb, Verb::Update | Verb::Patch(_)) {
+                self.check_access(request, "create")?;
+            }
+            if request.options.dry_run || admitted.txn.ops.is_empty() {
+                return Ok(dry(admitted));
+            }
+            match self.shared.store.commit(admitted.txn).await {
+                Ok(revision) => {
+                    let last = self.follow_up(admitted.then, revision).await?;
+                    return Ok(admitted.answer.into_response(admitted.code, admitted.warnings, Some(last)));
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(other) => return Err(Status::unavailable(other.to_string())),
+            }
+        }
+        let id = &request.resource;
+        Err(Status::stale(&id.group, &id.plural, &request.key.name))
+    }
+
+    /// What follows a commit. Answers with the revision that the client is told.
+    async fn follow_up(&self, then: Then, revision: Revision) -> Result<Revision, Status> {
+        match then {
+            Then::Nothing => Ok(revision),
+            Then::Remove { key, also } => {
+                let compares = vec![Compare { key: key.clone(), revision }];
+                let ops = delete::removal_ops(&key, &also);
+                match self.shared.store.commit(Txn { compares, ops }).await {
+                    Ok(last) => Ok(last),
+                    // Whoever was quicker has seen that nothing holds the object, and has removed it.
+                    Err(StoreError::Conflict { .. }) => Ok(revision),
+                    Err(other) => Err(Status::unavailable(other.to_string())),
+                }
+            }
+            Then::Settle(name) => {
+                self.refresh();
+                self.settle(&name).await?;
+                Ok(revision)
+            }
+        }
+    }
+
+    /// Brings a definition to where it should be.
+    async fn settle(&self, name: &Name) -> Result<(), Status> {
+        loop {
+            let next = {
+                let view = self.shared.store.view();
+                crd::settle(name, &*view, &self.shared.served(), self.now())
+            };
+            let Some(txn) = next else { break };
+            match self.shared.store.commit(txn).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(other) => return Err(Status::unavailable(other.to_string())),
+            }
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    async fn delete_collection(
+        &self,
+        request: &Request,
+        resource: &Arc<Resource>,
+    ) -> Result<Response, Status> {
+        let served = self.shared.served();
+        let (options, dry_run) =
+            delete::options(&request.options.delete, request.body.as_ref(), &served.scheme)?;
+        let list = read::list(request, resource, &served, &self.shared.store)?;
+        for stored in &list.items {
+            let mut one = Request { verb: Verb::Delete, key: key_of(stored), body: None, ..request.clone() };
+            one.options.dry_run |= dry_run;
+            match self.delete(&one, resource, &options).await {
+                Ok(_) => {}
+                // Somebody else has deleted it meanwhile.
+                Err(status) if status.code == 404 => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(Response::list(resource.kind.clone(), list, Vec::new()))
+    }
+
+    async fn delete(
+        &self,
+        request: &Request,
+        resource: &Arc<Resource>,
+        options: &DeleteOptions,
+    ) -> Result<Response, Status> {
+        self.write(request, resource, |call| delete::delete(call, options)).await
+    }
+
+    async fn logs(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
+        let key = {
+            let served = self.shared.served();
+            served.scheme.storage_key(&resource.kind, &request.key).ok_or_else(Status::no_resource)?
+        };
+        let entry = self.shared.store.view().get(&key);
+        let entry = entry.ok_or_else(|| Status::not_found("", "pods", &request.key.name))?;
+        let stream = match log::locate(&entry, &request.key.namespace, &request.options.log)? {
+            Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
+            None => crate::request::ByteStream::new(futures_util::stream::empty()),
+        };
+        Ok(Response { code: 200, warnings: Vec::new(), payload: Payload::Stream(stream) })
+    }
+
+    async fn subresource(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
+        let body = request.body.as_ref();
+        match (request.subresource.as_str(), request.verb) {
+            ("scale", Verb::Get) => self.write(request, resource, scale::get).await,
+            ("scale", Verb::Patch(ty)) => self.write(request, resource, |c| scale::patch(c, ty, body)).await,
+            ("scale", _) => self.write(request, resource, |c| scale::update(c, body)).await,
+            ("binding", _) => self.write(request, resource, |c| binding::create(c, body)).await,
+            ("eviction", _) => self.write(request, resource, |c| eviction::create(c, body)).await,
+            ("token", _) => self.write(request, resource, |c| token::create(c, body)).await,
+            ("log", _) => self.logs(request, resource).await,
+            (_, Verb::Get) => {
+                let served = self.shared.served();
+                read::get(request, resource, &served, &*self.shared.store.view())
+            }
+            (_, Verb::Update) => self.write(request, resource, |c| write::update(c, body)).await,
+            (_, Verb::Patch(ty)) => self.write(request, resource, |c| write::patch(c, ty, body)).await,
+            // Sessions are carried by connections, which this seam does not have.
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    async fn object(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
+        let body = request.body.as_ref();
+        match request.verb {
+            Verb::Get => {
+                let served = self.shared.served();
+                read::get(request, resource, &served, &*self.shared.store.view())
+            }
+            Verb::List => {
+                let served = self.shared.served();
+                let list = if resource.is_stored() {
+                    read::list(request, resource, &served, &self.shared.store)?
+                } else {
+                    List {
+                        revision: self.shared.store.view().revision(),
+                        items: Vec::new(),
+                        continue_token: String::new(),
+                        remaining: None,
+                    }
+                };
+                Ok(Response::list(resource.kind.clone(), list, Vec::new()))
+            }
+            Verb::Watch => Err(Status::bad_request("a watch is asked for by Api::watch")),
+            Verb::Create if resource.kind.plural == "bindings" && resource.kind.group.is_empty() => {
+                let pods = Kind::namespaced("", "v1", "Pod", "pods");
+                let served = self.shared.served();
+                let pods = served.scheme.storage(&pods).ok_or_else(Status::no_resource)?.clone();
+                self.write(request, &pods, |c| binding::create(c, body)).await
+            }
+            Verb::Create if !resource.is_stored() => {
+                self.write(request, resource, |c| reviews::create(c, body).ok_or_else(Status::no_resource)?)
+                    .await
+            }
+            Verb::Create => self.write(request, resource, |c| write::create(c, body)).await,
+            Verb::Update => self.write(request, resource, |c| write::update(c, body)).await,
+            Verb::Patch(ty) => self.write(request, resource, |c| write::patch(c, ty, body)).await,
+            Verb::Delete => {
+                let served = self.shared.served();
+                let (options, dry_run) = delete::options(&request.options.delete, body, &served.scheme)?;
+                if dry_run && !request.options.dry_run {
+                    let mut request = request.clone();
+                    request.options.dry_run = true;
+                    return self.delete(&request, resource, &options).await;
+                }
+                self.delete(request, resource, &options).await
+            }
+            Verb::DeleteCollection => self.delete_collection(request, resource).await,
+        }
+    }
+}
+
+fn key_of(stored: &orlop_core::Stored) -> orlop_core::Key {
+    #[derive(serde::Deserialize)]
+    struct Top {
+        metadata: orlop_core::Meta,
+    }
+    stored.decode::<Top>().map(|top| top.metadata.key()).unwrap_or_default()
+}
+
+/// The answer to what is not written.
+fn dry(admitted: Admitted) -> Response {
+    let Admitted { answer, code, warnings, txn, .. } = admitted;
+    // An object that exists keeps its revision; a new one has none.
+    let seen = txn.compares.iter().map(|c| c.revision).next_back().filter(|r| r.0 > 0);
+    answer.into_response(code, warnings, seen)
+}
+
+#[async_trait]
+impl<S: Store> Api for LocalApi<S> {
+    async fn call(&self, request: Request) -> Result<Response, Status> {
+        self.check_access(&request, verb_name(request.verb))?;
+        let served = self.shared.served();
+        let resource = self.route(&request, &served)?;
+        let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
+        drop(served);
+        let mut response = if request.subresource.is_empty() {
+            self.object(&request, &resource).await?
+        } else {
+            self.subresource(&request, &resource).await?
+        };
+        if let Some(warning) = deprecation.or_else(|| deprecated(&resource.kind)) {
+            response.warnings.insert(0, warning);
+        }
+        Ok(response)
+    }
+
+    async fn watch(&self, request: Request) -> Result<WatchStream, Status> {
+        self.check_access(&request, "watch")?;
+        let served = self.shared.served();
+        let resource = self.route(&Request { verb: Verb::Watch, ..request.clone() }, &served)?;
+        let mut request = request;
+        if !request.key.name.is_empty() {
+            let name = std::mem::take(&mut request.key.name);
+            read::select_name(&mut request.options.list, &name);
+        }
+        let shared = &self.shared;
+        watch::watch(&request, &resource, served, &shared.store, &shared.clock, shared.config.bookmark_every)
+    }
+
+    async fn follow(&self, user: &User, kinds: &[Kind]) -> Result<Cuts, Status> {
+        let served = self.shared.served();
+        for kind in kinds {
+            let resource = served.scheme.storage(kind).ok_or_else(Status::no_resource)?;
+            let request = Request {
+                user: user.clone(),
+                verb: Verb::Watch,
+                resource: crate::request::ResourceId::from(&resource.kind),
+                key: orlop_core::Key::default(),
+                subresource: Name::default(),
+                options: crate::request::Options::default(),
+                body: None,
+            };
+            self.check_access(&request, "watch")?;
+        }
+        Ok(Box::pin(follow::Follow::new(self.shared.clone(), kinds)))
+    }
+}
+
+/// What clients of a kind that is on its way out are warned of.
+fn deprecated(kind: &Kind) -> Option<String> {
+    let text = match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

@@ -1,0 +1,343 @@
+//! Creating and changing objects.
+
+use std::sync::Arc;
+
+use orlop_core::store::{Compare, Entry, Op};
+use orlop_core::{Body as StoredBody, Stored};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::admit::{Admitted, Answer, Call, Then};
+use super::body::{self, Expect};
+use super::served::DEFINITIONS;
+use super::{hooks, kinds, meta, services};
+use crate::admission::{self, Operation, Review};
+use crate::request::{Body, MediaType, PatchType};
+use crate::status::{Cause, Status};
+use crate::strategy::Strategy;
+use crate::tree::{items, text};
+
+/// Creates an object.
+pub(crate) fn create(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
+    let value = read(call, body)?;
+    create_object(call, value)
+}
+
+/// Decodes a body that holds an object of the requested kind.
+fn read(call: &mut Call<'_>, body: Option<&Body>) -> Result<Value, Status> {
+    let mut parsed = body::object(body, Expect::of(call.resource), &call.served.scheme)?;
+    body::conform(call.resource, &mut parsed, &call.options.field_validation, &mut call.warnings)?;
+    Ok(parsed.value)
+}
+
+pub(super) fn create_object(call: &mut Call<'_>, mut value: Value) -> Result<Admitted, Status> {
+    let strategy = Strategy::of(call.resource);
+    meta::check_namespace(call, &mut value)?;
+    hooks::default(call, &mut value);
+    hooks::own(call, None, &mut value)?;
+    let given = match text(&value, &["metadata", "name"]) {
+        "" => text(&value, &["metadata", "generateName"]),
+        name => name,
+    };
+    call.key.name = given.into();
+    admit(call, Operation::Create, &mut value, None)?;
+    meta::prepare_new(call, &mut value, strategy)?;
+    kinds::prepare_new(call, &mut value, strategy);
+    services::prepare(call, &mut value, None)?;
+    let causes = hooks::validate_new(call, &value);
+    if !causes.is_empty() {
+        return Err(call.invalid(causes));
+    }
+    judge(call, Operation::Create, &mut value, None)?;
+    if call.current()?.is_some() {
+        let kind = call.kind();
+        return Err(Status::already_exists(&kind.group, &kind.plural, &call.key.name));
+    }
+    services::allocate(call, &mut value, None)?;
+    let body = call.encode(&value)?;
+    let txn = call.put(body.clone(), None)?;
+    let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
+    Ok(Admitted { txn, then: settle(call)?, ..call.answer(201, answer) })
+}
+
+/// A definition that changes changes what is served.
+fn settle(call: &Call<'_>) -> Result<Then, Status> {
+    let key = call.storage_key()?;
+    Ok(match key.strip_prefix(DEFINITIONS) {
+        Some(name) => Then::Settle(name.into()),
+        None => Then::Nothing,
+    })
+}
+
+/// Replaces an object, or a part of it.
+pub(crate) fn update(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
+    let mut value = read(call, body)?;
+    meta::check_name(call, &value)?;
+    meta::check_namespace(call, &mut value)?;
+    let Some(entry) = call.current()? else {
+        let may = Strategy::of(call.resource).create_on_update && call.subresource.is_empty();
+        return if may { create_object(call, value) } else { Err(call.not_found()) };
+    };
+    let old = call.tree(&entry.object);
+    hooks::default(call, &mut value);
+    replace(call, &entry, &old, value)
+}
+
+/// Changes parts of an object.
+pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> Result<Admitted, Status> {
+    if ty == PatchType::Apply {
+        return apply(call, body);
+    }
+    if ty == PatchType::Strategic && call.resource.custom {
+        return Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ]));
+    }
+    let patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
+    let entry = call.existing()?;
+    let old = call.tree(&entry.object);
+    let patched = hooks::patch(call.resource, ty, &old, patch.value)?;
+    let mut parsed = body::Parsed { value: patched, duplicates: patch.duplicates };
+    conform_patched(call, &mut parsed)?;
+    let mut value = parsed.value;
+    meta::check_name(call, &value)?;
+    meta::check_namespace(call, &mut value)?;
+    hooks::default(call, &mut value);
+    replace(call, &entry, &old, value)
+}
+
+/// What a patch makes of an object must still be one.
+fn conform_patched(call: &mut Call<'_>, parsed: &mut body::Parsed) -> Result<(), Status> {
+    let shown = parsed.value.clone();
+    let result = orlop_core::codec::conform(
+        &call.resource.schema,
+        call.resource.ty,
+        &mut parsed.value,
+        &parsed.duplicates,
+    );
+    let invalid = |why: &str| {
+        let quoted = Value::from(shown.to_string());
+        Status::invalid("", "", "", vec![Cause::invalid("patch", &quoted, why)])
+    };
+    match (result, call.options.field_validation.as_str()) {
+        (Err(e), _) => Err(invalid(&e.message)),
+        (Ok(complaints), "Strict") if !complaints.is_empty() => {
+            Err(invalid(&format!("strict decoding error: {}", complaints.join(", "))))
+        }
+        (Ok(_), "Ignore" | "Strict") => Ok(()),
+        (Ok(complaints), _) => {
+            call.warnings.extend(complaints);
+            Ok(())
+        }
+    }
+}
+
+/// Server-side apply.
+fn apply(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
+    if call.options.field_manager.is_empty() {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
+    }
+    let bytes = match body {
+        Some(Body::Bytes(MediaType::Json | MediaType::Yaml, bytes)) => {
+            body::yaml(bytes).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?.value
+        }
+        other => body::decode(other, &call.served.scheme).map_err(Status::bad_request)?.value,
+    };
+    let entry = call.current()?;
+    let old = entry.as_ref().map(|entry| call.tree(&entry.object));
+    if entry.is_none() && !call.subresource.is_empty() {
+        return Err(call.not_found());
+    }
+    let applied = hooks::apply(call, old.as_ref(), bytes)?;
+    match (entry, old) {
+        (Some(entry), Some(old)) => {
+            let Some(mut value) = applied else {
+                let answer = Answer::Stored(call.kind().clone(), call.shown(&entry.object));
+                return Ok(call.answer(200, answer));
+            };
+            hooks::default(call, &mut value);
+            change(call, &entry, &old, value)
+        }
+        _ => {
+            let mut value = applied.unwrap_or_default();
+            crate::tree::metadata(&mut value).insert("name".into(), call.key.name.as_str().into());
+            create_applied(call, value)
+        }
+    }
+}
+
+/// Creates an object that is applied: who owns its fields is known already.
+fn create_applied(call: &mut Call<'_>, mut value: Value) -> Result<Admitted, Status> {
+    let managed = crate::tree::at(&value, &["metadata", "managedFields"]).cloned();
+    crate::tree::metadata(&mut value).shift_remove("managedFields");
+    call.txn = orlop_core::store::Txn::default();
+    let strategy = Strategy::of(call.resource);
+    meta::check_namespace(call, &mut value)?;
+    hooks::default(call, &mut value);
+    crate::tree::copy(crate::tree::metadata(&mut value), managed.as_ref(), "managedFields");
+    admit(call, Operation::Create, &mut value, None)?;
+    meta::prepare_new(call, &mut value, strategy)?;
+    kinds::prepare_new(call, &mut value, strategy);
+    services::prepare(call, &mut value, None)?;
+    let causes = hooks::validate_new(call, &value);
+    if !causes.is_empty() {
+        return Err(call.invalid(causes));
+    }
+    judge(call, Operation::Create, &mut value, None)?;
+    services::allocate(call, &mut value, None)?;
+    let body = call.encode(&value)?;
+    let txn = call.put(body.clone(), None)?;
+    let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
+    Ok(Admitted { txn, then: settle(call)?, ..call.answer(201, answer) })
+}
+
+/// Puts `value` in the place of `old`, as far as the subresource allows, and notes who now owns which fields.
+pub(crate) fn replace(
+    call: &mut Call<'_>,
+    entry: &Entry,
+    old: &Value,
+    mut value: Value,
+) -> Result<Admitted, Status> {
+    let strategy = Strategy::of(call.resource);
+    if let Some(meta) = old.get("metadata").and_then(Value::as_object) {
+        meta::check_preconditions(call, &value, meta, strategy)?;
+    }
+    hooks::own(call, Some(old), &mut value)?;
+    change(call, entry, old, value)
+}
+
+/// [`replace`] for an object whose managed fields are settled.
+fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> Result<Admitted, Status> {
+    let strategy = Strategy::of(call.resource);
+    meta::keep(old, &mut value);
+    kinds::merge(call, old, &mut value, strategy);
+    services::prepare(call, &mut value, Some(old))?;
+    admit(call, Operation::Update, &mut value, Some(old))?;
+    let causes = hooks::validate_change(call, &value, old);
+    if !causes.is_empty() {
+        return Err(call.invalid(causes));
+    }
+    judge(call, Operation::Update, &mut value, Some(old))?;
+    services::allocate(call, &mut value, Some(old))?;
+    let mut body = call.encode(&value)?;
+    if let Some(admitted) = gone(call, entry, &value, &body)? {
+        return Ok(admitted);
+    }
+    if strategy.generation && desires_other(&entry.object.body, &body, strategy) {
+        let generation = entry.object.body.header().generation + 1;
+        crate::tree::metadata(&mut value).insert("generation".into(), generation.into());
+        body = call.encode(&value)?;
+    }
+    if body.bytes() == entry.object.body.bytes() {
+        let answer = Answer::Stored(call.kind().clone(), call.shown(&entry.object));
+        return Ok(call.answer(200, answer));
+    }
+    let txn = call.put(body.clone(), Some(entry))?;
+    let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
+    Ok(Admitted { txn, then: settle(call)?, ..call.answer(200, answer) })
+}
+
+/// The end of an object that is being deleted and that nobody waits for any more.
+fn gone(
+    call: &mut Call<'_>,
+    entry: &Entry,
+    value: &Value,
+    body: &Arc<StoredBody>,
+) -> Result<Option<Admitted>, Status> {
+    let namespace = call.kind().plural == "namespaces" && call.kind().group.is_empty();
+    let deleted = entry.object.body.header().deleted.is_some();
+    let no_grace = namespace || value["metadata"]["deletionGracePeriodSeconds"] == 0;
+    let held = !items(value, &["metadata", "finalizers"]).is_empty()
+        || namespace && !items(value, &["spec", "finalizers"]).is_empty();
+    if !deleted || !no_grace || held {
+        return Ok(None);
+    }
+    let mut admitted = super::delete::remove(call, entry)?;
+    let last = Stored { body: body.clone(), revision: entry.object.revision };
+    admitted.answer = Answer::Stored(call.kind().clone(), call.shown(&last));
+    Ok(Some(admitted))
+}
+
+/// Whether two states differ in anything but metadata and status.
+fn desires_other(old: &StoredBody, new: &StoredBody, strategy: Strategy) -> bool {
+    type Fields<'a> = std::collections::BTreeMap<&'a str, &'a RawValue>;
+    fn parts(body: &StoredBody) -> Fields<'_> {
+        let mut fields: Fields<'_> = serde_json::from_slice(body.bytes()).unwrap_or_default();
+        for field in ["kind", "apiVersion", "metadata", "status"] {
+            fields.remove(field);
+        }
+        fields
+    }
+    let (a, b) = (parts(old), parts(new));
+    let differ = a.len() != b.len() || a.iter().zip(&b).any(|((k, v), (l, w))| k != l || v.get() != w.get());
+    differ || strategy.generation_counts_annotations && annotations(old) != annotations(new)
+}
+
+fn annotations(body: &StoredBody) -> Option<orlop_core::Labels> {
+    #[derive(serde::Deserialize)]
+    struct Top {
+        metadata: orlop_core::Meta,
+    }
+    serde_json::from_slice::<Top>(body.bytes()).ok().map(|top| top.metadata.annotations)
+}
+
+/// Runs admission's changes.
+fn admit(
+    call: &mut Call<'_>,
+    operation: Operation,
+    value: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let plugins = call.config.admission.clone();
+    let mut review = review(call, operation, value, old);
+    admission::run(&mut review)?;
+    plugins.iter().try_for_each(|plugin| plugin.mutate(&mut review))
+}
+
+/// Runs admission's judgements, after all changes.
+fn judge(
+    call: &mut Call<'_>,
+    operation: Operation,
+    value: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let plugins = call.config.admission.clone();
+    let review = review(call, operation, value, old);
+    plugins.iter().try_for_each(|plugin| plugin.validate(&review))
+}
+
+pub(super) fn review<'r>(
+    call: &'r mut Call<'_>,
+    operation: Operation,
+    object: &'r mut Value,
+    old: Option<&'r Value>,
+) -> Review<'r> {
+    Review {
+        operation,
+        kind: &call.resource.kind,
+        key: call.key.clone(),
+        subresource: &call.subresource,
+        user: call.user,
+        dry_run: call.options.dry_run,
+        object,
+        old,
+        view: call.view,
+        scheme: &call.served.scheme,
+        now: call.now,
+        entropy: call.entropy,
+        warnings: &mut call.warnings,
+    }
+}
+
+/// Whether the object is still the one that was seen, as a condition of a transaction.
+pub(super) fn unchanged(entry: &Entry) -> Compare {
+    Compare { key: entry.key.clone(), revision: entry.object.revision }
+}
+
+/// Removing the object.
+pub(super) fn removal(entry: &Entry) -> Op {
+    Op::Delete(entry.key.clone())
+}
