@@ -1,0 +1,1 @@
+//! Whether a machine can be a node.
