@@ -158,7 +158,14 @@ impl Status {
 
     /// 422: the object breaks its kind's rules.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Status {
-        let shown: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut shown: Vec<String> = Vec::new();
+        for cause in &causes {
+            let text = format!("{}: {}", cause.field, cause.message);
+            // Said once is enough for people.
+            if !shown.contains(&text) {
+                shown.push(text);
+            }
+        }
         let all = if shown.len() == 1 { shown.concat() } else { format!("[{}]", shown.join(", ")) };
         let message = format!("{} \"{name}\" is invalid: {all}", qualified(kind, group));
         let details = Details { causes, ..Status::about(group, kind, name) };

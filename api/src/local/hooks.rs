@@ -7,6 +7,7 @@ use super::admit::Call;
 use crate::patch::{self, PatchError};
 use crate::request::PatchType;
 use crate::status::{Cause, Status};
+use crate::validation::{self, FieldError};
 use crate::{defaults, tree};
 
 /// Fills in defaults.
@@ -16,13 +17,24 @@ pub(super) fn default(call: &Call<'_>, value: &mut Value) {
 }
 
 /// What is wrong with a new object.
-pub(super) fn validate_new(_call: &Call<'_>, _value: &Value) -> Vec<Cause> {
-    Vec::new()
+pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
+    // Other versions of a kind are told apart by rules that know only the stored one.
+    if call.resource.kind != call.resource.stored_as && !call.resource.custom {
+        return Vec::new();
+    }
+    validation::create(call.kind(), value).iter().map(FieldError::cause).collect()
 }
 
 /// What is wrong with a change.
-pub(super) fn validate_change(_call: &Call<'_>, _value: &Value, _old: &Value) -> Vec<Cause> {
-    Vec::new()
+pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
+    // Other versions of a kind are told apart by rules that know only the stored one.
+    let stored_version = call.resource.kind == call.resource.stored_as || call.resource.custom;
+    match call.subresource.as_str() {
+        "" | "scale" if stored_version => {
+            validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Notes who owns the fields that `value` has and `live` has not, or not so.
