@@ -55,6 +55,13 @@ impl Disk {
         })))
     }
 
+    /// Turns one bit of the byte at `at` over, if there is such a byte.
+    pub fn flip(&self, at: usize) {
+        if let Some(byte) = self.0.lock().bytes.get_mut(at) {
+            *byte ^= 1;
+        }
+    }
+
     /// Bytes written, flushed or not.
     pub fn size(&self) -> usize {
         self.0.lock().bytes.len()

@@ -65,12 +65,13 @@ fn watches_over_a_restart<S: Store>(store: &S, last: Revision) {
 /// disk broke in.
 ///
 /// `trial(step)` makes an empty store whose disk breaks at that step, and a function that opens what a crash there
-/// left on a disk that is sound. The suite counts steps up from 0 until nothing breaks.
+/// left on a disk that is sound, and opens that disk again when it is called again. The suite counts steps up from 0
+/// until nothing breaks.
 ///
 /// # Panics
 /// When what comes back is not the state after a whole number of commits, lacks one that was answered, or when a
 /// commit was seen before it was answered.
-pub fn torn_suite<S: Store, R: FnOnce() -> S>(trial: impl Fn(u64) -> (S, R)) -> u64 {
+pub fn torn_suite<S: Store, R: FnMut() -> S>(trial: impl Fn(u64) -> (S, R)) -> u64 {
     // What the store holds after each commit, from a run in which nothing breaks.
     let mut step = 0;
     let history = {
@@ -83,7 +84,7 @@ pub fn torn_suite<S: Store, R: FnOnce() -> S>(trial: impl Fn(u64) -> (S, R)) -> 
         history
     };
     loop {
-        let (store, reopen) = trial(step);
+        let (store, mut reopen) = trial(step);
         let base = store.view().revision();
         let mut watch = store.watch("", base).expect("a watch");
         let mut answered = 0;
@@ -116,6 +117,9 @@ pub fn torn_suite<S: Store, R: FnOnce() -> S>(trial: impl Fn(u64) -> (S, R)) -> 
         assert_eq!(store.view().revision().0, base.0 + whole as u64, "with its revision (step {step})");
         let next = commit(&store, vec![put("after", "crash")]);
         assert_eq!(next.0, base.0 + whole as u64 + 1, "and goes on from there (step {step})");
+        let now = show(&*store.view());
+        drop(store);
+        assert_eq!(show(&*reopen().view()), now, "what follows upon a crash outlives it (step {step})");
         if !broke {
             return step;
         }

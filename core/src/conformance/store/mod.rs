@@ -4,9 +4,19 @@
 //! - [`suite`]: every store.
 //! - [`durable_suite`]: those that live in a directory and come back.
 //! - [`torn_suite`]: those whose disk can be broken at will.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! use orlop_core::conformance::store::suite;
+//! # use orlop_core::{ManualClock, store::MemoryStore};
+//!
+//! // In a test of the crate that has the store:
+//! suite(|| MemoryStore::new(Arc::new(ManualClock::default())));
+//! ```
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -44,6 +54,7 @@ pub fn suite<S: Store + Clone>(make: impl Fn() -> S) {
     watches::expires_who_falls_behind(&make());
     watches::spares_who_waits(&make());
     writers::count_without_loss(&make());
+    writers::are_told_of_each_other(&make());
     writers::never_show_half_a_commit(&make());
     writers::share_one_store(&make());
 }
@@ -51,22 +62,31 @@ pub fn suite<S: Store + Clone>(make: impl Fn() -> S) {
 /// How long the suite waits for what should happen at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs a future on this thread.
+/// Runs a future on this thread, which must not sleep for longer than [`PATIENCE`].
 fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
+    struct Signal {
+        thread: Thread,
+        woken: AtomicBool,
+    }
+    impl Wake for Signal {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            self.woken.store(true, Ordering::Release);
+            self.thread.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut cx = Context::from_waker(&waker);
+    let signal = Arc::new(Signal { thread: std::thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(signal.clone());
     let mut future = pin!(future);
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        std::thread::park();
+        let mut naps = 0;
+        while !signal.woken.swap(false, Ordering::Acquire) {
+            naps += 1;
+            assert!(naps < 200, "a call or a watch that waits is woken");
+            std::thread::park_timeout(PATIENCE / 200);
+        }
     }
 }
 

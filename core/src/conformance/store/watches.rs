@@ -181,6 +181,7 @@ pub(super) fn spares_who_waits<S: Store>(store: &S) {
         commit(store, vec![put("a", &n.to_string())]);
     }
     block_on(store.compact(store.view().revision())).expect("compaction");
+    assert!(drain(&mut quiet).iter().all(Result::is_ok), "a watch that waited has missed nothing");
     let last = commit(store, vec![Op::Put("/registry/nodes/n".into(), body("1"))]);
     let told = told_until(&mut quiet, last);
     assert_eq!(told.iter().map(|b| b.events.len()).sum::<usize>(), 1, "it goes on");

@@ -56,6 +56,43 @@ fn count_up<S: Store>(store: &S) {
     }
 }
 
+/// Watches that wait while others write are woken for each change, and in time.
+pub(super) fn are_told_of_each_other<S: Store + Clone>(store: &S) {
+    let base = store.view().revision();
+    let watchers: Vec<_> = (0..6)
+        .map(|n| {
+            let everything = n % 2 == 0;
+            let prefix = if everything { key("") } else { key(&format!("w{}/", n % 3)) };
+            let mut watch = store.watch(&prefix, base).expect("a watch");
+            std::thread::spawn(move || {
+                let mut told: Vec<u64> = Vec::new();
+                while told.len() < if everything { 3 * ROUNDS } else { ROUNDS } {
+                    let batch = block_on(watch.next()).expect("a watch of an open store does not end");
+                    let batch = batch.expect("a watch that keeps up does not fail");
+                    assert!(batch.events.iter().all(|e| e.key.starts_with(&*prefix)), "a prefix selects");
+                    told.extend(batch.events.iter().map(|e| e.revision.0));
+                }
+                assert!(told.is_sorted_by(|a, b| a < b), "changes come in order");
+                let all = (base.0 + 1..).take(3 * ROUNDS);
+                assert!(!everything || told.iter().copied().eq(all), "and without a gap");
+            })
+        })
+        .collect();
+    let writers: Vec<_> = (0..3)
+        .map(|n| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                for round in 0..ROUNDS {
+                    commit(&store, vec![put(&format!("w{n}/{round}"), "1")]);
+                }
+            })
+        })
+        .collect();
+    for thread in writers.into_iter().chain(watchers) {
+        thread.join().expect("a watch is told of what others write");
+    }
+}
+
 /// Two keys always say the same; views and watches never see them differ.
 pub(super) fn never_show_half_a_commit<S: Store + Clone>(store: &S) {
     let base = store.view().revision();

@@ -54,9 +54,34 @@ fn journal_recovers_whole_commits() {
             let disk = Disk::new();
             disk.break_after(step);
             let open = |disk: Disk| LogStore::inline(Journal::new(disk), clock(), Limits::default()).unwrap();
-            (open(disk.clone()), move || open(disk.after_crash(kept)))
+            let mut left = None;
+            (open(disk.clone()), move || open(left.get_or_insert_with(|| disk.after_crash(kept)).clone()))
         });
         assert!(broke > 500, "the disk broke in {broke} places only");
+    }
+}
+
+/// Sectors that were being written hold anything.
+#[test]
+fn journal_notices_what_was_garbled() {
+    let disk = Disk::new();
+    let store = LogStore::inline(Journal::new(disk.clone()), clock(), Limits::default()).unwrap();
+    let ends: Vec<usize> = (0..3)
+        .map(|n| {
+            store.commit_now(put(&format!("/{n}"), "1")).unwrap();
+            disk.size()
+        })
+        .collect();
+    for at in 0..disk.size() {
+        let garbled = disk.after_crash(0);
+        garbled.flip(at);
+        let whole = ends.iter().filter(|end| **end <= at).count();
+        let (store, _writer) = queued(&garbled);
+        assert_eq!(
+            (store.view().revision().0, store.view().count("", "")),
+            (whole as u64, whole),
+            "byte {at}"
+        );
     }
 }
 

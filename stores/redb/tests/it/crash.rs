@@ -42,7 +42,8 @@ fn recovers_whole_commits() {
             let disk = Disk::default();
             let store = on(&disk);
             disk.break_after(step);
-            (store, move || on(&disk.after_crash(kept)))
+            let mut left = None;
+            (store, move || on(left.get_or_insert_with(|| disk.after_crash(kept))))
         });
         assert!(broke > 20, "the disk broke in {broke} places only");
     }
