@@ -33,6 +33,9 @@ pub enum PortRangeError {
     /// A part is not a number.
     #[error("{0:?} is not a number")]
     Number(String),
+    /// Two notations at once.
+    #[error("unable to parse port range: {0}")]
+    Mixed(String),
     /// The end lies before the start.
     #[error("end port cannot be less than start port: {0}")]
     Backwards(String),
@@ -90,36 +93,44 @@ impl PortRange {
     /// [`PortError::Full`].
     pub fn allocate(&self, taken: impl Fn(u16) -> bool, entropy: &mut Entropy) -> Result<u16, PortError> {
         let first = u128::from(self.base);
-        let last = first + u128::from(self.size) - 1;
+        let end = first + u128::from(self.size);
         let dynamic = first + u128::from(self.static_band());
-        let mut search =
-            |from: u128, to: u128| random_scan(from, to, entropy, |n| !taken(n as u16)).map(|n| n as u16);
-        search(dynamic, last).or_else(|| search(first, dynamic.saturating_sub(1))).ok_or(PortError::Full)
+        let mut search = |from: u128, end: u128| {
+            let last = end.checked_sub(1)?;
+            random_scan(from, last, entropy, |n| !taken(n as u16)).map(|n| n as u16)
+        };
+        search(dynamic, end).or_else(|| search(first, dynamic)).ok_or(PortError::Full)
     }
 }
 
 impl std::fmt::Display for PortRange {
-    /// `30000-32767`.
+    /// `30000-32767`; nothing for an empty range.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.base, u32::from(self.base) + self.size - 1)
+        match self.size {
+            0 => Ok(()),
+            size => write!(f, "{}-{}", self.base, u32::from(self.base) + size - 1),
+        }
     }
 }
 
 impl FromStr for PortRange {
     type Err = PortRangeError;
 
-    /// `30000-32767`, `30000+2767` or a single port.
+    /// `30000-32767`, `30000+2767` or a single port. Nothing is the empty range.
     fn from_str(text: &str) -> Result<PortRange, PortRangeError> {
         let text = text.trim();
-        let number =
-            |part: &str| part.trim().parse::<i64>().map_err(|_| PortRangeError::Number(part.to_owned()));
-        let (base, end) = if let Some((base, more)) = text.split_once('+') {
-            let base = number(base)?;
-            (base, base.saturating_add(number(more)?))
-        } else if let Some((base, end)) = text.split_once('-') {
-            (number(base)?, number(end)?)
-        } else {
-            (number(text)?, number(text)?)
+        if text.is_empty() {
+            return Ok(PortRange { base: 0, size: 0 });
+        }
+        let number = |part: &str| part.parse::<i64>().map_err(|_| PortRangeError::Number(part.to_owned()));
+        let (base, end) = match (text.split_once('-'), text.split_once('+')) {
+            (None, None) => (number(text)?, number(text)?),
+            (Some((base, end)), None) => (number(base)?, number(end)?),
+            (None, Some((base, more))) => {
+                let base = number(base)?;
+                (base, base.saturating_add(number(more)?))
+            }
+            (Some(_), Some(_)) => return Err(PortRangeError::Mixed(text.to_owned())),
         };
         if base > 65535 || end > 65535 {
             return Err(PortRangeError::TooLarge(text.to_owned()));

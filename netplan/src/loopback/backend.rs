@@ -60,8 +60,9 @@ impl Target {
     fn new(shared: &Shared, endpoint: &Endpoint) -> Target {
         // What is not of this cluster, somebody's own server behind a Service, is reached where it is.
         let ip = shared.options.mirror.of(endpoint.address).unwrap_or(endpoint.address);
+        let redirected = shared.options.redirect.get(&endpoint.socket()).copied();
         Target {
-            at: SocketAddr::new(ip, endpoint.port),
+            at: redirected.unwrap_or(SocketAddr::new(ip, endpoint.port)),
             pod: endpoint.pod.clone().map(|key| (endpoint.address, key)),
             open: AtomicU32::new(0),
             gone: watch::Sender::new(false),
@@ -70,7 +71,12 @@ impl Target {
 
     /// Whether the pod behind it has ended.
     pub(super) fn is_gone(&self, plan: &NetPlan) -> bool {
-        self.pod.as_ref().is_some_and(|(ip, key)| plan.pods.get(ip).is_none_or(|pod| pod.key != *key))
+        let gone = |(ip, key): &(IpAddr, Key)| match plan.pods.get(ip) {
+            Some(pod) => pod.key != *key,
+            // Pods that share their node's address are not known by it; their connections end with them.
+            None => !plan.nodes.values().any(|node| node.addresses.contains(ip)),
+        };
+        self.pod.as_ref().is_some_and(gone)
     }
 
     /// Ends its connections.

@@ -46,7 +46,8 @@ mod state;
 mod tcp;
 mod udp;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ pub struct Options {
     pub cluster_dns: Option<IpAddr>,
     /// Which addresses DNS gives.
     pub dns_answers: DnsAnswers,
+    /// Endpoints that are elsewhere than at the mirror of their address: an API server that the cluster knows at its
+    /// node's 172.18.0.2:6443 may listen at 127.0.0.1:6443.
+    pub redirect: BTreeMap<SocketAddr, SocketAddr>,
     /// Where Ingress listens; `None`: no Ingress.
     pub ingress: Option<Ipv4Addr>,
     /// Which endpoint a connection gets.
@@ -117,6 +121,7 @@ impl Options {
             claim: None,
             cluster_dns: None,
             dns_answers: DnsAnswers::default(),
+            redirect: BTreeMap::new(),
             ingress: Some(Ipv4Addr::LOCALHOST),
             balancing: Balancing::default(),
             udp_idle: Duration::from_secs(30),

@@ -119,8 +119,13 @@ impl State {
         let mut all = self.backends.0.write().unwrap_or_else(PoisonError::into_inner);
         let backends = all.entry(service.key.clone()).or_default();
         let ids: Vec<PortId> = service.ports.iter().map(id).collect();
-        let stale = backends.extract_if(.., |id, _| !ids.contains(id));
-        self.leaving.extend(stale.flat_map(|(_, backend)| backend.close()));
+        backends.retain(|id, backend| {
+            let stays = ids.contains(id);
+            if !stays {
+                self.leaving.extend(backend.close());
+            }
+            stays
+        });
         for port in &service.ports {
             let new = || Arc::new(Backend::new(&self.shared));
             let backend = backends.entry(id(port)).or_insert_with(new);

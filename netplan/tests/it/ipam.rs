@@ -84,9 +84,14 @@ fn node_ports() {
     assert!(range.allocate(|_| false, &mut entropy).unwrap() >= 30_086);
     assert_eq!(range.allocate(|p| p != 30_003, &mut entropy), Ok(30_003));
     assert_eq!(range.allocate(|_| true, &mut entropy), Err(PortError::Full));
-    for bad in ["", "x", "30000-", "-1-5", "3-2", "1-65536", "1+65535", "9223372036854775807+9"] {
+    for bad in
+        ["x", "30000-", "-1-5", "3-2", "1-65536", "1+65535", "9223372036854775807+9", "1-2+3", "80 - 90"]
+    {
         assert!(bad.parse::<PortRange>().is_err(), "{bad}");
     }
+    let empty: PortRange = " ".parse().unwrap();
+    assert_eq!(empty.allocate(|_| false, &mut entropy), Err(PortError::Full));
+    assert!(empty.check(0, |_| false).is_err());
     assert_eq!("80".parse::<PortRange>().unwrap().to_string(), "80-80");
     assert_eq!("65535+0".parse::<PortRange>().unwrap().allocate(|_| false, &mut entropy), Ok(65_535));
 }

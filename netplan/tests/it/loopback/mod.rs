@@ -1,6 +1,7 @@
 //! The loopback data plane, with real sockets.
 
 mod dns;
+mod figures;
 mod ingress;
 mod proxy;
 mod support;
