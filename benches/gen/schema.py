@@ -77,6 +77,44 @@ NOT_KEPT_REQUIRED = set("""
 ScopeSelector.matchExpressions validationActions
 """.split())
 
+# Where the order of declaration, in which Kubernetes writes, is not that of the protobuf numbers: fields that stand
+# directly behind another one.
+BEHIND = {
+    "MutatingWebhook": "matchPolicy failurePolicy, matchConditions reinvocationPolicy, sideEffects objectSelector",
+    "ValidatingWebhook": "matchPolicy failurePolicy, sideEffects objectSelector",
+    "ReplicaSetSpec": "minReadySeconds replicas",
+    "ReplicationControllerSpec": "minReadySeconds replicas",
+    "TokenRequestSpec": "boundObjectRef expirationSeconds",
+    "HPAScalingRules": "stabilizationWindowSeconds -",
+    "CronJobSpec": "timeZone schedule",
+    "JobSpec": "podFailurePolicy activeDeadlineSeconds, successPolicy podFailurePolicy, backoffLimit successPolicy, "
+    "backoffLimitPerIndex backoffLimit, maxFailedIndexes backoffLimitPerIndex",
+    "CertificateSigningRequestCondition": "status type",
+    "CertificateSigningRequestSpec": "signerName request, expirationSeconds signerName, usages expirationSeconds",
+    "ConfigMap": "immutable metadata",
+    "Secret": "immutable metadata",
+    "Container": "restartPolicy resizePolicy, resizePolicy resources, restartPolicyRules restartPolicy, "
+    "terminationMessagePolicy terminationMessagePath, volumeDevices volumeMounts, startupProbe readinessProbe, "
+    "envFrom ports",
+    "EphemeralContainer": "restartPolicy resizePolicy, resizePolicy resources, restartPolicyRules restartPolicy, "
+    "terminationMessagePolicy terminationMessagePath, volumeDevices volumeMounts, startupProbe readinessProbe, "
+    "envFrom ports",
+    "NodeSpec": "podCIDRs podCIDR",
+    "PersistentVolumeClaimSpec": "selector accessModes",
+    "PodSpec": "initContainers volumes, ephemeralContainers containers, automountServiceAccountToken serviceAccount, "
+    "shareProcessNamespace hostIPC",
+    "PodStatus": "observedGeneration -, nominatedNodeName reason, hostIPs hostIP, podIPs podIP, "
+    "initContainerStatuses startTime",
+    "ServicePort": "appProtocol protocol",
+    "ServiceSpec": "clusterIPs clusterIP, ipFamilies sessionAffinityConfig, ipFamilyPolicy ipFamilies",
+    "EndpointSlice": "addressType metadata",
+    "HTTPIngressPath": "pathType path",
+    "IngressSpec": "ingressClassName -",
+    "CustomResourceDefinitionNames": "plural -, singular plural, shortNames singular, kind shortNames, listKind kind",
+    "APIResource": "singularName name",
+    "OwnerReference": "apiVersion -",
+}
+
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 SCALARS = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "qty",
@@ -239,7 +277,11 @@ for package, names in packages.items():
             marks.append("proto")
             wanted = {f.lower() for f in properties}
             numbers(message, [], wanted - ({"kind", "apiversion"} if kinds else set()), found)
-        out.append(" ".join(["type " + name.rsplit(".", 1)[1], *marks]))
+        short = name.rsplit(".", 1)[1]
+        if short in BEHIND and ".autoscaling.v1." not in name:
+            known = [pair.split() for pair in BEHIND[short].split(", ")]
+            marks.append("behind=" + ",".join("/".join(pair) for pair in known if pair[0] in properties))
+        out.append(" ".join(["type " + short, *marks]))
         for field in sorted(properties):
             number = found.get(field.lower())
             assert not number or len(number) <= 3, (name, field)

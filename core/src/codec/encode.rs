@@ -24,7 +24,7 @@ pub fn encode(schema: &Schema, ty: StructId, value: &Value) -> Result<Body, Malf
 /// The bytes that [`encode`] makes, for any type; metadata of an object loses its `resourceVersion` and `selfLink`.
 pub fn encode_to_vec(schema: &Schema, ty: StructId, value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    Writer { schema, out: &mut out }.top(&schema[ty], value);
+    Writer { schema, out: &mut out, in_own_metadata: false }.top(&schema[ty], value);
     out
 }
 
@@ -43,6 +43,8 @@ pub fn canonical(schema: &Schema, ty: StructId, value: &Value) -> Value {
 struct Writer<'a> {
     schema: &'a Schema,
     out: &'a mut Vec<u8>,
+    /// Within the object's own metadata, and not that of a template in it.
+    in_own_metadata: bool,
 }
 
 impl Writer<'_> {
@@ -52,10 +54,9 @@ impl Writer<'_> {
             ("metadata", Type::Struct(id), Some(Value::Object(meta)))
                 if w.schema[*id].name.ends_with(".ObjectMeta") =>
             {
-                let mut meta = meta.clone();
-                meta.shift_remove("resourceVersion");
-                meta.shift_remove("selfLink");
-                w.object(&w.schema[*id], Some(&meta), Self::field);
+                w.in_own_metadata = true;
+                w.object(&w.schema[*id], Some(meta), Self::field);
+                w.in_own_metadata = false;
             }
             _ => w.field(field, value),
         });
@@ -72,6 +73,9 @@ impl Writer<'_> {
         for field in ty.in_order() {
             let value = map.and_then(|m| m.get(field.name.as_str()));
             let value = value.filter(|v| !v.is_null() || ty.custom);
+            if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
+                continue;
+            }
             let written = match value {
                 None => field.keep_empty,
                 Some(value) => field.keep_empty || field.pointer || !is_zero(&field.ty, value),

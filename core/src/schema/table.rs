@@ -4,9 +4,12 @@
 //!
 //! ```text
 //! package io.k8s.api.apps.v1 apps.v1            full name, alias
-//! type DeploymentSpec [atomic] [proto] [kind=G/V/K] [unions=JSON]
+//! type DeploymentSpec [atomic] [proto] [kind=G/V/K] [unions=JSON] [behind=FIELD/OTHER,…]
 //!  minReadySeconds i32 #5                        name, type, marks
 //! ```
+//! `behind` moves fields from where their protobuf number would put them in the order of writing to directly behind
+//! another field, or, with `-`, to the front.
+//!
 //! Types: `str bytes bool i32 i64 f64 qty time utime ios any:…`, a type's name with its package's alias where that is
 //! another one (`core.v1:PodSpec`), `{T}` a map and `{T}a` an atomic one, `[T]` a list whose merging is not declared,
 //! `[T]a` atomic, `[T]s` a set, `[T]m(key,…)` by keys. Marks: `!` required, `&` written though absent, `*` a pointer,
@@ -86,6 +89,11 @@ fn struct_type(head: &str, package: &str, fields: Vec<Field>) -> StructType {
             ty.kinds = [GroupVersionKind { group: next(), version: next(), kind: next() }].into();
         } else if let Some(unions) = word.strip_prefix("unions=") {
             ty.unions = Some(Box::new(serde_json::from_str(unions).expect("unions are JSON")));
+        } else if let Some(pairs) = word.strip_prefix("behind=") {
+            pairs
+                .split(',')
+                .filter_map(|pair| pair.split_once('/'))
+                .for_each(|(name, other)| ty.move_behind(name, other));
         } else if word == "atomic" {
             ty.atomic = true;
         } else if word == "proto" {

@@ -257,6 +257,20 @@ impl StructType {
         StructType { name, fields: fields.into(), order: order.into(), ..StructType::default() }
     }
 
+    /// Moves a field, in the order of writing, directly behind another one; to the front where there is no such.
+    pub(crate) fn move_behind(&mut self, name: &str, other: &str) {
+        let mut order = std::mem::take(&mut self.order).into_vec();
+        let place = |order: &[u16], name: &str| {
+            order.iter().position(|&at| self.fields[usize::from(at)].name == name)
+        };
+        if let Some(from) = place(&order, name) {
+            let moved = order.remove(from);
+            let to = place(&order, other).map_or(0, |at| at + 1);
+            order.insert(to, moved);
+        }
+        self.order = order.into();
+    }
+
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;

@@ -296,6 +296,27 @@ proptest! {
         }
     }
 
+    /// A message with a few bytes changed is read or refused.
+    #[test]
+    fn damaged_messages_are_refused(changes in proptest::collection::vec((0usize..60, any::<u8>()), 1..4)) {
+        let probe = [0x0a, 0x0b, 0x12, 0x09, 0x0a, 1, b'/', 0x12, 4, 0x08, 0, 0x10, 80, 0x20, 3];
+        // A pod: a container with that probe, and its name.
+        let container = [&[0x0a, 1, b'c', 0x52, 15][..], &probe].concat();
+        let spec = [&[0x12, u8::try_from(container.len()).unwrap()][..], &container].concat();
+        let mut pod = [&[0x0a, 3, 0x0a, 1, b'p', 0x12, u8::try_from(spec.len()).unwrap()][..], &spec].concat();
+        let schema = Schema::builtin();
+        let ty = schema.by_kind("", "v1", "Pod").unwrap();
+        let whole = protobuf::decode(schema, ty, &pod).unwrap();
+        prop_assert_eq!(&whole["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"], 80);
+        for (at, byte) in changes {
+            let at = at % pod.len();
+            pod[at] = byte;
+        }
+        if let Ok(mut tree) = protobuf::decode(schema, ty, &pod) {
+            let _ = codec::conform(schema, ty, &mut tree, &[]);
+        }
+    }
+
     #[test]
     fn decoding_agrees_with_serde(tree in any_json()) {
         let text = tree.to_string();
