@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// The order in which the API server of custom resources names their verbs.
-const CUSTOM_VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const CUSTOM_VERBS: [&str; 8] =
+    ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// `/api`: the versions of the legacy group.
 pub fn api_versions() -> Value {
@@ -60,8 +61,13 @@ pub fn resources(scheme: &Scheme, group: &str, version: &str) -> Option<Value> {
 
 /// `/api` in aggregated form (`apidiscovery.k8s.io/v2`).
 pub fn aggregated_api(scheme: &Scheme) -> Value {
-    let versions: Vec<Value> =
-        scheme.groups().iter().filter(|(name, _)| name.is_empty()).flat_map(|(_, versions)| versions).map(|version| aggregated_version(scheme, "", version)).collect();
+    let versions: Vec<Value> = scheme
+        .groups()
+        .iter()
+        .filter(|(name, _)| name.is_empty())
+        .flat_map(|(_, versions)| versions)
+        .map(|version| aggregated_version(scheme, "", version))
+        .collect();
     aggregated(vec![json!({"metadata": {}, "versions": versions})])
 }
 
@@ -124,7 +130,11 @@ fn group_entry(group: &Group) -> Value {
     json!({"name": group.name, "versions": versions, "preferredVersion": preferred})
 }
 
-fn of_version<'a>(scheme: &'a Scheme, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Resource> {
+fn of_version<'a>(
+    scheme: &'a Scheme,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Resource> {
     scheme.resources().map(AsRef::as_ref).filter(move |r| r.kind.group == group && r.kind.version == version)
 }
 
