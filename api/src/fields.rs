@@ -180,6 +180,10 @@ fn unknown(kind: &Kind, field: &str) -> String {
         ("", _) | ("events.k8s.io", _) if !selectable(kind).is_empty() => {
             format!("field label not supported: {field}")
         }
+        // A custom kind: its definition knows no more.
+        (group, _) if group.contains('.') && !group.ends_with(".k8s.io") => {
+            format!("field label not supported: {field}")
+        }
         _ => format!(
             "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         ),

@@ -22,9 +22,11 @@ pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
     }
     let mut name = text(review.object, &["spec", "serviceAccountName"]).to_owned();
     if name.is_empty() {
-        name = "default".into();
-        let spec = object(review.object, "spec");
-        spec.insert("serviceAccountName".into(), "default".into());
+        name = match text(review.object, &["spec", "serviceAccount"]) {
+            "" => "default".into(),
+            older => older.to_owned(),
+        };
+        object(review.object, "spec").insert("serviceAccountName".into(), name.as_str().into());
     }
     // The older spelling follows the newer one.
     object(review.object, "spec").insert("serviceAccount".into(), name.as_str().into());

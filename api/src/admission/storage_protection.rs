@@ -1,4 +1,4 @@
-//! Volumes and claims that are in use stay until they are not.
+//! Volumes, claims and attribute classes that are in use stay until they are not.
 
 use super::Review;
 use crate::status::Status;
@@ -9,6 +9,8 @@ pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
         "kubernetes.io/pv-protection"
     } else if review.creates("", "persistentvolumeclaims") {
         "kubernetes.io/pvc-protection"
+    } else if review.creates("storage.k8s.io", "volumeattributesclasses") {
+        "kubernetes.io/vac-protection"
     } else {
         return Ok(());
     };

@@ -137,6 +137,11 @@ fn check_kind(
         return Err(unrecognized(format!("unexpected GroupVersion string: {api_version}")));
     }
     let wanted = expect.api_version();
+    if expect.custom && (api_version.is_empty() || kind.is_empty()) && !api_version.eq(&wanted) {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
     let kind = if kind.is_empty() { expect.kind.to_owned() } else { kind };
     let api_version = if api_version.is_empty() { wanted.clone() } else { api_version };
     let (group, version) = split_api_version(&api_version);

@@ -134,6 +134,19 @@ fn own(tree: &mut Value, now: Timestamp) {
     meta.insert("managedFields".into(), managed.into());
 }
 
+/// Says that the definition's objects are about to go.
+pub(super) fn mark_ending(tree: &mut Value, now: Timestamp) {
+    let status = object(tree, "status");
+    let mut conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    if conditions.iter().any(|c| c["type"] == "Terminating") {
+        return;
+    }
+    conditions.push(json!({"type": "Terminating", "status": "True", "lastTransitionTime": now.to_string(),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"}));
+    status.insert("conditions".into(), conditions.into());
+}
+
 /// Deletes the objects of a definition that goes; then lets it go, too.
 fn end(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now: Timestamp) -> Option<Txn> {
     let mut finalizers = items(tree, &["metadata", "finalizers"]).to_vec();

@@ -132,6 +132,9 @@ pub(crate) fn delete_object(
     if grace.is_none() {
         mark_held(call, &mut value);
     }
+    if entry.key.starts_with(DEFINITIONS) {
+        super::crd::mark_ending(&mut value, call.now);
+    }
     let body = call.encode(&value)?;
     let kind = call.kind().clone();
     if body.bytes() == entry.object.body.bytes() {
@@ -306,7 +309,8 @@ fn pod_grace(call: &Call<'_>, pod: &mut Value, options: &DeleteOptions) -> Grace
         meta.get("deletionTimestamp").and_then(Value::as_str).and_then(|t| t.parse::<Timestamp>().ok());
     let granted = meta.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
     if let Some(deleted) = deleted {
-        let Some(granted) = granted else { return Grace::None };
+        // Without any grace left, only finalizers hold the pod.
+        let Some(granted) = granted.filter(|g| *g != 0) else { return Grace::None };
         let asked = options.grace_period_seconds.unwrap_or(granted);
         if asked >= granted {
             return Grace::Pending;

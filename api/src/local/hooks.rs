@@ -22,7 +22,15 @@ pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
     if call.resource.kind != call.resource.stored_as && !call.resource.custom {
         return Vec::new();
     }
-    validation::create(call.kind(), value).iter().map(FieldError::cause).collect()
+    let mut causes: Vec<Cause> =
+        validation::create(call.kind(), value).iter().map(FieldError::cause).collect();
+    if call.resource.custom {
+        let name = tree::text(value, &["metadata", "name"]);
+        for why in orlop_core::rules::names::dns_subdomain(name) {
+            causes.push(Cause::invalid("metadata.name", &name.into(), &why));
+        }
+    }
+    causes
 }
 
 /// What is wrong with a change.
@@ -31,8 +39,12 @@ pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Ve
     let stored_version = call.resource.kind == call.resource.stored_as || call.resource.custom;
     match call.subresource.as_str() {
         "" | "scale" if stored_version => {
-            validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect()
+            let mut causes: Vec<Cause> =
+                validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect();
+            causes.extend(super::kinds::check_change(call, value, old));
+            causes
         }
+        "status" => super::kinds::check_status(call, value, old),
         _ => Vec::new(),
     }
 }
@@ -57,7 +69,10 @@ pub(crate) fn patch(resource: &Resource, ty: PatchType, old: &Value, patch: Valu
 fn refusal(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(why) => Status::bad_request(why),
-        PatchError::Unprocessable(why) => Status::unprocessable(why),
+        // What was wrong is not told: Kubernetes' answer is the generic one.
+        PatchError::Unprocessable(_) => {
+            Status::unprocessable("the server rejected our request due to an error in our request")
+        }
         PatchError::TooLarge(why) => Status::too_large(why),
         PatchError::Conflict(why) => {
             Status { code: 409, reason: "Conflict".into(), message: why, ..Status::default() }

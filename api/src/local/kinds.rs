@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::admit::Call;
+use crate::status::Cause;
 use crate::strategy::Strategy;
 use crate::tree::{at, copy, items, metadata, object, remove, text};
 
@@ -27,6 +28,7 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
             }
             spec.insert("finalizers".into(), finalizers.into());
         }
+        ("apps", "daemonsets") => template_generation(value, 1),
         ("", "persistentvolumes") => {
             let status = object(value, "status");
             status.insert("phase".into(), "Pending".into());
@@ -55,6 +57,82 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
             }
         }
         _ => {}
+    }
+}
+
+/// How often a DaemonSet's template has changed, in an annotation that older clients read.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(value: &mut Value, generation: i64) {
+    let meta = metadata(value);
+    let annotations = meta.entry("annotations".to_owned()).or_insert(Value::Null);
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    annotations[TEMPLATE_GENERATION] = generation.to_string().into();
+}
+
+/// What is wrong with a change of a kind's status.
+pub(super) fn check_status(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
+    let kind = call.kind();
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => {
+            let class = &value["status"]["qosClass"];
+            let known = &old["status"]["qosClass"];
+            if class == known || known.is_null() {
+                return Vec::new();
+            }
+            vec![Cause::invalid("status.qosClass", class, "field is immutable")]
+        }
+        ("", "namespaces") => {
+            let phase = &value["status"]["phase"];
+            let going = at(value, &["metadata", "deletionTimestamp"]).is_some_and(|t| !t.is_null());
+            let (wanted, when) = if going { ("Terminating", "not empty") } else { ("Active", "empty") };
+            if phase == wanted {
+                return Vec::new();
+            }
+            let why = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
+            vec![Cause::invalid("status.Phase", phase, &why)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What is wrong with a change, of kinds that validation does not know.
+pub(super) fn check_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
+    if call.kind().plural != "customresourcedefinitions" {
+        return Vec::new();
+    }
+    let mut causes = Vec::new();
+    for path in [&["group"][..], &["scope"], &["names", "kind"], &["names", "plural"]] {
+        let (new, old) = (at(&value["spec"], path), at(&old["spec"], path));
+        if new != old {
+            let field = format!("spec.{}", path.join("."));
+            causes.push(Cause::invalid(&field, new.unwrap_or(&Value::Null), "field is immutable"));
+        }
+    }
+    let versions = items(value, &["spec", "versions"]);
+    if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        causes.push(Cause::invalid("spec.versions", &value["spec"]["versions"], why));
+    }
+    causes
+}
+
+/// A pod's first address stands in two fields; the older one wins.
+fn sync_addresses(status: &mut Map<String, Value>) {
+    for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+        let ip = status.get(one).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let first = status
+            .get(all)
+            .and_then(|all| all.get(0))
+            .map(|first| text(first, &["ip"]).to_owned())
+            .unwrap_or_default();
+        if ip.is_empty() && !first.is_empty() {
+            status.insert(one.into(), first.into());
+        } else if one == "podIP" && !ip.is_empty() && ip != first {
+            status.insert(all.into(), json!([{"ip": ip}]));
+        }
     }
 }
 
@@ -139,6 +217,17 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
             if kind.plural == "namespaces" && kind.group.is_empty() {
                 let finalizers = at(old, &["spec", "finalizers"]);
                 copy(object(value, "spec"), finalizers, "finalizers");
+                let labels = metadata(value).entry("labels".to_owned()).or_insert(Value::Null);
+                if !labels.is_object() {
+                    *labels = json!({});
+                }
+                labels["kubernetes.io/metadata.name"] = call.key.name.as_str().into();
+            }
+            if kind.plural == "daemonsets" && kind.group == "apps" {
+                let path = &["metadata", "annotations", TEMPLATE_GENERATION][..];
+                let known: i64 = text(old, path).parse().unwrap_or(1);
+                let changed = at(old, &["spec", "template"]) != at(value, &["spec", "template"]);
+                template_generation(value, known + i64::from(changed));
             }
             if kind.plural == "pods" && kind.group.is_empty() {
                 let containers = at(old, &["spec", "ephemeralContainers"]);
@@ -169,6 +258,7 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
                 if status.get("qosClass").is_none() {
                     copy(status, class.as_ref(), "qosClass");
                 }
+                sync_addresses(status);
             }
         }
         "finalize" => keep_all_but(value, old, &["spec", "finalizers"]),

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::api::{Api, Cuts, WatchStream};
 use crate::auth::{Attributes, Decision, Target};
 use crate::request::{DeleteOptions, List, Payload, Request, Response, User, Verb};
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::subresources::{binding, eviction, log, reviews, scale, token};
 
 mod admit;
@@ -382,6 +382,41 @@ impl<S: Store> LocalApi<S> {
     }
 }
 
+/// The parameters that every write has.
+fn check_options(request: &Request) -> Result<(), Status> {
+    let kind = match request.verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Patch(_) => "PatchOptions",
+        _ => return Ok(()),
+    };
+    let mut causes = Vec::new();
+    let manager = request.options.field_manager.as_str();
+    if manager.len() > 128 {
+        causes.push(Cause::too_long("fieldManager", 128));
+    }
+    if let Some((at, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+        let shown: String = manager
+            .chars()
+            .map(|c| if c.is_control() { format!("\\x{:02x}", u32::from(c)) } else { c.to_string() })
+            .collect();
+        causes.push(Cause {
+            reason: "FieldValueInvalid".into(),
+            message: format!(
+                "Invalid value: \"{shown}\": invalid character U+{:04X} (at position {at})",
+                u32::from(bad)
+            ),
+            field: "fieldManager".into(),
+        });
+    }
+    let validation = request.options.field_validation.as_str();
+    if !matches!(validation, "" | "Ignore" | "Strict" | "Warn") {
+        let known = ["", "Ignore", "Strict", "Warn"];
+        causes.push(Cause::unsupported("fieldValidation", &validation.into(), &known));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", causes)) }
+}
+
 fn key_of(stored: &orlop_core::Stored) -> orlop_core::Key {
     #[derive(serde::Deserialize)]
     struct Top {
@@ -404,6 +439,7 @@ impl<S: Store> Api for LocalApi<S> {
         self.check_access(&request, verb_name(request.verb))?;
         let served = self.shared.served();
         let resource = self.route(&request, &served)?;
+        check_options(&request)?;
         let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
         drop(served);
         let mut response = if request.subresource.is_empty() {

@@ -231,11 +231,7 @@ pub(super) fn list<S: Store>(
         }
     };
     // Reading at revision 0 ignores limits, as Kubernetes' cache does.
-    let limit = if options.resource_version.as_deref() == Some("0") && options.continue_token.is_empty() {
-        0
-    } else {
-        options.limit
-    };
+    let limit = if options.resource_version.as_deref() == Some("0") { 0 } else { options.limit };
     Ok(read(&*view, &selection, &after, limit, resource, served))
 }
 

@@ -74,7 +74,8 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
     if !single.is_empty() && !several {
         spec.insert("clusterIPs".into(), json!([single]));
     }
-    families(call, value)
+    families(call, value);
+    Ok(())
 }
 
 /// An update that leaves addresses and ports out means to keep them.
@@ -82,6 +83,17 @@ fn patch_allocated(old: &Value, value: &mut Value) {
     let new = object(value, "spec");
     let new_view = Value::Object(new.clone());
     let address = |spec: &Value| needs_address(spec);
+    // The older field was changed alone: the newer one follows.
+    if new.get("clusterIPs") == old.get("clusterIPs") && new.get("clusterIP") != old.get("clusterIP") {
+        let ip = text(&new_view, &["clusterIP"]).to_owned();
+        match new.get_mut("clusterIPs") {
+            Some(Value::Array(all)) if !ip.is_empty() && !all.is_empty() => all[0] = ip.into(),
+            _ => {
+                new.shift_remove("clusterIPs");
+            }
+        }
+    }
+    let new_view = Value::Object(new.clone());
     if address(old) && address(&new_view) {
         if text(&new_view, &["clusterIP"]).is_empty() {
             copy(new, old.get("clusterIP"), "clusterIP");
@@ -162,67 +174,35 @@ fn family(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// Which IP families a Service has, and how many: from its addresses, its wishes, the cluster.
-fn families(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+/// Which IP families a Service has, and how many: from its addresses, its wishes, the cluster. What the cluster cannot
+/// give is said by [`check_families`].
+fn families(call: &Call<'_>, value: &mut Value) {
     let spec = value["spec"].clone();
     if !needs_address(&spec) {
-        let spec = object(value, "spec");
-        if text(&Value::Object(spec.clone()), &["type"]) == "ExternalName" {
+        if text(&spec, &["type"]) == "ExternalName" {
+            let spec = object(value, "spec");
             spec.shift_remove("ipFamilies");
             spec.shift_remove("ipFamilyPolicy");
         }
-        return Ok(());
+        return;
     }
-    let ranges = &call.config.service_ranges;
-    let offered: Vec<&str> = ranges.iter().map(|r| family(r.addr())).collect();
-    let mut wanted: Vec<String> =
-        items(&spec, &["ipFamilies"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    let mut causes = Vec::new();
-    let headless = text(&spec, &["clusterIP"]) == "None";
-    let selectorless = spec["selector"].as_object().is_none_or(serde_json::Map::is_empty);
-    for (at, name) in wanted.iter().enumerate() {
-        if !offered.contains(&name.as_str())
-            && !(headless && selectorless)
-            && matches!(name.as_str(), "IPv4" | "IPv6")
-        {
-            let field = format!("spec.ipFamilies[{at}]");
-            causes.push(Cause::invalid(&field, &name.as_str().into(), "not configured on this cluster"));
-        }
+    let offered: Vec<&str> = call.config.service_ranges.iter().map(|r| family(r.addr())).collect();
+    let mut wanted: Vec<String> = wanted_families(&spec);
+    for ip in cluster_ips(&spec).iter().skip(wanted.len()) {
+        let Ok(parsed) = ip.parse::<IpAddr>() else { break };
+        wanted.push(family(parsed).to_owned());
     }
-    for (at, ip) in cluster_ips(&spec).iter().enumerate() {
-        let Ok(parsed) = ip.parse::<IpAddr>() else { continue };
-        let own = family(parsed);
-        if !offered.contains(&own) {
-            let why = format!("{own} is not configured on this cluster");
-            causes.push(Cause::invalid(&format!("spec.clusterIPs[{at}]"), &json!([ip]), &why));
-        }
-        if wanted.len() <= at {
-            wanted.push(own.to_owned());
-        }
-    }
-    let policy = text(&spec, &["ipFamilyPolicy"]);
-    let dual = offered.len() > 1;
-    if policy == "RequireDualStack" && !dual && !(headless && selectorless) {
-        let why = "this cluster is not configured for dual-stack services";
-        causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.into(), why));
-    }
-    let policy = match policy {
-        "" if headless && selectorless && wanted.is_empty() => "RequireDualStack",
+    let anywhere = is_anywhere(&spec);
+    let policy = match text(&spec, &["ipFamilyPolicy"]) {
+        "" if anywhere => "RequireDualStack",
         "" => "SingleStack",
         policy => policy,
     };
-    if policy == "SingleStack" && wanted.len() > 1 {
-        let why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-        causes.push(Cause::invalid("spec.ipFamilyPolicy", &policy.into(), why));
-    }
-    if !causes.is_empty() {
-        return Err(call.invalid(causes));
-    }
     if wanted.is_empty() {
         wanted.extend(offered.first().map(|f| (*f).to_owned()));
     }
     let second = match wanted[..] {
-        [ref only] if policy != "SingleStack" && (dual || headless && selectorless) => {
+        [ref only] if policy != "SingleStack" && (offered.len() > 1 || anywhere) => {
             Some(if only == "IPv4" { "IPv6" } else { "IPv4" })
         }
         _ => None,
@@ -231,19 +211,79 @@ fn families(call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
     let spec = object(value, "spec");
     spec.insert("ipFamilies".into(), wanted.into());
     spec.insert("ipFamilyPolicy".into(), policy.into());
-    Ok(())
+}
+
+fn wanted_families(spec: &Value) -> Vec<String> {
+    items(spec, &["ipFamilies"]).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// A Service without address and selector may be of any family: its endpoints are somebody else's.
+fn is_anywhere(spec: &Value) -> bool {
+    text(spec, &["clusterIP"]) == "None" && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty)
+}
+
+/// What the cluster's ranges do not offer.
+fn check_families(call: &Call<'_>, spec: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if !needs_address(spec) || is_anywhere(spec) {
+        return causes;
+    }
+    let offered: Vec<&str> = call.config.service_ranges.iter().map(|r| family(r.addr())).collect();
+    for (at, ip) in cluster_ips(spec).iter().enumerate() {
+        let Ok(parsed) = ip.parse::<IpAddr>() else { continue };
+        if !offered.contains(&family(parsed)) {
+            let why = format!("{} is not configured on this cluster", family(parsed));
+            causes.push(Cause::invalid(&format!("spec.clusterIPs[{at}]"), &json!([ip]), &why));
+        }
+    }
+    if causes.is_empty() {
+        for (at, name) in wanted_families(spec).iter().enumerate() {
+            if !offered.contains(&name.as_str()) {
+                let field = format!("spec.ipFamilies[{at}]");
+                causes.push(Cause::invalid(&field, &name.as_str().into(), "not configured on this cluster"));
+            }
+        }
+    }
+    if text(spec, &["ipFamilyPolicy"]) == "RequireDualStack" && offered.len() < 2 {
+        let why = "this cluster is not configured for dual-stack services";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", &"RequireDualStack".into(), why));
+    }
+    causes
+}
+
+/// Fields about which Kubernetes judges before it allocates.
+fn is_about_addresses(cause: &Cause) -> bool {
+    ["spec.clusterIP", "spec.ipFamil"].iter().any(|start| cause.field.starts_with(start))
 }
 
 /// Takes the addresses and ports that the Service lacks or asks for, and gives back those that it no longer has.
-/// Runs last, so that nothing is taken for what is refused.
-pub(super) fn allocate(call: &mut Call<'_>, value: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+///
+/// `causes` is what validation says of the Service as it was asked for: what is wrong with its addresses counts before
+/// anything is allocated; the rest is judged again afterwards.
+pub(super) fn allocate(
+    call: &mut Call<'_>,
+    value: &mut Value,
+    old: Option<&Value>,
+    causes: Vec<Cause>,
+) -> Result<Vec<Cause>, Status> {
     if !is_service(call) || !call.subresource.is_empty() {
-        return Ok(());
+        return Ok(causes);
+    }
+    let mut early: Vec<Cause> = causes.into_iter().filter(is_about_addresses).collect();
+    if early.is_empty() {
+        early = check_families(call, &value["spec"]);
+    }
+    if !early.is_empty() {
+        return Err(call.invalid(early));
     }
     let none = Value::Null;
     let old_spec = old.and_then(|old| old.get("spec")).unwrap_or(&none).clone();
     addresses(call, value, &old_spec)?;
-    ports(call, value, &old_spec)
+    ports(call, value, &old_spec)?;
+    Ok(match old {
+        Some(old) => super::hooks::validate_change(call, value, old),
+        None => super::hooks::validate_new(call, value),
+    })
 }
 
 fn address_key(call: &Call<'_>, ip: &str) -> Option<Arc<str>> {

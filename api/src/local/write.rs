@@ -30,11 +30,18 @@ fn read(call: &mut Call<'_>, body: Option<&Body>) -> Result<Value, Status> {
     Ok(parsed.value)
 }
 
-pub(super) fn create_object(call: &mut Call<'_>, mut value: Value) -> Result<Admitted, Status> {
+fn create_object(call: &mut Call<'_>, value: Value) -> Result<Admitted, Status> {
+    create_owned(call, value, false)
+}
+
+/// `owned`: who owns the object's fields is known already.
+fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Admitted, Status> {
     let strategy = Strategy::of(call.resource);
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
-    hooks::own(call, None, &mut value)?;
+    if !owned {
+        hooks::own(call, None, &mut value)?;
+    }
     let given = match text(&value, &["metadata", "name"]) {
         "" => text(&value, &["metadata", "generateName"]),
         name => name,
@@ -45,6 +52,7 @@ pub(super) fn create_object(call: &mut Call<'_>, mut value: Value) -> Result<Adm
     kinds::prepare_new(call, &mut value, strategy);
     services::prepare(call, &mut value, None)?;
     let causes = hooks::validate_new(call, &value);
+    let causes = services::allocate(call, &mut value, None, causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
     }
@@ -53,7 +61,6 @@ pub(super) fn create_object(call: &mut Call<'_>, mut value: Value) -> Result<Adm
         let kind = call.kind();
         return Err(Status::already_exists(&kind.group, &kind.plural, &call.key.name));
     }
-    services::allocate(call, &mut value, None)?;
     let body = call.encode(&value)?;
     let txn = call.put(body.clone(), None)?;
     let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
@@ -164,34 +171,9 @@ fn apply(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
         _ => {
             let mut value = applied.unwrap_or_default();
             crate::tree::metadata(&mut value).insert("name".into(), call.key.name.as_str().into());
-            create_applied(call, value)
+            create_owned(call, value, true)
         }
     }
-}
-
-/// Creates an object that is applied: who owns its fields is known already.
-fn create_applied(call: &mut Call<'_>, mut value: Value) -> Result<Admitted, Status> {
-    let managed = crate::tree::at(&value, &["metadata", "managedFields"]).cloned();
-    crate::tree::metadata(&mut value).shift_remove("managedFields");
-    call.txn = orlop_core::store::Txn::default();
-    let strategy = Strategy::of(call.resource);
-    meta::check_namespace(call, &mut value)?;
-    hooks::default(call, &mut value);
-    crate::tree::copy(crate::tree::metadata(&mut value), managed.as_ref(), "managedFields");
-    admit(call, Operation::Create, &mut value, None)?;
-    meta::prepare_new(call, &mut value, strategy)?;
-    kinds::prepare_new(call, &mut value, strategy);
-    services::prepare(call, &mut value, None)?;
-    let causes = hooks::validate_new(call, &value);
-    if !causes.is_empty() {
-        return Err(call.invalid(causes));
-    }
-    judge(call, Operation::Create, &mut value, None)?;
-    services::allocate(call, &mut value, None)?;
-    let body = call.encode(&value)?;
-    let txn = call.put(body.clone(), None)?;
-    let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
-    Ok(Admitted { txn, then: settle(call)?, ..call.answer(201, answer) })
 }
 
 /// Puts `value` in the place of `old`, as far as the subresource allows, and notes who now owns which fields.
@@ -217,16 +199,18 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     services::prepare(call, &mut value, Some(old))?;
     admit(call, Operation::Update, &mut value, Some(old))?;
     let causes = hooks::validate_change(call, &value, old);
+    let causes = services::allocate(call, &mut value, Some(old), causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
     }
     judge(call, Operation::Update, &mut value, Some(old))?;
-    services::allocate(call, &mut value, Some(old))?;
     let mut body = call.encode(&value)?;
     if let Some(admitted) = gone(call, entry, &value, &body)? {
         return Ok(admitted);
     }
-    if strategy.generation && desires_other(&entry.object.body, &body, strategy) {
+    // A status without a path of its own is a part of what is wanted.
+    let status_apart = call.resource.subresource("status").is_some() || !call.resource.custom;
+    if strategy.generation && desires_other(&entry.object.body, &body, strategy, status_apart) {
         let generation = entry.object.body.header().generation + 1;
         crate::tree::metadata(&mut value).insert("generation".into(), generation.into());
         body = call.encode(&value)?;
@@ -262,16 +246,19 @@ fn gone(
 }
 
 /// Whether two states differ in anything but metadata and status.
-fn desires_other(old: &StoredBody, new: &StoredBody, strategy: Strategy) -> bool {
+fn desires_other(old: &StoredBody, new: &StoredBody, strategy: Strategy, status_apart: bool) -> bool {
     type Fields<'a> = std::collections::BTreeMap<&'a str, &'a RawValue>;
-    fn parts(body: &StoredBody) -> Fields<'_> {
+    fn parts(body: &StoredBody, status_apart: bool) -> Fields<'_> {
         let mut fields: Fields<'_> = serde_json::from_slice(body.bytes()).unwrap_or_default();
-        for field in ["kind", "apiVersion", "metadata", "status"] {
+        for field in ["kind", "apiVersion", "metadata"] {
             fields.remove(field);
+        }
+        if status_apart {
+            fields.remove("status");
         }
         fields
     }
-    let (a, b) = (parts(old), parts(new));
+    let (a, b) = (parts(old, status_apart), parts(new, status_apart));
     let differ = a.len() != b.len() || a.iter().zip(&b).any(|((k, v), (l, w))| k != l || v.get() != w.get());
     differ || strategy.generation_counts_annotations && annotations(old) != annotations(new)
 }

@@ -147,8 +147,14 @@ impl Renderer<'_> {
     }
 
     fn list(&self, kind: &Kind, list: &List, form: Form, out: &mut Vec<u8>) {
+        let custom = self.custom.has(kind);
         let meta = |out: &mut Vec<u8>| {
             list_meta(list.revision.0, &list.continue_token, list.remaining, out);
+            if custom && form == Form::Whole && list.continue_token.is_empty() {
+                // Lists of custom objects say so even where nothing follows.
+                out.pop();
+                out.extend_from_slice(b",\"continue\":\"\"}");
+            }
         };
         let (kind_text, version) = match form {
             Form::Table(include) => return self.table(kind, &list.items, include, true, out, meta),
@@ -163,7 +169,6 @@ impl Renderer<'_> {
         out.extend_from_slice(b"\",\"metadata\":");
         meta(out);
         out.extend_from_slice(b",\"items\":[");
-        let custom = self.custom.has(kind);
         for (at, stored) in list.items.iter().enumerate() {
             if at > 0 {
                 out.push(b',');

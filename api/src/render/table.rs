@@ -118,16 +118,10 @@ fn custom_cell(column: &Column, path: &JsonPath, object: &Value, now: Timestamp)
             (Value::String(_), None) => "<invalid>".into(),
             _ => Value::Null,
         },
-        _ => {
-            let shown: Vec<String> = found
-                .iter()
-                .map(|value| match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                })
-                .collect();
-            shown.join(" ").into()
-        }
+        _ => match first {
+            Value::String(text) => text.as_str().into(),
+            other => other.to_string().into(),
+        },
     }
 }
 

@@ -31,6 +31,12 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     if seconds > 1 << 32 {
         return refuse("may not specify a duration larger than 2^32 seconds");
     }
+    let named = text(&request, &["metadata", "name"]);
+    if !named.is_empty() && named != call.key.name {
+        let why = "must match the service account name if specified";
+        let cause = Cause::invalid("metadata.name", &named.into(), why);
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &call.key.name, vec![cause]));
+    }
     let bound = bound(call, &request)?;
     let token = TokenRequest {
         account: call.key.clone(),
@@ -78,9 +84,11 @@ fn bound(call: &Call<'_>, request: &Value) -> Result<Bound, Status> {
         }
         "Node" => (Kind::cluster("", "v1", "Node", "nodes"), Key::cluster(name)),
         _ => {
+            let version = text(reference, &["apiVersion"]);
+            let group_version =
+                if version.contains('/') { version.to_owned() } else { format!("/{version}") };
             return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount \"{}\" to object of type {kind}",
-                call.key.name
+                "cannot bind token to object of type {group_version}, Kind={kind}"
             )));
         }
     };

@@ -180,8 +180,9 @@ fn filled(text: &str, answers: &[Value]) -> Value {
     if let Some(only) =
         text.strip_prefix("${").and_then(|t| t.strip_suffix('}')).filter(|t| !t.contains("${"))
     {
-        if let Some(found) = place(answers, only) {
-            return found.clone();
+        // What this crate leaves out, such as managed fields, is left out of later requests, too.
+        if !only.starts_with("repeat(") {
+            return place(answers, only).cloned().unwrap_or_default();
         }
     }
     let mut out = String::new();
@@ -291,10 +292,16 @@ fn mask_text(text: &str) -> String {
     out
 }
 
-fn wanted(headers: &Value) -> Option<Want> {
+fn wanted(headers: &Value, path: &str) -> Option<Want> {
+    let include = match path.split("includeObject=").nth(1).map(|v| v.split('&').next().unwrap_or_default()) {
+        None | Some("" | "Metadata") => Include::Metadata,
+        Some("None") => Include::None,
+        Some("Object") => Include::Object,
+        Some(_) => return None,
+    };
     let accept = headers["accept"].as_str().unwrap_or("application/json");
     let form = match accept {
-        a if a.contains("as=Table") => Form::Table(Include::Metadata),
+        a if a.contains("as=Table") => Form::Table(include),
         a if a.contains("as=PartialObjectMetadata") => Form::Partial,
         "application/json" | "*/*" => Form::Whole,
         _ => return None,
@@ -329,7 +336,8 @@ fn replay(server: &Server, step: &Value, answers: &[Value]) -> Replayed {
     if asked["bodyBase64"].is_string() || asked["user"].is_string() {
         return Replayed::Skipped;
     }
-    let Some(want) = wanted(headers) else { return Replayed::Skipped };
+    let path = asked["path"].as_str().unwrap_or_default();
+    let Some(want) = wanted(headers, path) else { return Replayed::Skipped };
     let content = headers["content-type"].as_str().unwrap_or("application/json").split(';').next().unwrap();
     let media = match content.to_ascii_lowercase().as_str() {
         "application/json" => MediaType::Json,
