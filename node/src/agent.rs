@@ -115,6 +115,8 @@ pub struct Agent {
     found: Option<Vec<SandboxStatus>>,
     recovered: bool,
     asking: bool,
+    /// The runtime has answered, or failed to.
+    asked: bool,
     listing: bool,
     relist_at: Timestamp,
     ask_at: Timestamp,
@@ -150,6 +152,7 @@ impl Agent {
             found: None,
             recovered: false,
             asking: false,
+            asked: false,
             listing: false,
             relist_at: Timestamp::EPOCH,
             ask_at: Timestamp::EPOCH,
@@ -397,11 +400,12 @@ impl Agent {
             }
             (Target::Info, ActionResult::Runtime(reply)) => {
                 self.asking = false;
+                self.asked = true;
                 self.ask_at = now + RETRY;
+                self.registration_wake = Some(Timestamp::EPOCH);
                 if let Ok(Reply::Info(info)) = reply {
                     self.runtime = Some(info);
                     self.relist_at = now;
-                    self.registration_wake = Some(Timestamp::EPOCH);
                 }
             }
             (Target::Images, ActionResult::Runtime(reply)) => {
@@ -565,6 +569,7 @@ impl Agent {
             self.now,
             &self.config,
             self.runtime.as_ref(),
+            self.asked,
             &images,
             &mut writes,
             &mut notes,

@@ -1,11 +1,12 @@
 //! Answers to the recorded cases of family `backoff` whose `op` is `restartBackoff`.
 
+use std::time::Duration;
+
 use orlop_core::Timestamp;
 use orlop_core::oracle::{Answer, Family};
 use serde_json::{Value, json};
 
 use crate::Backoff;
-use std::time::Duration;
 
 /// The part of the family `backoff` that this crate answers; see [`answers`].
 pub const BACKOFF: Family =
@@ -24,7 +25,8 @@ fn backoff(input: &Value) -> Answer {
     let mut steps = Vec::new();
     for at in input["failuresAtSeconds"].as_array().into_iter().flatten().filter_map(Value::as_i64) {
         let now = Timestamp::from_secs(at);
-        let earlier = now - Duration::from_secs(15);
+        // The recorded clock begins at zero, and nothing failed before it.
+        let earlier = Timestamp::from_secs((at - 15).max(0));
         let before = backoff.delay();
         let in_backoff = backoff.until(earlier).is_some_and(|until| until > now);
         let since_update = backoff.blocks(now);

@@ -85,12 +85,14 @@ impl Registration {
         if parsed.is_empty() { config.pod_cidrs.clone() } else { parsed }
     }
 
-    /// What is to be written now, and when next.
+    /// What is to be written now, and when next. `asked`: the runtime has been asked, and has answered or failed.
+    #[expect(clippy::too_many_arguments, reason = "one call, by name")]
     pub(crate) fn step(
         &mut self,
         now: Timestamp,
         config: &NodeConfig,
         runtime: Option<&RuntimeInfo>,
+        asked: bool,
         images: &[ImageInfo],
         out: &mut Vec<(NodeWrite, Write)>,
         notes: &mut Vec<Note>,
@@ -100,7 +102,9 @@ impl Registration {
         }
         let mut wake = Timestamp::MAX;
         if !self.writing && now >= self.next_write {
-            if let Some(node) = self.node.as_ref().filter(|node| node.revision() >= self.seen_from) {
+            let seen = self.node.as_ref().filter(|node| node.revision() >= self.seen_from);
+            // A new agent does not report a runtime as down before it has asked.
+            if let Some(node) = seen.filter(|_| asked) {
                 self.created = true;
                 let due = self.last_heartbeat.is_none_or(|at| now.since(at) >= config.status_period);
                 let status =

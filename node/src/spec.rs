@@ -92,7 +92,7 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) addresses: &'a [IpAddr],
 }
 
-/// One container. `init`: others wait for its end.
+/// One container. `init`: others wait for its end; `stays`: it is restarted whatever the pod's policy.
 ///
 /// # Errors
 /// A sentence, where its environment names something that does not exist.
@@ -101,6 +101,7 @@ pub(crate) fn container(
     container: &Container,
     attempt: u32,
     init: bool,
+    stays: bool,
 ) -> Result<ContainerSpec, String> {
     let env = environment(facts, container)?;
     let by_name: BTreeMap<&str, &str> =
@@ -130,7 +131,7 @@ pub(crate) fn container(
             .collect(),
         tty: container.tty,
         stdin: container.stdin,
-        one_shot: init || matches!(facts.pod.spec.restart_policy.as_str(), "Never" | "OnFailure"),
+        one_shot: init || (!stays && matches!(facts.pod.spec.restart_policy.as_str(), "Never" | "OnFailure")),
         init,
         stop_signal: container.lifecycle.as_ref().map(|l| l.stop_signal.clone()).unwrap_or_default(),
         cpu_request_milli: amount(&container.resources.requests, "cpu").milli_value(),

@@ -110,6 +110,9 @@ impl Mirrored {
     }
 
     pub(crate) fn on_pod(&mut self, item: Option<Item<Pod>>) {
+        if item.is_some() {
+            self.next = Timestamp::EPOCH;
+        }
         self.seen = item;
     }
 

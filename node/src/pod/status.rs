@@ -212,18 +212,23 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
             .map(|unit| container(facts, unit, told.iter().find(|c| c.name == unit.spec.name)))
             .collect()
     };
-    if !init.is_empty() {
+    if !init.is_empty() && (machine.verdict.is_none() || machine.start_time.is_some()) {
         let statuses = told(init, &current.init_container_statuses);
         own.insert("initContainerStatuses".to_owned(), statuses.into());
     }
-    own.insert("containerStatuses".to_owned(), told(mains, &current.container_statuses).into());
+    // A pod that was refused has no containers to tell of.
+    if machine.verdict.is_none() || machine.start_time.is_some() {
+        own.insert("containerStatuses".to_owned(), told(mains, &current.container_statuses).into());
+    }
 
     // Compared as readers see it: what a view does not keep is no difference.
     let mut wanted = current.clone();
     let fresh: PodStatus = serde_json::from_value(Value::Object(own.clone())).ok()?;
     wanted.phase = fresh.phase;
     wanted.conditions = fresh.conditions;
-    wanted.container_statuses = fresh.container_statuses;
+    if own.contains_key("containerStatuses") {
+        wanted.container_statuses = fresh.container_statuses;
+    }
     if own.contains_key("initContainerStatuses") {
         wanted.init_container_statuses = fresh.init_container_statuses;
     }

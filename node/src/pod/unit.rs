@@ -16,6 +16,8 @@ use crate::spec;
 
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(1);
+/// How long an end is shown before `CrashLoopBackOff` is.
+const END_SHOWN: Duration = Duration::from_secs(1);
 /// The wait after an error that is none of the container's.
 const RETRY: Duration = Duration::from_secs(1);
 /// The wait after an error that only a change of something else cures.
@@ -73,8 +75,10 @@ pub(crate) enum Work {
 /// A wait before the next try, as a pod's status shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wait {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
+    reason: &'static str,
+    message: String,
+    /// From when on it is shown: an end is seen for a moment before the wait that follows it.
+    from: Timestamp,
     /// From when on another reason is shown.
     then: Option<(Timestamp, &'static str, String)>,
     until: Timestamp,
@@ -111,6 +115,8 @@ pub(crate) struct Unit {
     pub(crate) current: Option<Instance>,
     pub(crate) previous: Option<Instance>,
     pub(crate) work: Work,
+    /// The wait that the present try has ended.
+    last_wait: Option<(&'static str, String)>,
     /// The number of the first instance, where earlier ones were forgotten by the runtime.
     pub(crate) base: u32,
     crash: Backoff,
@@ -128,6 +134,7 @@ impl Unit {
             current: None,
             previous: None,
             work: Work::None,
+            last_wait: None,
             base: 0,
             crash: Backoff::crash_loop(),
             pulls: Backoff::image_pull(),
@@ -170,12 +177,16 @@ impl Unit {
         self.current.as_ref().map_or(self.base, |instance| instance.attempt)
     }
 
-    /// Why it does not run, where that is a failure or a wait.
+    /// Why it does not run, where that is a failure or a wait. It is shown until the next try has worked.
     pub(crate) fn waiting(&self, now: Timestamp) -> Option<(&'static str, &str)> {
-        let Work::Failed(wait) = &self.work else { return None };
-        match &wait.then {
-            Some((at, reason, message)) if now >= *at => Some((reason, message)),
-            _ => Some((wait.reason, &wait.message)),
+        match &self.work {
+            Work::Failed(wait) if now < wait.from => None,
+            Work::Failed(wait) => match &wait.then {
+                Some((at, reason, message)) if now >= *at => Some((reason, message)),
+                _ => Some((wait.reason, &wait.message)),
+            },
+            Work::None => None,
+            _ => self.last_wait.as_ref().map(|(reason, message)| (*reason, message.as_str())),
         }
     }
 
@@ -210,9 +221,15 @@ impl Unit {
             Work::None => {}
             Work::Failed(wait) if wait.until > cx.now && !(wait.on_change && cx.changed) => {
                 cx.out.wake_at(wait.until);
+                if wait.from > cx.now {
+                    cx.out.wake_at(wait.from);
+                }
                 return;
             }
-            Work::Failed(_) => self.work = Work::None,
+            Work::Failed(wait) => {
+                self.last_wait = Some((wait.reason, wait.message.clone()));
+                self.work = Work::None;
+            }
             _ => return,
         }
         match self.current.as_ref().map(|instance| instance.exit.clone()) {
@@ -237,7 +254,12 @@ impl Unit {
                         "BackOff",
                         format!("Back-off restarting failed container {container} in pod {pod}"),
                     );
+                    let from = cx.now + END_SHOWN;
+                    cx.out.wake_at(from);
                     self.fail(cx, "CrashLoopBackOff", message, until);
+                    if let Work::Failed(wait) = &mut self.work {
+                        wait.from = from;
+                    }
                     return;
                 }
                 self.crash.next(cx.now, exit.finished);
@@ -249,7 +271,8 @@ impl Unit {
 
     fn fail(&mut self, cx: &mut Cx<'_>, reason: &'static str, message: String, until: Timestamp) {
         cx.out.wake_at(until);
-        self.work = Work::Failed(Wait { reason, message, then: None, until, on_change: false });
+        let from = cx.now;
+        self.work = Work::Failed(Wait { reason, message, from, then: None, until, on_change: false });
     }
 
     fn begin(&mut self, i: usize, cx: &mut Cx<'_>) {
@@ -345,6 +368,7 @@ impl Unit {
                 self.work = Work::Failed(Wait {
                     reason: "ErrImagePull",
                     message: error.to_string(),
+                    from: cx.now,
                     then: Some((then, "ImagePullBackOff", later)),
                     until,
                     on_change: false,
@@ -354,8 +378,8 @@ impl Unit {
     }
 
     fn create(&mut self, i: usize, cx: &mut Cx<'_>, image_id: Name) {
-        let init = self.role == Role::Init;
-        match spec::container(&cx.facts, &self.spec, self.next_attempt(), init) {
+        let (init, stays) = (self.role == Role::Init, self.role == Role::Sidecar);
+        match spec::container(&cx.facts, &self.spec, self.next_attempt(), init, stays) {
             Ok(spec) => {
                 self.work = Work::Creating { image_id };
                 let sandbox = cx.sandbox.clone();
@@ -368,6 +392,7 @@ impl Unit {
                 self.work = Work::Failed(Wait {
                     reason: "CreateContainerConfigError",
                     message,
+                    from: cx.now,
                     then: None,
                     until,
                     on_change: true,
@@ -442,6 +467,7 @@ impl Unit {
             cx.out.call(Op::Forget, Call::RemoveContainer(older.id));
         }
         self.work = Work::None;
+        self.last_wait = None;
         self.stop = None;
         self.probers = if cx.facts.config.probes { Prober::all(&self.spec, since) } else { Vec::new() };
         let hook = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
@@ -553,6 +579,11 @@ impl Unit {
     pub(crate) fn on_sandbox_lost(&mut self, now: Timestamp) {
         if let Some(since) = self.running().map(|instance| instance.since) {
             self.on_exit(lost(Some(since), now));
+        }
+        if self.role == Role::Init && self.current.is_some() {
+            // The next sandbox is prepared anew.
+            self.base = self.next_attempt();
+            self.previous = self.current.take();
         }
         self.work = Work::None;
     }
