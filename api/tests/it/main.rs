@@ -5,3 +5,6 @@ mod oracle;
 mod patch;
 mod printers;
 mod conversations;
+mod world;
+mod pipeline;
+mod watch;
