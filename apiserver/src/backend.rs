@@ -18,3 +18,17 @@ pub trait Backend: Api {
     /// Whether `user` may. [`Api::call`] and [`Api::watch`] ask themselves; this is for paths that are no resource.
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision;
 }
+
+impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
+    fn scheme(&self) -> Arc<Scheme> {
+        self.served().scheme.clone()
+    }
+
+    fn custom_columns(&self) -> Arc<CustomColumns> {
+        self.served().columns.clone()
+    }
+
+    fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
+        orlop_api::LocalApi::authorize(self, user, attributes)
+    }
+}

@@ -45,6 +45,19 @@ impl Server {
         Ok(Server { listener, tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), shell })
     }
 
+    /// Serves on a socket that is bound already and does not block.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn from_std(
+        listener: std::net::TcpListener,
+        tls: Option<rustls::ServerConfig>,
+        shell: Shell,
+    ) -> std::io::Result<Server> {
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Server { listener, tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), shell })
+    }
+
     /// The address that was bound.
     ///
     /// # Errors

@@ -54,6 +54,14 @@ impl Timestamp {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// In full, `2026-01-01T00:00:00.000000000Z`: the form of log lines.
+    pub fn to_nano_string(self) -> String {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(t) => format!("{t:.9}"),
+            Err(_) => String::new(),
+        }
+    }
+
     /// With microseconds, `2026-01-01T00:00:00.000000Z`: the form of `MicroTime`.
     pub fn to_micro_string(self) -> String {
         match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {

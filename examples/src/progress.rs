@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use orlop::api::Status;
 use orlop::base::kinds::{DaemonSet, Deployment, Job, Pod, ReplicaSet, StatefulSet};
-use orlop::base::{Clock, Item, Key, Object, Timestamp};
+use orlop::base::{Item, Key, Object, Timestamp};
 use orlop::Cluster;
 use serde::Serialize;
 

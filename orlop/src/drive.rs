@@ -13,7 +13,7 @@ use orlop_api::{Link, Status};
 use orlop_core::store::Revision;
 use orlop_core::{Clock, Failure, Outcome, Timestamp, Write};
 
-use crate::part::{Done, Job, Part};
+use crate::part::{Done, Inlet, Job, Part};
 
 /// How long to wait before following the API again when it refused or ended.
 const RETRY: Duration = Duration::from_secs(1);
@@ -25,9 +25,11 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
 ///
 /// Uses no executor and no clock of its own, so that the same loop runs on a thread pool and in a simulator.
-pub fn drive(part: Box<dyn Part>, link: Link, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send {
+pub fn drive(mut part: Box<dyn Part>, link: Link, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send {
+    let inlet = part.hears();
     Drive {
         follow: Follow::Asking(follow(&link, part.as_ref())),
+        inlet,
         part,
         link,
         clock,
@@ -41,6 +43,7 @@ struct Drive {
     link: Link,
     clock: Arc<dyn Clock>,
     follow: Follow,
+    inlet: Option<Inlet>,
     jobs: FuturesUnordered<Boxed<Finished>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
@@ -68,7 +71,7 @@ impl Future for Drive {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         for _ in 0..ROUNDS {
-            let moved = this.take_cuts(cx) | this.take_finished(cx) | this.take_wake(cx);
+            let moved = this.take_cuts(cx) | this.take_heard(cx) | this.take_finished(cx) | this.take_wake(cx);
             let now = this.clock.now();
             let jobs = this.part.poll(now);
             if !moved && jobs.is_empty() {
@@ -113,6 +116,21 @@ impl Drive {
             };
             self.follow = next;
         }
+    }
+
+    fn take_heard(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while let Some(inlet) = &mut self.inlet {
+            match inlet.poll_next_unpin(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(heard)) => {
+                    self.part.on_heard(heard);
+                    moved = true;
+                }
+                Poll::Ready(None) => self.inlet = None,
+            }
+        }
+        moved
     }
 
     fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 
+use futures_util::Stream;
 use orlop_core::runner::EffectFuture;
 use orlop_core::{Cut, Failure, Kind, Outcome, Timestamp, Write};
 
@@ -21,6 +22,16 @@ pub trait Part: Send {
     /// Takes in what changed.
     fn on_cut(&mut self, cut: Cut);
 
+    /// What it hears besides the API. Asked for once.
+    fn hears(&mut self) -> Option<Inlet> {
+        None
+    }
+
+    /// Takes in what it has heard.
+    fn on_heard(&mut self, heard: Box<dyn Any + Send>) {
+        drop(heard);
+    }
+
     /// Decides what is due now.
     fn poll(&mut self, now: Timestamp) -> Vec<Job>;
 
@@ -33,6 +44,9 @@ pub trait Part: Send {
     /// When [`Part::poll`] has something to do even if nothing changes.
     fn next_wake(&self) -> Option<Timestamp>;
 }
+
+/// News for a part, which only the part understands.
+pub type Inlet = Pin<Box<dyn Stream<Item = Box<dyn Any + Send>> + Send>>;
 
 /// A request to the outside whose answer only the part understands.
 pub type Outside = Pin<Box<dyn Future<Output = Box<dyn Any + Send>> + Send>>;

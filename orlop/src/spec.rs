@@ -44,6 +44,14 @@ impl Default for ClusterSpec {
     }
 }
 
+impl ClusterSpec {
+    /// The address of the cluster's DNS: the tenth of the Services' range.
+    pub fn dns_address(&self) -> Option<IpAddr> {
+        // `hosts` leaves out the network's own address.
+        self.networks.services.first().and_then(|range| range.hosts().nth(9))
+    }
+}
+
 /// `control_planes` nodes that run no ordinary pods, and `workers` that do, spread over three zones.
 pub fn default_nodes(control_planes: usize, workers: usize) -> Vec<NodeSpec> {
     const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];

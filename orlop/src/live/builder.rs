@@ -2,24 +2,21 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+#[cfg(feature = "redb")]
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use orlop_api::auth::{AlwaysAllow, Authorizer};
-use orlop_api::rbac::Rbac;
 use orlop_api::User;
-use orlop_core::store::{MemoryStore, Store};
-use orlop_core::{Clock, Controller, Entropy, Executor, Name, Runner, runtime::Runtime};
-use orlop_netplan::{DataPlane, Mirror};
-use orlop_runtime_mock::{MockRuntime, Policy};
+use orlop_api::auth::Authorizer;
+use orlop_core::store::Store;
+use orlop_core::{Clock, Controller, Executor, Name, runtime::Runtime};
+use orlop_netplan::DataPlane;
+use orlop_runtime_mock::Policy;
 use orlop_scheduler::{Filter, Profile, Score};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::clock::SystemClock;
-use super::cluster::Cluster;
-use crate::assembly::{Assembly, RuntimeOf};
+use crate::assembly::{AddControllers, RuntimeOf};
 use crate::spec::{ClusterSpec, NodeSpec};
 
 /// Describes a cluster; [`Builder::start`] starts it.
@@ -27,25 +24,25 @@ use crate::spec::{ClusterSpec, NodeSpec};
 /// Unless told otherwise: one control-plane node and three workers, simulated containers, objects in memory, no
 /// socket, no data plane.
 pub struct Builder {
-    spec: ClusterSpec,
-    clock: Arc<dyn Clock>,
-    store: StoreChoice,
-    profiles: Vec<Profile>,
-    default_profile: Profile,
-    controllers: Vec<Box<dyn FnOnce(&mut Runner) + Send>>,
-    runtimes: Option<RuntimeOf>,
-    policy: Policy,
-    recorded: bool,
-    authorization: Authorization,
-    loopback: bool,
-    planes: Vec<Arc<dyn DataPlane>>,
+    pub(super) spec: ClusterSpec,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: StoreChoice,
+    pub(super) profiles: Vec<Profile>,
+    pub(super) default_profile: Profile,
+    pub(super) controllers: Vec<AddControllers>,
+    pub(super) runtimes: Option<RuntimeOf>,
+    pub(super) policy: Policy,
+    pub(super) recorded: bool,
+    pub(super) authorization: Authorization,
+    pub(super) loopback: bool,
+    pub(super) planes: Vec<Arc<dyn DataPlane>>,
     #[cfg(feature = "server")]
-    serve: Option<SocketAddr>,
+    pub(super) serve: Option<SocketAddr>,
     #[cfg(feature = "server")]
-    tokens: orlop_apiserver::TokenFile,
+    pub(super) tokens: orlop_apiserver::TokenFile,
 }
 
-enum StoreChoice {
+pub(super) enum StoreChoice {
     Memory,
     #[cfg(feature = "redb")]
     Redb(PathBuf),
@@ -94,8 +91,12 @@ pub enum StartError {
 
 fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => "; another cluster may be running there: choose another address with --listen ADDR, or port 0 for any free one",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privilege: choose another with --listen ADDR",
+        std::io::ErrorKind::AddrInUse => {
+            "; another cluster may be running there: choose another address with --listen ADDR, or port 0 for any free one"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need privilege: choose another with --listen ADDR"
+        }
         _ => "",
     }
 }
@@ -216,13 +217,20 @@ impl Builder {
     }
 
     /// Adds a controller and what carries out its effects.
-    pub fn controller_with<C: Controller>(mut self, controller: C, executor: impl Executor<C::Effect>) -> Builder {
+    pub fn controller_with<C: Controller>(
+        mut self,
+        controller: C,
+        executor: impl Executor<C::Effect>,
+    ) -> Builder {
         self.controllers.push(Box::new(|runner| runner.add_with(controller, executor)));
         self
     }
 
     /// Runs containers by a runtime of one's own: `make` gives the runtime of each node.
-    pub fn runtime(mut self, make: impl Fn(&NodeSpec) -> Arc<dyn Runtime> + Send + Sync + 'static) -> Builder {
+    pub fn runtime(
+        mut self,
+        make: impl Fn(&NodeSpec) -> Arc<dyn Runtime> + Send + Sync + 'static,
+    ) -> Builder {
         self.runtimes = Some(Box::new(make));
         self
     }

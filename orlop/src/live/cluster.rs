@@ -142,7 +142,8 @@ impl Cluster {
     /// # Errors
     /// When the kind is not served.
     pub async fn list<T: Object>(&self, namespace: &str) -> Result<Vec<Item<T>>, Status> {
-        let response = self.api.call(Self::request(Verb::List, &T::KIND, Key::new(namespace, ""), None)).await?;
+        let response =
+            self.api.call(Self::request(Verb::List, &T::KIND, Key::new(namespace, ""), None)).await?;
         match response.payload {
             Payload::List(_, list) => list.items.iter().map(decode).collect(),
             _ => Err(Status::internal("a list was asked for, and something else was answered")),
@@ -281,7 +282,8 @@ fn refused(manifest: &Manifest, status: &Status) -> Problem {
     let field = match cause {
         Some(cause) if !cause.field.is_empty() => cause.field.clone(),
         _ => {
-            let unknown = status.message.split_once("unknown field \"").and_then(|(_, rest)| rest.split_once('"'));
+            let unknown =
+                status.message.split_once("unknown field \"").and_then(|(_, rest)| rest.split_once('"'));
             unknown.map(|(field, _)| field.to_owned()).unwrap_or_default()
         }
     };

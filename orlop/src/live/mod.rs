@@ -4,7 +4,12 @@ mod builder;
 mod clock;
 mod cluster;
 mod gateway;
+#[cfg(feature = "loopback")]
+mod plane;
+#[cfg(feature = "server")]
+mod server;
+mod start;
 
-pub use builder::{Builder, StartError};
+pub use builder::{Authorization, Builder, StartError};
 pub use clock::SystemClock;
 pub use cluster::{Applied, Cluster, WaitError};

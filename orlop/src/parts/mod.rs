@@ -2,8 +2,10 @@
 
 mod deciders;
 mod network;
+mod node;
 
 pub use network::Network;
+pub use node::NodeAgent;
 
 use orlop_core::Attempt;
 

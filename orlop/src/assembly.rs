@@ -1,0 +1,182 @@
+//! From a specification to the parts of a cluster: [`assemble`].
+//!
+//! Pure but for what it is given: the same assembly runs on threads ([`Cluster`](crate::Cluster)) and in the simulator.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use orlop_api::{Api, Link, User};
+use orlop_core::runtime::Runtime;
+use orlop_core::scheme::Scheme;
+use orlop_core::{Entropy, Kind, Name, Runner};
+use orlop_netplan::ipam::NodeCidrs;
+use orlop_netplan::{DataPlane, Mirror, NetPlanner};
+use orlop_node::NodeConfig;
+use orlop_scheduler::{Profile, Scheduler};
+
+use crate::part::Part;
+use crate::parts::Network;
+use crate::spec::{ClusterSpec, NodeSpec};
+
+/// Gives each node its runtime.
+pub type RuntimeOf = Box<dyn Fn(&NodeSpec) -> Arc<dyn Runtime> + Send + Sync>;
+
+/// Adds controllers to the runner.
+pub type AddControllers = Box<dyn FnOnce(&mut Runner) + Send>;
+
+/// What a cluster is assembled from, beside its specification.
+pub struct Assembly {
+    /// The API that the parts work on.
+    pub api: Arc<dyn Api>,
+    /// The source of chance of the whole cluster.
+    pub entropy: Entropy,
+    /// The scheduler's profiles.
+    pub profiles: Vec<Profile>,
+    /// The embedder's controllers.
+    pub controllers: Vec<AddControllers>,
+    /// The nodes with their runtimes.
+    pub nodes: Vec<(NodeConfig, Arc<dyn Runtime>)>,
+    /// What carries the network plan out.
+    pub planes: Vec<Arc<dyn DataPlane>>,
+    /// The certificate that pods are told to trust, in PEM.
+    pub authority: String,
+    /// The kinds that are served.
+    pub scheme: Arc<Scheme>,
+}
+
+/// A component and its way to the API.
+pub struct Assembled {
+    /// The component.
+    pub part: Box<dyn Part>,
+    /// Its way to the API.
+    pub link: Link,
+}
+
+/// A contradiction in a specification.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSpec(String);
+
+/// Makes the parts of a cluster.
+pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
+    let Assembly { api, entropy, profiles, controllers, nodes, planes, authority, scheme } = assembly;
+    let mut parts = Vec::new();
+    let mut add = |part: Box<dyn Part>, user: &str, manager: &'static str| {
+        let link = Link { api: api.clone(), user: component(user), manager: Name::new_static(manager) };
+        parts.push(Assembled { part, link });
+    };
+    if spec.controllers || !controllers.is_empty() {
+        let mut runner = Runner::new(&entropy);
+        if spec.controllers {
+            let kinds = stored_kinds(&scheme);
+            let config = orlop_controllers::Config { ca_bundle: authority, kinds, ..Default::default() };
+            orlop_controllers::add_all(&mut runner, config);
+        }
+        for controller in controllers {
+            controller(&mut runner);
+        }
+        add(Box::new(runner), "system:kube-controller-manager", "kube-controller-manager");
+    }
+    if spec.scheduler {
+        let seed = entropy.child("scheduler").next_u64();
+        add(Box::new(Scheduler::new(profiles, seed)), "system:kube-scheduler", "kube-scheduler");
+    }
+    if !planes.is_empty() {
+        let planner = NetPlanner::new(spec.zone.as_str());
+        add(Box::new(Network::new(planner, planes.clone())), "system:kube-proxy", "kube-proxy");
+    }
+    for (config, runtime) in nodes {
+        let user = format!("system:node:{}", config.name);
+        add(Box::new(crate::parts::NodeAgent::new(config, runtime, &planes)), &user, "kubelet");
+    }
+    parts
+}
+
+/// Every kind whose objects are stored, each in the version in which it is.
+fn stored_kinds(scheme: &Scheme) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for resource in scheme.resources().filter(|resource| resource.is_stored()) {
+        if !kinds.iter().any(|kind| kind.same_resource(&resource.stored_as)) {
+            kinds.push(resource.stored_as.clone());
+        }
+    }
+    kinds
+}
+
+/// The components of this process are its owner's.
+fn component(name: &str) -> User {
+    User {
+        name: name.into(),
+        groups: vec![Name::new_static("system:masters"), Name::new_static("system:authenticated")],
+        ..User::default()
+    }
+}
+
+/// Addresses and pod ranges for nodes that bring none, in the order of the nodes.
+///
+/// # Errors
+/// When a range is used up or cannot be cut.
+pub fn number_nodes(spec: &ClusterSpec) -> Result<Vec<NodeSpec>, InvalidSpec> {
+    let mut nodes = spec.nodes.clone();
+    let mut cidrs = NodeCidrs::new(&spec.networks.pods).map_err(|error| InvalidSpec(error.to_string()))?;
+    for node in &nodes {
+        cidrs.occupy(&node.pod_cidrs);
+    }
+    let taken: Vec<IpAddr> = nodes.iter().flat_map(|node| node.addresses.clone()).collect();
+    let mut free: Vec<_> = spec
+        .networks
+        .nodes
+        .iter()
+        // The first address is the range's gateway.
+        .map(|range| range.hosts().skip(1).filter(|address| !taken.contains(address)))
+        .collect();
+    for node in &mut nodes {
+        if node.addresses.is_empty() {
+            for range in &mut free {
+                let address = range
+                    .next()
+                    .ok_or_else(|| InvalidSpec("the node range has too few addresses".to_owned()))?;
+                node.addresses.push(address);
+            }
+        }
+        if node.pod_cidrs.is_empty() {
+            node.pod_cidrs =
+                cidrs.allocate().map_err(|error| InvalidSpec(format!("node {}: {error}", node.name)))?;
+        }
+    }
+    Ok(nodes)
+}
+
+/// What a node's agent is told, from its specification.
+///
+/// # Errors
+/// When a capacity is no quantity.
+pub fn node_config(
+    spec: &ClusterSpec,
+    node: &NodeSpec,
+    mirror: Option<Arc<Mirror>>,
+) -> Result<NodeConfig, InvalidSpec> {
+    let address =
+        *node.addresses.first().ok_or_else(|| InvalidSpec(format!("node {} has no address", node.name)))?;
+    let mut config = NodeConfig::new(node.name.clone(), address);
+    config.addresses.clone_from(&node.addresses);
+    config.labels.extend(node.labels.clone());
+    config.pod_cidrs.clone_from(&node.pod_cidrs);
+    config.mirror = mirror;
+    config.cluster_domain = spec.zone.as_str().into();
+    for (resource, amount) in &node.capacity {
+        let quantity = amount
+            .parse()
+            .map_err(|_| InvalidSpec(format!("node {}: {resource} {amount:?} is no quantity", node.name)))?;
+        config.capacity.insert(resource.clone(), quantity);
+    }
+    if node.control_plane {
+        config.labels.insert(Name::new_static("node-role.kubernetes.io/control-plane"), Name::default());
+        config.taints.push(orlop_core::kinds::Taint {
+            key: Name::new_static("node-role.kubernetes.io/control-plane"),
+            effect: Name::new_static("NoSchedule"),
+            ..Default::default()
+        });
+    }
+    Ok(config)
+}

@@ -1,0 +1,90 @@
+//! Serving the API of a running cluster.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use orlop_apiserver::pki::{Authority, PkiError};
+use orlop_apiserver::{Authentication, Server, Shell};
+use orlop_core::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::builder::{Builder, StartError};
+use super::cluster::Served;
+
+/// The cluster's certificate authority.
+pub(super) struct Pki {
+    pub(super) authority: Authority,
+}
+
+impl Pki {
+    /// The authority kept beside a durable store, or a new one.
+    pub(super) fn open(dir: Option<&Path>, now: Timestamp) -> Result<Pki, StartError> {
+        let authority = match dir {
+            Some(dir) => Authority::load_or_generate(&dir.join("pki"), now),
+            None => Authority::generate(now),
+        };
+        Ok(Pki { authority: authority.map_err(|error| certificates(&error))? })
+    }
+}
+
+fn certificates(error: &PkiError) -> StartError {
+    StartError::Certificates(error.to_string())
+}
+
+/// Binds before anything else starts, so that an address in use is told at once.
+pub(super) fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let listen = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    Ok(Some(listener))
+}
+
+/// Serves until `stop`.
+pub(super) fn serve(
+    listener: TcpListener,
+    pki: &Pki,
+    shell: &Shell,
+    servers: &mut JoinSet<()>,
+    stop: &watch::Sender<bool>,
+) -> Result<Served, StartError> {
+    let tls = |error: PkiError| certificates(&error);
+    let address = listener.local_addr().map_err(|error| StartError::Certificates(error.to_string()))?;
+    let mut addresses: Vec<IpAddr> =
+        vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(10, 96, 0, 1).into()];
+    if !address.ip().is_unspecified() && !addresses.contains(&address.ip()) {
+        addresses.push(address.ip());
+    }
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let identity = pki.authority.server(&names, &addresses).map_err(tls)?;
+    let config = pki.authority.tls(&identity).map_err(tls)?;
+    let admin = pki.authority.client("orlop-admin", &["system:masters"]).map_err(tls)?;
+    let server = Server::from_std(listener, Some(config), shell.clone())
+        .map_err(|error| StartError::Listen { address, error })?;
+    let mut stop = stop.subscribe();
+    servers.spawn(server.run(async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    }));
+    // An address that stands for all of the machine's is reached on loopback.
+    let reached = match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    };
+    Ok(Served { address: reached, authority: pki.authority.certificate().to_owned(), admin })
+}
+
+impl Builder {
+    pub(super) fn authentication(&self) -> Authentication {
+        Authentication {
+            tokens: vec![std::sync::Arc::new(self.tokens.clone())],
+            allow_anonymous: matches!(self.authorization, super::builder::Authorization::Rbac),
+        }
+    }
+}

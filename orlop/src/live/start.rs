@@ -1,0 +1,183 @@
+//! From a description to a running cluster.
+
+use std::sync::Arc;
+
+use orlop_api::auth::{AlwaysAllow, Authorizer};
+use orlop_api::local::{Config, LocalApi, ServerAddress};
+use orlop_api::rbac::Rbac;
+use orlop_core::runtime::Runtime;
+use orlop_core::store::{MemoryStore, Store};
+use orlop_core::{Clock, Entropy};
+use orlop_runtime_mock::MockRuntime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::builder::{Authorization, Builder, StartError, StoreChoice};
+use super::cluster::Cluster;
+use super::gateway::Runtimes;
+use crate::assembly::{Assembly, assemble, node_config, number_nodes};
+use crate::drive::drive;
+
+impl Builder {
+    /// Starts the cluster.
+    ///
+    /// # Errors
+    /// When the store, the address or the data plane cannot be used; what was started is ended again.
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        #[cfg(feature = "server")]
+        let (serve, authentication) = (self.serve, self.authentication());
+        let Builder {
+            spec,
+            clock,
+            store,
+            mut profiles,
+            default_profile,
+            controllers,
+            runtimes,
+            policy,
+            recorded,
+            authorization,
+            loopback,
+            mut planes,
+            ..
+        } = self;
+        let entropy = match spec.seed {
+            Some(seed) => Entropy::seeded(seed),
+            None => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed).map_err(|error| StartError::Certificates(error.to_string()))?;
+                Entropy::from_seed(seed)
+            }
+        };
+        profiles.insert(0, default_profile);
+
+        let mut mirror = None;
+        #[cfg(feature = "loopback")]
+        if loopback {
+            let (plane, layout) = super::plane::loopback(&spec, &clock, &entropy)?;
+            mirror = Some(Arc::new(layout));
+            planes.push(Arc::new(plane));
+        }
+        #[cfg(not(feature = "loopback"))]
+        let _ = loopback;
+
+        let nodes = number_nodes(&spec).map_err(|error| StartError::Spec(error.to_string()))?;
+        let make = runtimes.unwrap_or_else(|| mock_runtimes(policy, clock.clone(), mirror.is_some()));
+        let mut agents = Vec::new();
+        for node in &nodes {
+            let config = node_config(&spec, node, mirror.clone())
+                .map_err(|error| StartError::Spec(error.to_string()))?;
+            agents.push((if recorded { config.recorded() } else { config }, make(node)));
+        }
+
+        let (store, dir) = open(store, &clock)?;
+        #[cfg(feature = "server")]
+        let pki = super::server::Pki::open(dir.as_deref(), clock.now())?;
+        #[cfg(feature = "server")]
+        let listener = super::server::bind(serve)?;
+        let authorizer: Arc<dyn Authorizer> = match authorization {
+            Authorization::Rbac => Arc::new(Rbac::default()),
+            Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
+            Authorization::Own(own) => own,
+        };
+        let by_node = agents.iter().map(|(config, runtime)| (config.name.clone(), runtime.clone())).collect();
+        let gateway = Runtimes { by_node, clock: clock.clone() };
+        let config = Config {
+            authorizer,
+            nodes: Arc::new(gateway),
+            service_ranges: spec.networks.services.clone(),
+            #[cfg(feature = "server")]
+            server: server_address(listener.as_ref()),
+            ..Config::default()
+        };
+        let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);
+        api.bootstrap().await.map_err(|status| StartError::Api(status.message))?;
+
+        let parts = assemble(
+            &spec,
+            Assembly {
+                api: Arc::new(api.clone()),
+                entropy,
+                profiles,
+                controllers,
+                nodes: agents,
+                planes: planes.clone(),
+                #[cfg(feature = "server")]
+                authority: pki.authority.certificate().to_owned(),
+                #[cfg(not(feature = "server"))]
+                authority: String::new(),
+                scheme: api.served().scheme.clone(),
+            },
+        );
+        let mut tasks = JoinSet::new();
+        for assembled in parts {
+            tasks.spawn(drive(assembled.part, assembled.link, clock.clone()));
+        }
+        let stop = watch::Sender::new(false);
+        let mut servers = JoinSet::new();
+        #[cfg(feature = "server")]
+        let (served, shell) = {
+            let shell = orlop_apiserver::Shell::new(Arc::new(api.clone()), authentication, clock.clone());
+            let served = match listener {
+                Some(listener) => Some(super::server::serve(listener, &pki, &shell, &mut servers, &stop)?),
+                None => None,
+            };
+            (served, shell)
+        };
+        let scheme_of = api.clone();
+        Ok(Cluster {
+            name: spec.name,
+            api: Arc::new(api),
+            scheme: Arc::new(move || scheme_of.served().scheme.clone()),
+            clock,
+            tasks,
+            servers,
+            stop,
+            planes,
+            #[cfg(feature = "server")]
+            served,
+            #[cfg(feature = "server")]
+            shell,
+        })
+    }
+}
+
+/// Simulated containers for every node; they answer on loopback where a data plane can reach them.
+fn mock_runtimes(
+    policy: orlop_runtime_mock::Policy,
+    clock: Arc<dyn Clock>,
+    serve: bool,
+) -> crate::assembly::RuntimeOf {
+    Box::new(move |_node| -> Arc<dyn Runtime> {
+        #[cfg(feature = "loopback")]
+        if serve {
+            return Arc::new(MockRuntime::serving(policy.clone(), clock.clone()));
+        }
+        #[cfg(not(feature = "loopback"))]
+        let _ = serve;
+        Arc::new(MockRuntime::new(policy.clone(), clock.clone()))
+    })
+}
+
+type Opened = (Arc<dyn Store>, Option<std::path::PathBuf>);
+
+fn open(choice: StoreChoice, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+    match choice {
+        StoreChoice::Memory => Ok((Arc::new(MemoryStore::new(clock.clone())), None)),
+        #[cfg(feature = "redb")]
+        StoreChoice::Redb(dir) => {
+            let store = orlop_store_redb::RedbStore::open(&dir, clock.clone())
+                .map_err(|error| StartError::Store(error.to_string()))?;
+            Ok((Arc::new(store), Some(dir)))
+        }
+        StoreChoice::Own(store) => Ok((store, None)),
+    }
+}
+
+#[cfg(feature = "server")]
+fn server_address(listener: Option<&std::net::TcpListener>) -> ServerAddress {
+    match listener.and_then(|listener| listener.local_addr().ok()) {
+        Some(address) => ServerAddress { ip: Some(address.ip()), port: address.port() },
+        None => ServerAddress { ip: None, port: 6443 },
+    }
+}
