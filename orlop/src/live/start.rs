@@ -17,6 +17,8 @@ use super::cluster::Cluster;
 use super::gateway::Runtimes;
 use crate::assembly::{Assembly, assemble, node_config, number_nodes};
 use crate::drive::drive;
+#[cfg(feature = "server")]
+use crate::spec::NodeSpec;
 
 impl Builder {
     /// Starts the cluster.
@@ -87,7 +89,7 @@ impl Builder {
             nodes: Arc::new(gateway),
             service_ranges: spec.networks.services.clone(),
             #[cfg(feature = "server")]
-            server: server_address(listener.as_ref()),
+            server: server_address(listener.as_ref(), &nodes),
             ..Config::default()
         };
         let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);
@@ -174,10 +176,18 @@ fn open(choice: StoreChoice, clock: &Arc<dyn Clock>) -> Result<Opened, StartErro
     }
 }
 
+/// What the `kubernetes` Service leads to: the socket, or, as endpoints may not lie on loopback, the first
+/// control-plane node, from where the data plane leads on to the socket.
 #[cfg(feature = "server")]
-fn server_address(listener: Option<&std::net::TcpListener>) -> ServerAddress {
-    match listener.and_then(|listener| listener.local_addr().ok()) {
-        Some(address) => ServerAddress { ip: Some(address.ip()), port: address.port() },
-        None => ServerAddress { ip: None, port: 6443 },
-    }
+fn server_address(listener: Option<&std::net::TcpListener>, nodes: &[NodeSpec]) -> ServerAddress {
+    let Some(address) = listener.and_then(|listener| listener.local_addr().ok()) else {
+        return ServerAddress { ip: None, port: 6443 };
+    };
+    let ip = match address.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => {
+            nodes.iter().find(|node| node.control_plane).and_then(|node| node.addresses.first().copied())
+        }
+        ip => Some(ip),
+    };
+    ServerAddress { ip, port: address.port() }
 }
