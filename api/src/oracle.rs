@@ -92,11 +92,19 @@ fn validation(input: &Value) -> Answer {
     let mut object = input["object"].clone();
     let kind = kind_of(&object);
     defaults::apply(&kind, &mut object);
+    defaults::settle(&kind, &mut object);
     complaints(&validation::create(&kind, &object))
 }
 
 fn validation_update(input: &Value) -> Answer {
-    complaints(&validation::update(&kind_of(&input["new"]), &input["old"], &input["new"]))
+    let kind = kind_of(&input["new"]);
+    let [old, new] = ["old", "new"].map(|which| {
+        let mut object = input[which].clone();
+        defaults::apply(&kind, &mut object);
+        defaults::settle(&kind, &mut object);
+        object
+    });
+    complaints(&validation::update(&kind, &old, &new))
 }
 
 /// Whether both complain of the same fields for the same reasons.

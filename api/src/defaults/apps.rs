@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::pod::template;
 use super::storage;
-use super::tree::{Object, absent, at, each, is_empty, made, text, zero};
+use super::tree::{Object, absent, at, each, is_empty, made, text, zero, within};
 
 pub(super) fn deployment(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         absent(spec, "replicas", 1);
         if let Some(strategy) = made(spec, "strategy") {
             zero(strategy, "type", "RollingUpdate");
@@ -20,14 +20,14 @@ pub(super) fn deployment(object: &mut Object) {
         }
         absent(spec, "revisionHistoryLimit", 10);
         absent(spec, "progressDeadlineSeconds", 600);
-        at(spec, "template", template);
+        within(spec, "template", template);
     });
 }
 
 pub(super) fn replica_set(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         absent(spec, "replicas", 1);
-        at(spec, "template", template);
+        within(spec, "template", template);
     });
 }
 
@@ -38,14 +38,17 @@ pub(super) fn replication_controller(object: &mut Object) {
         labels.as_object().filter(|labels| !labels.is_empty()).cloned()
     };
     if let Some(labels) = labels(object) {
-        at(object, "spec", |spec| {
+        within(object, "spec", |spec| {
             if is_empty(spec, "selector") {
                 spec.insert("selector".into(), Value::Object(labels.clone()));
             }
         });
         labels_of_template(object, labels);
     }
-    replica_set(object);
+    within(object, "spec", |spec| {
+        absent(spec, "replicas", 1);
+        at(spec, "template", template);
+    });
 }
 
 pub(super) fn labels_of_template(object: &mut Object, labels: Object) {
@@ -57,7 +60,7 @@ pub(super) fn labels_of_template(object: &mut Object, labels: Object) {
 }
 
 pub(super) fn stateful_set(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         zero(spec, "podManagementPolicy", "OrderedReady");
         if let Some(strategy) = made(spec, "updateStrategy") {
             if text(strategy, "type").is_empty() {
@@ -74,13 +77,13 @@ pub(super) fn stateful_set(object: &mut Object) {
         }
         absent(spec, "replicas", 1);
         absent(spec, "revisionHistoryLimit", 10);
-        at(spec, "template", template);
+        within(spec, "template", template);
         each(spec, "volumeClaimTemplates", storage::persistent_volume_claim);
     });
 }
 
 pub(super) fn daemon_set(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         if let Some(strategy) = made(spec, "updateStrategy") {
             zero(strategy, "type", "RollingUpdate");
             if text(strategy, "type") == "RollingUpdate"
@@ -91,6 +94,6 @@ pub(super) fn daemon_set(object: &mut Object) {
             }
         }
         absent(spec, "revisionHistoryLimit", 10);
-        at(spec, "template", template);
+        within(spec, "template", template);
     });
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::apps::labels_of_template;
 use super::pod::template;
-use super::tree::{Object, absent, at, each, is_empty, zero};
+use super::tree::{Object, absent, at, each, is_empty, zero, within};
 
 pub(super) fn job(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         let none = |spec: &Object, key| spec.get(key).is_none_or(Value::is_null);
         if none(spec, "parallelism") {
             absent(spec, "parallelism", 1);
@@ -39,22 +39,22 @@ fn job_spec(spec: &mut Object) {
             each(rule, "onPodConditions", |pattern| zero(pattern, "status", "True"));
         });
     });
-    at(spec, "template", template);
+    within(spec, "template", template);
 }
 
 pub(super) fn cron_job(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         zero(spec, "concurrencyPolicy", "Allow");
         absent(spec, "suspend", false);
         absent(spec, "successfulJobsHistoryLimit", 3);
         absent(spec, "failedJobsHistoryLimit", 1);
-        at(spec, "jobTemplate", |job| at(job, "spec", job_spec));
+        within(spec, "jobTemplate", |job| within(job, "spec", job_spec));
     });
 }
 
 pub(super) fn horizontal_pod_autoscaler(object: &mut Object) {
     let v1 = object.get("apiVersion").is_some_and(|v| v == "autoscaling/v1");
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         absent(spec, "minReplicas", 1);
         if v1 {
             return;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::tree::{Object, absent, at, each, is_empty, made, text, zero};
+use super::tree::{Object, absent, at, each, is_empty, made, text, zero, within};
 
 /// A namespace carries its name as a label, so that selectors can name it.
 pub(super) fn namespace(object: &mut Object) {
@@ -45,10 +45,25 @@ pub(super) fn encode_texts(secret: &mut Object) {
     }
 }
 
+/// The older field for one range, and the newer for several, say the same; the older one wins.
+pub(super) fn agree_on_cidrs(node: &mut Object) {
+    at(node, "spec", |spec| {
+        let one = text(spec, "podCIDR").to_owned();
+        let first = spec.get("podCIDRs").and_then(|all| all.get(0)).cloned();
+        if one.is_empty() {
+            if let Some(first) = first {
+                spec.insert("podCIDR".into(), first);
+            }
+        } else if first.as_ref().and_then(Value::as_str) != Some(&one) {
+            spec.insert("podCIDRs".into(), json!([one]));
+        }
+    });
+}
+
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn role_binding(object: &mut Object) {
-    at(object, "roleRef", |role| zero(role, "apiGroup", RBAC));
+    within(object, "roleRef", |role| zero(role, "apiGroup", RBAC));
     each(object, "subjects", |subject| {
         if matches!(text(subject, "kind"), "User" | "Group") {
             zero(subject, "apiGroup", RBAC);

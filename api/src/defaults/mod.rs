@@ -29,15 +29,16 @@ pub fn apply(kind: &Kind, object: &mut Value) {
     }
 }
 
-/// Turns fields that exist in requests only into those that are stored: a Secret's `stringData` into `data`.
+/// Makes an object say the same in all the ways in which its kind can say it: a Secret's `stringData` becomes `data`,
+/// a Node's `podCIDR` the first of its `podCIDRs`.
 ///
-/// Runs after [`apply`] and before validation.
+/// Runs on every write, after [`apply`] and before validation.
 pub fn settle(kind: &Kind, object: &mut Value) {
-    if kind.group.is_empty()
-        && kind.kind == "Secret"
-        && let Some(object) = object.as_object_mut()
-    {
-        config::encode_texts(object);
+    let Some(object) = object.as_object_mut() else { return };
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Secret") => config::encode_texts(object),
+        ("", "Node") => config::agree_on_cidrs(object),
+        _ => {}
     }
 }
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero};
+use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero, within};
 
 pub(super) fn service(object: &mut Object) {
     let mut balancer = false;
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         zero(spec, "sessionAffinity", "None");
         match text(spec, "sessionAffinity") {
             "None" => {

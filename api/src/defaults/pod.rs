@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::image::pull_policy;
 use super::resources::round;
 use super::storage;
-use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero};
+use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero, within};
 
 const FILE_MODE: i64 = 0o644;
 
 /// A Pod, which also derives requests from limits; its template does not, so that a quota or limit range sees what
 /// the author wrote.
 pub(super) fn pod(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         pod_spec(spec);
         for list in ["containers", "initContainers"] {
             each(spec, list, |container| at(container, "resources", requests_from_limits));

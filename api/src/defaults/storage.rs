@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::resources::round;
-use super::tree::{Object, absent, at, is_empty, made, zero};
+use super::tree::{Object, absent, at, is_empty, made, zero, within};
 
 pub(super) fn persistent_volume(object: &mut Object) {
     if let Some(status) = made(object, "status") {
         zero(status, "phase", "Pending");
     }
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         zero(spec, "persistentVolumeReclaimPolicy", "Retain");
         absent(spec, "volumeMode", "Filesystem");
         at(spec, "capacity", round);
@@ -22,7 +22,7 @@ pub(super) fn persistent_volume_claim(object: &mut Object) {
         zero(status, "phase", "Pending");
         at(status, "capacity", round);
     }
-    at(object, "spec", claim_spec);
+    within(object, "spec", claim_spec);
 }
 
 pub(super) fn claim_spec(spec: &mut Object) {
@@ -60,7 +60,7 @@ pub(super) fn storage_class(object: &mut Object) {
 }
 
 pub(super) fn csi_driver(object: &mut Object) {
-    at(object, "spec", |spec| {
+    within(object, "spec", |spec| {
         absent(spec, "attachRequired", true);
         absent(spec, "podInfoOnMount", false);
         absent(spec, "storageCapacity", false);

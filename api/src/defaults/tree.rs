@@ -46,6 +46,13 @@ pub(super) fn at(map: &mut Object, key: &str, then: impl FnOnce(&mut Object)) {
     }
 }
 
+/// Does something with the object below; made where nothing is there.
+pub(super) fn within(map: &mut Object, key: &str, then: impl FnOnce(&mut Object)) {
+    if let Some(below) = made(map, key) {
+        then(below);
+    }
+}
+
 /// Does something with each object in the list below.
 pub(super) fn each(map: &mut Object, key: &str, then: impl FnMut(&mut Object)) {
     if let Some(items) = map.get_mut(key).and_then(Value::as_array_mut) {

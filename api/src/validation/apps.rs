@@ -108,7 +108,12 @@ pub(super) fn replica_set(e: &mut Errors, object: &Value) {
 }
 
 pub(super) fn selector_change(e: &mut Errors, old: &Value, new: &Value) {
-    immutable(e, SPEC.field("selector"), &old["spec"]["selector"], &new["spec"]["selector"]);
+    let (old, new) = (&old["spec"]["selector"], &new["spec"]["selector"]);
+    if old.is_null() != new.is_null() {
+        immutable(e, SPEC.field("selector"), old, new);
+    } else {
+        super::config::fixed(e, SPEC.field("selector"), old, new);
+    }
 }
 
 pub(super) fn replication_controller(e: &mut Errors, object: &Value) {
@@ -201,19 +206,24 @@ pub(super) fn stateful_set(e: &mut Errors, object: &Value) {
         (&spec["persistentVolumeClaimRetentionPolicy"], SPEC.field("persistentVolumeClaimRetentionPolicy"));
     if !policy.is_null() {
         for field in ["whenDeleted", "whenScaled"] {
-            one_of(e, &at, policy, field, &["Delete", "Retain"]);
+            one_of(e, &at, policy, field, &["Retain", "Delete"]);
         }
     }
     not_negative(e, &SPEC.field("ordinals"), &spec["ordinals"], "start");
+    let claims: Vec<&str> =
+        spec.list("volumeClaimTemplates").iter().map(|claim| claim["metadata"].text("name")).collect();
+    selector_and_template(e, spec, "empty selector is invalid for statefulset", "", &claims);
+}
+
+/// What is asked of a new one only.
+pub(super) fn stateful_set_create(e: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
     named_if_set(e, &SPEC, spec, "serviceName", dns_label);
-    let templates = spec.list("volumeClaimTemplates");
-    let claims: Vec<&str> = templates.iter().map(|claim| claim["metadata"].text("name")).collect();
     let list = SPEC.field("volumeClaimTemplates");
-    for (i, claim) in templates.iter().enumerate() {
+    for (i, claim) in spec.list("volumeClaimTemplates").iter().enumerate() {
         let at = list.index(i);
         storage::claim_spec(e, &at.field("spec"), &claim["spec"]);
     }
-    selector_and_template(e, spec, "empty selector is invalid for statefulset", "", &claims);
 }
 
 pub(super) fn stateful_set_change(e: &mut Errors, old: &Value, new: &Value) {

@@ -89,8 +89,8 @@ fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
             let text = "must be less than or equal to completions";
             e.invalid(at.field("maxFailedIndexes"), &spec["maxFailedIndexes"], text);
         }
-    } else {
-        for field in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
+    } else if matches!(spec.text("completionMode"), "" | "NonIndexed") {
+        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if spec.has(field) {
                 e.invalid(at.field(field), &spec[field], NOT_INDEXED);
             }
@@ -104,7 +104,7 @@ fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     let restart = spec["template"]["spec"].text("restartPolicy");
     if spec.has("podFailurePolicy") {
         failure_policy(e, &at.field("podFailurePolicy"), spec);
-        if restart != "Never" {
+        if restart == "OnFailure" {
             let text = "only \"Never\" is supported when podFailurePolicy is specified";
             e.invalid_text(path.field("restartPolicy"), restart, text);
         }
@@ -204,6 +204,9 @@ fn exit_codes(e: &mut Errors, at: &Path<'_>, codes: &Value, template: &Value) {
 
 fn success_policy(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     let policy = &spec["successPolicy"];
+    if spec.text("completionMode") != "Indexed" {
+        return e.invalid(*at, policy, NOT_INDEXED);
+    }
     let list = at.field("rules");
     if policy.is_empty("rules") {
         e.required(list, "at least one rules must be specified when the successPolicy is specified");
@@ -219,6 +222,7 @@ fn success_policy(e: &mut Errors, at: &Path<'_>, spec: &Value) {
             match indexes(text, spec.int("completions")) {
                 Ok(count) => most = Some(count),
                 Err(error) => {
+                    most = Some(0);
                     let detail = format!("error parsing succeededIndexes: {error}");
                     e.invalid_text(at.field("succeededIndexes"), text, &detail);
                 }

@@ -186,7 +186,8 @@ pub(super) fn percent(text: &str) -> Option<i64> {
 
 /// The number of a count or percentage; 0 where it is neither.
 pub(super) fn amount(value: &Value) -> i64 {
-    value.as_str().map_or_else(|| value.as_i64().unwrap_or_default(), |text| percent(text).unwrap_or(0))
+    let of_text = |text: &str| percent(text).or_else(|| text.parse().ok()).unwrap_or(0);
+    value.as_str().map_or_else(|| value.as_i64().unwrap_or_default(), of_text)
 }
 
 pub(super) fn at_most_100_percent(e: &mut Errors, at: Path<'_>, value: &Value) {

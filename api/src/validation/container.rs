@@ -329,6 +329,18 @@ fn resources(e: &mut Errors, at: &Path<'_>, resources: &Value) {
 
 /// The name of a container's resource, and its amount.
 pub(super) fn amount(e: &mut Errors, at: Path<'_>, name: &str, value: &Value) {
+    resource_name(e, at, name);
+    let Some(quantity) = common::quantity(value) else { return };
+    if quantity.signum() < 0 {
+        e.invalid(at, value, common::NOT_NEGATIVE);
+    }
+    if name.contains('/') && quantity.as_whole().is_none() {
+        e.invalid(at, value, "must be an integer");
+    }
+}
+
+/// The name of a container's resource.
+pub(super) fn resource_name(e: &mut Errors, at: Path<'_>, name: &str) {
     e.rule(at, name, label_key(name));
     let standard = |name: &str| {
         ["cpu", "memory", "ephemeral-storage", "storage"].contains(&name) || name.starts_with("hugepages-")
@@ -344,13 +356,6 @@ pub(super) fn amount(e: &mut Errors, at: Path<'_>, name: &str, value: &Value) {
         && (name.starts_with("requests.") || !label_key(&format!("requests.{name}")).is_empty())
     {
         e.invalid_text(at, name, "doesn't follow extended resource name standard");
-    }
-    let Some(quantity) = common::quantity(value) else { return };
-    if quantity.signum() < 0 {
-        e.invalid(at, value, common::NOT_NEGATIVE);
-    }
-    if name.contains('/') && quantity.as_whole().is_none() {
-        e.invalid(at, value, "must be an integer");
     }
 }
 

@@ -29,10 +29,6 @@ pub(super) fn create(e: &mut Errors, object: &Value, name: fn(&str) -> Vec<Strin
         "" => {}
         text => e.rule(META.field("name"), text, name(text)),
     }
-    let namespace = meta.text("namespace");
-    if !namespace.is_empty() {
-        e.rule(META.field("namespace"), namespace, names::dns_label(namespace));
-    }
     common(e, meta);
 }
 

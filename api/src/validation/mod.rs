@@ -50,6 +50,11 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod::pod(&mut errors, object),
         ("batch", "Job") => batch::job_create(&mut errors, object),
+        ("apps", "StatefulSet") => {
+            meta::create(&mut errors, object, dns_label);
+            apps::stateful_set(&mut errors, object);
+            apps::stateful_set_create(&mut errors, object);
+        }
         (group, kind) => {
             if let Some(rules) = rules(group, kind) {
                 meta::create(&mut errors, object, rules.name);
@@ -72,7 +77,9 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
         ("", "Pod") => pod_update::pod(&mut errors, old, new),
         (group, kind) => {
             if let Some(rules) = rules(group, kind) {
-                (rules.fields)(&mut errors, new);
+                if kind != "PriorityClass" {
+                    (rules.fields)(&mut errors, new);
+                }
                 (rules.change)(&mut errors, old, new);
             }
         }

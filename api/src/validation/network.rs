@@ -82,35 +82,34 @@ fn ingress_path(e: &mut Errors, at: &Path<'_>, entry: &Value) {
     let absolute = path.starts_with('/');
     let not_absolute = "must be an absolute path";
     if !entry.has("pathType") {
-        e.required(at.field("pathType"), "pathType must be specified");
-    } else {
-        match entry.text("pathType") {
-            "Exact" | "Prefix" => {
-                if !absolute {
-                    e.invalid_text(at.field("path"), path, not_absolute);
-                }
-                for part in ["//", "/./", "/../", "%2f", "%2F"] {
-                    if path.contains(part) {
-                        e.invalid_text(at.field("path"), path, &format!("must not contain '{part}'"));
-                    }
-                }
-                for end in ["/..", "/."] {
-                    if path.ends_with(end) {
-                        e.invalid_text(at.field("path"), path, &format!("cannot end with '{end}'"));
-                    }
+        return e.required(at.field("pathType"), "pathType must be specified");
+    }
+    match entry.text("pathType") {
+        "Exact" | "Prefix" => {
+            if !absolute {
+                e.invalid_text(at.field("path"), path, not_absolute);
+            }
+            for part in ["//", "/./", "/../", "%2f", "%2F"] {
+                if path.contains(part) {
+                    e.invalid_text(at.field("path"), path, &format!("must not contain '{part}'"));
                 }
             }
-            "ImplementationSpecific" => {
-                if !path.is_empty() && !absolute {
-                    e.invalid_text(at.field("path"), path, not_absolute);
+            for end in ["/..", "/."] {
+                if path.ends_with(end) {
+                    e.invalid_text(at.field("path"), path, &format!("cannot end with '{end}'"));
                 }
             }
-            _ => e.unsupported(
-                at.field("pathType"),
-                &entry["pathType"],
-                &["Exact", "ImplementationSpecific", "Prefix"],
-            ),
         }
+        "ImplementationSpecific" => {
+            if !path.is_empty() && !absolute {
+                e.invalid_text(at.field("path"), path, not_absolute);
+            }
+        }
+        _ => e.unsupported(
+            at.field("pathType"),
+            &entry["pathType"],
+            &["Exact", "ImplementationSpecific", "Prefix"],
+        ),
     }
     backend(e, &at.field("backend"), &entry["backend"]);
 }
@@ -312,7 +311,7 @@ pub(super) fn network_policy(e: &mut Errors, object: &Value) {
 }
 
 fn policy_port(e: &mut Errors, at: &Path<'_>, entry: &Value) {
-    one_of_if_set(e, at, entry, "protocol", &PROTOCOLS);
+    one_of_if_set(e, at, entry, "protocol", &["TCP", "UDP", "SCTP"]);
     let number = &entry["port"];
     if !number.is_null() {
         port_or_name(e, at.field("port"), number);
@@ -324,7 +323,7 @@ fn policy_port(e: &mut Errors, at: &Path<'_>, entry: &Value) {
     match number.as_i64() {
         Some(start) => {
             if end.as_i64().unwrap_or_default() < start {
-                e.invalid(at.field("endPort"), end, "must be greater than or equal to `port`");
+                e.invalid(at.field("endPort"), number, "must be greater than or equal to `port`");
             }
             port(e, at.field("endPort"), end);
         }

@@ -1,7 +1,7 @@
 //! Pods and pod templates.
 
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key, label_value};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{self, ip, label_selector, labels, named_if_set, one_of};
 use super::error::Errors;
@@ -67,8 +67,19 @@ pub(super) fn template(e: &mut Errors, at: &Path<'_>, template: &Value, claims: 
 pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&str]) {
     let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
     let of = Of { spec, grace };
-    let mut volumes = volume::volumes(e, &at.field("volumes"), spec.list("volumes"));
-    volumes.extend(claims.iter().map(|name| (*name).to_owned()));
+    let list = at.field("volumes");
+    let volumes = match claims {
+        [] => volume::volumes(e, &list, spec.list("volumes")),
+        claims => {
+            // Claims become volumes, before those that the template has under other names.
+            let claimed = claims.iter().map(|name| {
+                json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+            });
+            let others = spec.list("volumes").iter().filter(|v| !claims.contains(&v.text("name")));
+            let all: Vec<Value> = claimed.chain(others.cloned()).collect();
+            volume::volumes(e, &list, &all)
+        }
+    };
     containers(e, at, of, &volumes);
     one_of(e, at, spec, "restartPolicy", &["Always", "OnFailure", "Never"]);
     one_of(e, at, spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);

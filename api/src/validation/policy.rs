@@ -1,6 +1,6 @@
 //! Budgets, roles, priorities and autoscalers.
 
-use orlop_core::rules::names::{dns_subdomain, label_key};
+use orlop_core::rules::names::dns_subdomain;
 use serde_json::Value;
 
 use super::common::{
@@ -138,7 +138,7 @@ pub(super) fn priority_class(e: &mut Errors, object: &Value) {
         _ => e.unsupported(
             Path::root("preemptionPolicy"),
             &object["preemptionPolicy"],
-            &["Never", "PreemptLowerPriority"],
+            &["PreemptLowerPriority", "Never"],
         ),
     }
 }
@@ -167,7 +167,8 @@ pub(super) fn autoscaler(e: &mut Errors, object: &Value) {
     let (target, at) = (&spec["scaleTargetRef"], SPEC.field("scaleTargetRef"));
     reference(e, &at, target);
     let version = target.text("apiVersion");
-    if !version.contains('/') && target.text("kind") != "ReplicationController" {
+    let grouped = version.split_once('/').is_some_and(|(group, rest)| !group.is_empty() && !rest.contains('/'));
+    if !grouped && target.text("kind") != "ReplicationController" {
         e.invalid_text(at.field("apiVersion"), version, "apiVersion must specify API group");
     }
     let list = SPEC.field("metrics");
@@ -275,7 +276,7 @@ fn source(e: &mut Errors, at: &Path<'_>, field: &str, source: &Value) {
                     e.rule(at.field("container"), container, orlop_core::rules::names::dns_label(container));
                 }
                 if !name.is_empty() {
-                    e.rule(at.field("name"), name, label_key(name));
+                    super::container::resource_name(e, at.field("name"), name);
                 }
             }
             if !target.has("averageUtilization") && !target.has("averageValue") {

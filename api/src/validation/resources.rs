@@ -131,10 +131,10 @@ pub(super) fn limit_range(e: &mut Errors, object: &Value) {
         for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
             let fields = at.field(field);
             if kind == "Pod" && field.starts_with("default") && !limit.is_empty(field) {
-                e.forbidden(fields, &format!("may not be specified when `type` is 'Pod'"));
+                e.forbidden(fields, "may not be specified when `type` is 'Pod'");
             }
             for (name, value) in limit.entries(field) {
-                if kind == "PersistentVolumeClaim" && name == "storage" {
+                if name == "storage" && kind != "Container" {
                     continue;
                 }
                 amount(e, fields.key(name), name, value);

@@ -213,7 +213,8 @@ pub(super) fn class(e: &mut Errors, object: &Value) {
     for (i, term) in object.list("allowedTopologies").iter().enumerate() {
         let at = list.index(i);
         let expressions = topology(e, &at, term);
-        if terms.contains(&expressions) {
+        // A term that says nothing is refused as a repetition, even where it is the only one.
+        if expressions.is_empty() || terms.contains(&expressions) {
             e.duplicate_text(at.field("matchLabelExpressions"), "");
         }
         terms.push(expressions);
