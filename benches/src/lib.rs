@@ -8,6 +8,8 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
     [
         orlop_core::rules::oracle::FAMILIES,
         orlop_api::oracle::FAMILIES,
+        orlop_netplan::oracle::FAMILIES,
+        orlop_scheduler::oracle::FAMILIES,
         orlop_controllers::oracle::FAMILIES,
     ]
     .into_iter()

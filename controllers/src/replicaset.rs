@@ -1,7 +1,8 @@
 //! ReplicaSet: as many pods of one template as asked for.
 
 use orlop_core::controller::{Context, Controller, Watches};
-use orlop_core::kinds::Pod;
+use orlop_core::kinds::{Pod, ReplicaSetCondition};
+use orlop_core::plan::FailureReason;
 use orlop_core::rules::pod::{available_at, is_active, is_available, is_ready, is_terminal};
 use orlop_core::{Item, Key, Name, Note, Object, OwnerReference, Plan, World, Write};
 use serde_json::{Map, Value, json};
@@ -11,6 +12,8 @@ use crate::claim::{Claim, claim, is_adoption};
 use crate::deployment::{ReplicaSetStatus, ReplicaSetView};
 use crate::ranking::{per_node, sort_for_deletion};
 
+/// The condition of a set whose pods are refused.
+const FAILURE: &str = "ReplicaFailure";
 /// As many pods are made or deleted in one plan.
 const BURST: usize = 500;
 
@@ -61,6 +64,15 @@ impl Controller for ReplicaSetController {
             }
         }
         let status = observe(set, &active, terminating, ctx);
+        let refused = status.conditions.iter().find(|c| c.reason == "FailedCreate");
+        if let Some(refused) = refused.filter(|_| ctx.failure.is_some()) {
+            // Said before the next attempt, which may end the plan as the last one did.
+            let message = format!("Error creating: {}", refused.message);
+            plan = plan.note(Note::warning(set, "FailedCreate", message));
+            if status != set.status {
+                return plan.and(write_status(set, &status)).wake_at(ctx.now);
+            }
+        }
         if !set.metadata.is_terminating() {
             plan = resize(plan, set, active.clone(), world, ctx);
         }
@@ -71,8 +83,7 @@ impl Controller for ReplicaSetController {
             .filter_map(|pod| available_at(pod, min_ready))
             .min();
         if status != set.status {
-            let write = Write::merge(ReplicaSetView::KIND, key.clone(), json!({"status": patch(&status)}));
-            plan = plan.and(write.on("status").seen(&set.metadata, set.revision()));
+            plan = plan.and(write_status(set, &status));
         }
         match soonest {
             Some(at) => plan.wake_at(at),
@@ -111,8 +122,36 @@ fn observe(
         available_replicas: count(&|pod| is_available(pod, min_ready, ctx.now)),
         terminating_replicas: Some(terminating),
         observed_generation: set.metadata.generation,
-        conditions: set.status.conditions.clone(),
+        conditions: conditions(set, active.len(), ctx),
     }
+}
+
+/// Why there are too few pods, as long as that is so.
+fn conditions(set: &ReplicaSetView, active: usize, ctx: &Context<'_>) -> Vec<ReplicaSetCondition> {
+    let mut conditions = set.status.conditions.clone();
+    let refused = ctx.failure.filter(|failure| failure.reason == FailureReason::Refused);
+    match refused.filter(|_| active < wanted(set)) {
+        None if ctx.failure.is_none() => conditions.retain(|c| c.r#type != FAILURE),
+        Some(failure) if !conditions.iter().any(|c| c.r#type == FAILURE) => {
+            conditions.push(ReplicaSetCondition {
+                r#type: Name::new_static(FAILURE),
+                status: Name::new_static("True"),
+                reason: Name::new_static("FailedCreate"),
+                message: failure.message.as_str().into(),
+                last_transition_time: Some(ctx.now.truncate_to_secs()),
+            })
+        }
+        _ => {}
+    }
+    conditions
+}
+
+fn wanted(set: &ReplicaSetView) -> usize {
+    usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+fn write_status(set: &Item<ReplicaSetView>, status: &ReplicaSetStatus) -> Write {
+    Write::merge_seen(set, json!({"status": patch(status)})).on("status")
 }
 
 fn patch(status: &ReplicaSetStatus) -> Value {
@@ -135,7 +174,7 @@ fn resize(
     world: &World,
     ctx: &mut Context<'_>,
 ) -> Plan {
-    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let wanted = wanted(set);
     if active.len() < wanted {
         for _ in 0..(wanted - active.len()).min(BURST) {
             let name = ctx.new_name(&format!("{}-", set.metadata.name));

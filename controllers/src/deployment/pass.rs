@@ -573,7 +573,7 @@ impl<'a> Pass<'a> {
             let take = unhealthy.min(most - cleaned);
             if take < 0 {
                 // More are available than should be there: the world is still moving.
-                return cleaned > 0;
+                return false;
             }
             if let Some(after) = self.resize_and_tell(set, set.replicas - take) {
                 *set = after;
