@@ -26,18 +26,6 @@ pub struct Choice {
     pub any: bool,
 }
 
-impl Choice {
-    /// Those for connections from within the cluster.
-    pub fn internal(&self, policy: TrafficPolicy) -> &[usize] {
-        if policy.internal_local { &self.local } else { &self.cluster }
-    }
-
-    /// Those for connections from outside that reached this node.
-    pub fn external(&self, policy: TrafficPolicy) -> &[usize] {
-        if policy.external_local { &self.local } else { &self.cluster }
-    }
-}
-
 /// Whether the policy `Cluster` is in use at all: also if the outside is to be served locally, for connections that
 /// come from within to an external address.
 pub fn uses_cluster(policy: TrafficPolicy, externally_accessible: bool) -> bool {
@@ -89,6 +77,36 @@ pub fn choose(
     choice.reachable.sort_unstable();
     choice.reachable.dedup();
     choice
+}
+
+/// How a connection comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// To an address of the Service within the cluster.
+    Internal,
+    /// To an external address of the Service: as its load balancer would spread it over all nodes.
+    External,
+    /// To a node port.
+    NodePort,
+}
+
+/// The endpoints that a connection may get that comes `way`, at `place`: where the client is, or, by a node port, the
+/// node that it reached. A client on no node (an empty `place`) has no endpoints of its own node; to it, all are
+/// equally far.
+pub fn offered(
+    endpoints: &[Endpoint],
+    policy: TrafficPolicy,
+    externally_accessible: bool,
+    way: Way,
+    place: &Place,
+) -> Vec<usize> {
+    let policy = if place.node.is_empty() { TrafficPolicy::default() } else { policy };
+    let choice = choose(endpoints, policy, externally_accessible, place);
+    match way {
+        Way::Internal if policy.internal_local => choice.local,
+        Way::NodePort if policy.external_local => choice.local,
+        _ => choice.cluster,
+    }
 }
 
 /// How far hints narrow the choice.

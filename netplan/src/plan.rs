@@ -13,6 +13,7 @@ use orlop_core::{Key, Name, Revision};
 pub use diff::PlanDiff;
 pub use pods::{PodEntry, PodIndex};
 
+use crate::choice::{Place, Way, offered};
 use crate::ingress::Routes;
 
 /// What the network of a cluster should be, computed from the world at one revision.
@@ -236,4 +237,47 @@ impl NetPlan {
             Some((service, port))
         })
     }
+
+    /// The Service whose node port this is.
+    pub fn node_port(&self, protocol: Protocol, port: u16) -> Option<(&Arc<ServicePlan>, &PortPlan)> {
+        let find = |service: &&Arc<ServicePlan>| service_port(service, protocol, port).is_some();
+        let service = self.services.values().find(find)?;
+        Some((service, service_port(service, protocol, port)?))
+    }
+
+    /// The endpoints that a new connection to `to` may get, for a client on the node `from` (`None`: on no node).
+    /// `None` if nothing is served there. What a simulation, or a test of one's own planner, asks.
+    pub fn offered(
+        &self,
+        to: std::net::SocketAddr,
+        protocol: Protocol,
+        from: Option<&Name>,
+    ) -> Option<Vec<&Endpoint>> {
+        let at = |node: &Name| Place {
+            node: node.clone(),
+            zone: self.nodes.get(node).map(|node| node.zone.clone()).unwrap_or_default(),
+        };
+        let node = self.nodes.iter().find(|(_, node)| node.addresses.contains(&to.ip()));
+        let (service, port, way, place) = match (self.frontend(to.ip(), protocol, to.port()), node) {
+            (Some((service, port)), _) => {
+                let own = service.cluster_ips.contains(&to.ip());
+                let way = if own { Way::Internal } else { Way::External };
+                (service, port, way, from.map(at).unwrap_or_default())
+            }
+            (None, Some((node, _))) => {
+                let (service, port) = self.node_port(protocol, to.port())?;
+                (service, port, Way::NodePort, at(node))
+            }
+            (None, None) => return None,
+        };
+        let family: Vec<&Endpoint> =
+            port.endpoints.iter().filter(|e| e.address.is_ipv4() == to.is_ipv4()).collect();
+        let endpoints: Vec<Endpoint> = family.iter().copied().cloned().collect();
+        let indices = offered(&endpoints, service.policy, port.externally_accessible(service), way, &place);
+        Some(indices.into_iter().map(|i| family[i]).collect())
+    }
+}
+
+fn service_port(service: &ServicePlan, protocol: Protocol, port: u16) -> Option<&PortPlan> {
+    service.ports.iter().find(|p| p.node_port == Some(port) && p.protocol == protocol)
 }

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use orlop_core::Revision;
 
+use crate::plane::DataPlane;
+
 /// The revision that somebody has reached. Clones are handles of one value; it only rises.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<State>>);
@@ -90,9 +92,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate before these planes.
+    /// A gate before those whose progress this is.
     pub fn new(planes: impl IntoIterator<Item = Progress>) -> Gate {
         Gate { planes: planes.into_iter().collect() }
+    }
+
+    /// A gate before these planes.
+    pub fn of<'a>(planes: impl IntoIterator<Item = &'a Arc<dyn DataPlane>>) -> Gate {
+        Gate::new(planes.into_iter().map(|plane| plane.progress()))
     }
 
     /// The revision that all have reached; `None` where there is nobody to wait for.

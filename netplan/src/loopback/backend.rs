@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::balance::{Balancer, ClientAffinity, Flow};
-use crate::choice::{Place, choose};
+use crate::choice::{Place, Way, offered};
 use crate::plan::{Affinity, Endpoint, NetPlan, PortPlan, ServicePlan, TrafficPolicy};
 
 /// One port of a Service.
@@ -28,15 +28,6 @@ struct Inner {
     endpoints: Arc<[Endpoint]>,
     targets: BTreeMap<SocketAddr, Arc<Target>>,
     groups: BTreeMap<(Way, Name), Group>,
-}
-
-/// How a connection comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
-    /// To a Service's address.
-    Internal,
-    /// To a node port.
-    External,
 }
 
 /// The endpoints for connections that come one way at one place.
@@ -191,8 +182,8 @@ impl Backend {
     ) -> Option<Pick> {
         let plan = self.shared.plan();
         let node = match way {
-            Way::External => node.cloned().unwrap_or_default(),
-            Way::Internal => node_of(&self.shared, &plan, flow.client),
+            Way::NodePort => node.cloned().unwrap_or_default(),
+            Way::Internal | Way::External => node_of(&self.shared, &plan, flow.client),
         };
         let mut inner = self.inner();
         let Inner { groups, endpoints, targets, policy, accessible, affinity, .. } = &mut *inner;
@@ -228,21 +219,13 @@ impl Backend {
 fn members(
     endpoints: &[Endpoint],
     targets: &BTreeMap<SocketAddr, Arc<Target>>,
-    mut policy: TrafficPolicy,
+    policy: TrafficPolicy,
     accessible: bool,
     way: Way,
     place: &Place,
 ) -> Vec<Arc<Target>> {
-    if place.node.is_empty() {
-        // A client on no node has no endpoints of its own node; to it all are equally far.
-        policy = TrafficPolicy::default();
-    }
-    let choice = choose(endpoints, policy, accessible, place);
-    let indices = match way {
-        Way::Internal => choice.internal(policy),
-        Way::External => choice.external(policy),
-    };
-    indices.iter().filter_map(|at| targets.get(&endpoints[*at].socket())).cloned().collect()
+    let indices = offered(endpoints, policy, accessible, way, place);
+    indices.into_iter().filter_map(|at| targets.get(&endpoints[at].socket())).cloned().collect()
 }
 
 fn place(plan: &NetPlan, node: &Name) -> Place {

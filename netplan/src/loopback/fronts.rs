@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use orlop_core::Name;
 
-use super::backend::Way;
+use crate::choice::Way;
 use crate::plan::{NetPlan, PortPlan, Protocol, ServiceKind, ServicePlan};
 use crate::plane::What;
 
@@ -32,18 +32,20 @@ pub(super) fn fronts<'a>(
     port: &'a PortPlan,
 ) -> impl Iterator<Item = (FrontId, Entrance)> + 'a {
     let routed = service.kind == ServiceKind::ClusterIp;
-    let own = service.cluster_ips.iter().chain(&service.external_ips).chain(&service.load_balancer_ips);
-    let own = own.map(move |ip| {
+    let internal = service.cluster_ips.iter().map(|ip| (ip, Way::Internal));
+    let external =
+        service.external_ips.iter().chain(&service.load_balancer_ips).map(|ip| (ip, Way::External));
+    let own = internal.chain(external).map(move |(ip, way)| {
         let what = What::Service { service: service.key.clone(), port: port.name.clone() };
         let id = FrontId { what, protocol: port.protocol, wanted: SocketAddr::new(*ip, port.port) };
-        (id, Entrance { way: Way::Internal, node: None })
+        (id, Entrance { way, node: None })
     });
     let nodes = plan.nodes.iter().flat_map(|(name, node)| node.addresses.iter().map(move |ip| (name, *ip)));
     let nodes = nodes.filter_map(move |(node, ip)| {
         let what =
             What::NodePort { service: service.key.clone(), port: port.name.clone(), node: node.clone() };
         let id = FrontId { what, protocol: port.protocol, wanted: SocketAddr::new(ip, port.node_port?) };
-        Some((id, Entrance { way: Way::External, node: Some(node.clone()) }))
+        Some((id, Entrance { way: Way::NodePort, node: Some(node.clone()) }))
     });
     own.chain(nodes).filter(move |_| routed)
 }

@@ -16,11 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Shared;
-use super::backend::{Backend, Pick, Way};
+use super::backend::{Backend, Pick};
 use super::fronts::Entrance;
 use super::state::Backends;
 use super::tcp;
 use crate::balance::Flow;
+use crate::choice::Way;
 use crate::ingress::{BackendPort, Route};
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -11,3 +11,4 @@ mod mirror;
 #[cfg(feature = "oracle")]
 mod oracle;
 mod planner;
+mod progress;

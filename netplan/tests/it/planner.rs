@@ -190,6 +190,38 @@ fn duplicates_between_slices_and_foreign_entries() {
     );
 }
 
+#[test]
+fn what_is_offered_depends_on_where_one_is() {
+    let mut cluster = Cluster::new();
+    let mut web = service("web", "10.96.0.20");
+    web["spec"]["type"] = "NodePort".into();
+    web["spec"]["externalIPs"] = json!(["203.0.113.9"]);
+    web["spec"]["ports"][0]["nodePort"] = 30_080.into();
+    web["spec"]["externalTrafficPolicy"] = "Local".into();
+    web["spec"]["internalTrafficPolicy"] = "Local".into();
+    let plan = cluster.put([
+        web,
+        pod("a", "10.244.1.2", "n1"),
+        pod("b", "10.244.2.2", "n2"),
+        slice("web", &[("a", "10.244.1.2", "n1"), ("b", "10.244.2.2", "n2")]),
+        node("n1", "172.18.0.2", "10.244.1.0/24"),
+        node("n2", "172.18.0.3", "10.244.2.0/24"),
+    ]);
+    let offered = |to: &str, from: &str| {
+        let from = (!from.is_empty()).then(|| from.into());
+        let found = plan.offered(to.parse().unwrap(), Protocol::Tcp, from.as_ref())?;
+        Some(found.iter().map(|e| e.pod.as_ref().unwrap().name.as_str()).collect::<Vec<_>>().join(" "))
+    };
+    let text = |to, from| offered(to, from).unwrap_or_else(|| "nothing".to_owned());
+    assert_eq!(text("10.96.0.20:80", "n1"), "a");
+    assert_eq!(text("10.96.0.20:80", ""), "a b");
+    assert_eq!(text("203.0.113.9:80", "n1"), "a b");
+    assert_eq!(text("172.18.0.3:30080", "n1"), "b");
+    assert_eq!(text("172.18.0.3:30081", "n1"), "nothing");
+    assert_eq!(text("10.96.0.20:81", "n1"), "nothing");
+    assert_eq!(text("8.8.8.8:80", "n1"), "nothing");
+}
+
 /// One random change of a small world.
 fn step() -> impl Strategy<Value = serde_json::Value> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
