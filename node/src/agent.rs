@@ -408,13 +408,11 @@ impl Agent {
                     self.relist_at = now;
                 }
             }
-            (Target::Images, ActionResult::Runtime(reply)) => {
-                if let Ok(Reply::Images(images)) = reply {
-                    let named = |image: ImageInfo| {
-                        (image.names.first().cloned().unwrap_or_else(|| image.id.clone()), image)
-                    };
-                    self.images.extend(images.into_iter().map(named));
-                }
+            (Target::Images, ActionResult::Runtime(Ok(Reply::Images(images)))) => {
+                let named = |image: ImageInfo| {
+                    (image.names.first().cloned().unwrap_or_else(|| image.id.clone()), image)
+                };
+                self.images.extend(images.into_iter().map(named));
             }
             (Target::List(asked), ActionResult::Runtime(reply)) => {
                 self.listing = false;
@@ -549,12 +547,15 @@ impl Agent {
         if ranges.is_empty() {
             return;
         }
+        // A pod that the runtime has forgotten keeps the address by which it is known.
+        for machine in self.pods.values_mut() {
+            machine.reserve_addresses(&ranges);
+        }
         let held = self.pods.values().filter(|machine| !machine.is_host_network()).flat_map(|machine| {
             let created = machine.pod().metadata.creation_timestamp.unwrap_or_default();
-            let told = machine.pod().status.pod_ips.iter().filter_map(|ip| ip.ip.parse().ok());
-            let told = told.filter(|_| machine.is_active()).map(move |ip| (ip, created));
-            machine.addresses().iter().map(move |ip| (*ip, created)).chain(told).collect::<Vec<_>>()
+            machine.addresses().iter().map(move |ip| (*ip, created))
         });
+        let held: Vec<_> = held.collect();
         self.addresses = Some(PodAddresses::restore(ranges, held));
         self.dirty.extend(self.pods.keys().cloned());
     }

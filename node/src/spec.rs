@@ -209,10 +209,8 @@ fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name,
                     key_of(Holder::Secret, &source.name, &source.key, source.optional == Some(true))?
                 } else if let Some(field) = &from.field_ref {
                     Some(field_of(facts, &field.field_path))
-                } else if let Some(resource) = &from.resource_field_ref {
-                    Some(resource_of(facts, container, resource))
                 } else {
-                    None
+                    from.resource_field_ref.as_ref().map(|resource| resource_of(facts, container, resource))
                 };
                 match value {
                     Some(value) => value,

@@ -54,6 +54,9 @@ struct Reader {
     events: VecDeque<RuntimeEvent>,
 }
 
+/// A clock's sleep.
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// How far a reader may fall behind.
 const EVENTS_MAX: usize = 4096;
 
@@ -96,7 +99,7 @@ impl MockRuntime {
         let shared = &self.shared;
         let ticket = shared.with(|machine, now| machine.call(now, call));
         let mut caller = Caller { shared, ticket, answered: false };
-        let reply = shared.until(|inner, _| inner.replies.remove(&ticket).map_or(Err(None), Ok)).await;
+        let reply = shared.until(|inner, _| inner.replies.remove(&ticket).ok_or(None)).await;
         caller.answered = true;
         reply
     }
@@ -145,7 +148,7 @@ impl Shared {
         &self,
         mut ready: impl FnMut(&mut Inner, Timestamp) -> Result<T, Option<Timestamp>>,
     ) -> T {
-        let mut sleep: Option<(Timestamp, Pin<Box<dyn Future<Output = ()> + Send>>)> = None;
+        let mut sleep: Option<(Timestamp, Sleep)> = None;
         poll_fn(move |cx: &mut Context<'_>| {
             loop {
                 let now = self.clock.now();

@@ -293,13 +293,16 @@ enum End {
     Break,
 }
 
+/// How long a program runs that is not known here, and its code.
+type Program<'a> = dyn Fn(&[String]) -> (Option<Duration>, i32) + 'a;
+
 struct Run<'a> {
     now: Duration,
     code: i32,
     end: Option<End>,
     log: Vec<(Duration, Option<Duration>, String)>,
     background: bool,
-    program: &'a dyn Fn(&[String]) -> (Option<Duration>, i32),
+    program: &'a Program<'a>,
 }
 
 impl Run<'_> {
@@ -413,11 +416,10 @@ impl Run<'_> {
                 ..,
             ] => {}
             ["false", ..] => self.code = 1,
+            ["echo" | "printf", ..] if redirected => {}
             ["echo" | "printf", rest @ ..] => {
-                if !redirected {
-                    let skip = usize::from(rest.first().is_some_and(|word| matches!(*word, "-n" | "-e")));
-                    self.log.push((self.now, None, rest[skip..].join(" ")));
-                }
+                let skip = usize::from(rest.first().is_some_and(|word| matches!(*word, "-n" | "-e")));
+                self.log.push((self.now, None, rest[skip..].join(" ")));
             }
             ["sleep", "infinity" | "inf", ..] => self.end = Some(End::Never),
             ["sleep", times @ ..] => {

@@ -264,6 +264,18 @@ impl PodMachine {
         &self.addresses
     }
 
+    /// Takes the addresses that the status tells, unless it has others or they are not of the node any more.
+    pub(crate) fn reserve_addresses(&mut self, ranges: &[ipnet::IpNet]) {
+        if !self.addresses.is_empty() || self.over.is_some() || self.is_host_network() {
+            return;
+        }
+        let told: Vec<IpAddr> = self.item.status.pod_ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect();
+        let ours = |ip: &IpAddr| ranges.iter().any(|range| range.contains(ip));
+        if told.len() == ranges.len() && told.iter().all(ours) {
+            self.addresses = told;
+        }
+    }
+
     pub(crate) fn is_host_network(&self) -> bool {
         self.item.spec.host_network
     }

@@ -57,14 +57,17 @@ fn word(status: bool) -> Name {
 /// The phase that the containers' states amount to, under this restart policy.
 pub(crate) fn phase(units: &[Unit], init_count: usize, policy: &str) -> &'static str {
     let (init, mains) = units.split_at(init_count);
+    // A pod that has begun does not fall back because its sandbox is prepared anew.
+    let begun = mains.iter().any(|unit| unit.current.is_some());
     for unit in init.iter().filter(|unit| unit.role == Role::Init) {
         match unit.exit() {
             Some(exit) if exit.code == 0 => {}
             Some(_) if policy == "Never" => return "Failed",
+            _ if begun => {}
             _ => return "Pending",
         }
     }
-    if init.iter().any(|unit| unit.role == Role::Sidecar && unit.current.is_none()) {
+    if !begun && init.iter().any(|unit| unit.role == Role::Sidecar && unit.current.is_none()) {
         return "Pending";
     }
     if mains.iter().any(|unit| unit.current.is_none()) {
@@ -175,6 +178,13 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
         (None, _) => phase(&machine.units, machine.init_count, policy),
     };
     if facts.env.config.terse() && is_interim(facts, phase) {
+        return None;
+    }
+    if current.phase == phase
+        && machine.over.is_some()
+        && machine.units.iter().all(|unit| unit.current.is_none())
+    {
+        // It ended under an earlier agent, and the runtime has forgotten it: the API knows more.
         return None;
     }
     let mut own = Map::new();
@@ -314,7 +324,11 @@ fn container(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> 
         });
         let last = told.map(|told| told.last_state.terminated.clone().or(told.state.terminated.clone()));
         let last = match last.flatten() {
-            Some(last) => json!({ "terminated": last }),
+            Some(last) => {
+                let mut last = json!({ "terminated": last });
+                fill_exit(&mut last);
+                last
+            }
             None => json!({}),
         };
         return json!({
@@ -369,9 +383,15 @@ fn fill(value: &mut Value) {
     ] {
         fields.entry(name).or_insert(empty);
     }
-    if let Some(terminated) = fields.get_mut("state").and_then(|state| state.get_mut("terminated"))
-        && let Some(fields) = terminated.as_object_mut()
-    {
+    for state in ["state", "lastState"] {
+        if let Some(state) = fields.get_mut(state) {
+            fill_exit(state);
+        }
+    }
+}
+
+fn fill_exit(state: &mut Value) {
+    if let Some(fields) = state.get_mut("terminated").and_then(Value::as_object_mut) {
         fields.entry("exitCode").or_insert(json!(0));
     }
 }

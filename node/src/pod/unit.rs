@@ -196,27 +196,7 @@ impl Unit {
 
     /// Sees to it that it runs, or has ended as it should. `restart`: whether it runs again after this end.
     pub(crate) fn ensure(&mut self, i: usize, cx: &mut Cx<'_>, restart: impl Fn(&Exit) -> bool) {
-        if let Work::Failed(wait) = &mut self.work {
-            if let Some((at, ..)) = &wait.then {
-                match *at > cx.now {
-                    true => cx.out.wake_at(*at),
-                    false => {
-                        if let Some((_, reason, message)) = wait.then.take() {
-                            (wait.reason, wait.message) = (reason, message);
-                            let image = self.spec.image.clone();
-                            cx.note(
-                                i,
-                                &self.spec,
-                                false,
-                                "BackOff",
-                                format!("Back-off pulling image \"{image}\""),
-                            );
-                            cx.note(i, &self.spec, true, "Failed", "Error: ImagePullBackOff");
-                        }
-                    }
-                }
-            }
-        }
+        self.show_next_reason(i, cx);
         match &self.work {
             Work::None => {}
             Work::Failed(wait) if wait.until > cx.now && !(wait.on_change && cx.changed) => {
@@ -267,6 +247,21 @@ impl Unit {
             None => {}
         }
         self.begin(i, cx);
+    }
+
+    /// An error that has been shown for its time becomes a wait.
+    fn show_next_reason(&mut self, i: usize, cx: &mut Cx<'_>) {
+        let Work::Failed(wait) = &mut self.work else { return };
+        let Some((at, reason, message)) = wait.then.take() else { return };
+        if at > cx.now {
+            cx.out.wake_at(at);
+            wait.then = Some((at, reason, message));
+            return;
+        }
+        (wait.reason, wait.message) = (reason, message);
+        let image = &self.spec.image;
+        cx.note(i, &self.spec, false, "BackOff", format!("Back-off pulling image \"{image}\""));
+        cx.note(i, &self.spec, true, "Failed", "Error: ImagePullBackOff");
     }
 
     fn fail(&mut self, cx: &mut Cx<'_>, reason: &'static str, message: String, until: Timestamp) {

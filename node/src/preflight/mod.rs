@@ -66,6 +66,8 @@ pub struct Finding {
     pub why: &'static str,
     /// The shell commands that mend it, in order, to be run as root.
     pub mend: Vec<String>,
+    /// Whether a person has to decide what to do, so that `mend` only shows what there is to see.
+    pub by_hand: bool,
 }
 
 /// Whether the machine can be a node: nothing fails.
@@ -73,12 +75,11 @@ pub fn is_fit(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.level != Level::Fail)
 }
 
-/// The commands that mend all that can be mended, in order, each once.
+/// The commands that mend all that can be mended without a person's decision, in order, each once.
 pub fn mending(findings: &[Finding]) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
-    for command in
-        findings.iter().filter(|finding| finding.level != Level::Pass).flat_map(|finding| &finding.mend)
-    {
+    let mendable = findings.iter().filter(|finding| finding.level != Level::Pass && !finding.by_hand);
+    for command in mendable.flat_map(|finding| &finding.mend) {
         if !commands.contains(command) {
             commands.push(command.clone());
         }
@@ -104,7 +105,7 @@ pub fn check(facts: &Facts, wants: &Wants) -> Vec<Finding> {
 }
 
 fn pass(name: &'static str, found: impl Into<String>) -> Finding {
-    Finding { name, level: Level::Pass, found: found.into(), why: "", mend: Vec::new() }
+    Finding { name, level: Level::Pass, found: found.into(), why: "", mend: Vec::new(), by_hand: false }
 }
 
 fn finding<const N: usize>(
@@ -114,7 +115,7 @@ fn finding<const N: usize>(
     why: &'static str,
     mend: [&str; N],
 ) -> Finding {
-    Finding { name, level, found: found.into(), why, mend: mend.map(str::to_owned).to_vec() }
+    Finding { name, level, found: found.into(), why, mend: mend.map(str::to_owned).to_vec(), by_hand: false }
 }
 
 const SYSCTL_FILE: &str = "/etc/sysctl.d/99-orlop.conf";
@@ -239,6 +240,7 @@ fn port_is_free(facts: &Facts, port: u16, user: &str) -> Finding {
         found: format!("{port} is in use ({user})"),
         why: "two programs cannot listen on one port; this shows which one does, to be stopped or moved",
         mend: vec![format!("ss -ltnp 'sport = :{port}'")],
+        by_hand: true,
     }
 }
 

@@ -101,8 +101,6 @@ fn a_machine_as_it_comes_is_told_what_is_missing() {
             # setenforce 0
             # sed -i.orlop 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config
             # echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
-            # ss -ltnp 'sport = :10250'
-            # ss -ltnp 'sport = :6443'
             # apt-get install -y docker.io || dnf install -y docker
             # systemctl enable --now docker
             # timedatectl set-ntp true || systemctl enable --now chronyd

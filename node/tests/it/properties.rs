@@ -85,8 +85,17 @@ fn template(name: usize, kind: usize) -> Value {
     crate::world::pod(&yaml.to_string())
 }
 
+/// Few, unless `PROPTEST_CASES` says how many.
+fn cases() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 60, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     /// Whatever happens in between: nothing runs twice, restart counts do not fall, every terminating pod is gone by
     /// the end of its grace and some slack, and in the end the agent comes to rest.
@@ -143,6 +152,18 @@ proptest! {
             prop_assert!(world.get(name).is_none(), "{} is still there\n{}", name, world.trace);
         }
         prop_assert_eq!(world.agent.pods(), 0);
+    }
+
+    /// Whatever a pod is doing: when it is deleted it is gone by the end of its grace and the slack of a kill.
+    #[test]
+    fn a_deleted_pod_is_gone_in_time(kind in 0..PODS.len(), lived in 0u32..20_000, grace in 1u64..40) {
+        let mut world = World::new(config(), Policy::default());
+        world.put(&crate::world::pods(), template(0, kind));
+        world.run(f64::from(lived) / 1000.0);
+        world.delete("p0", grace);
+        world.run(grace as f64 + 3.2);
+        prop_assert!(world.get("p0").is_none(), "{}", world.trace);
+        prop_assert_eq!(world.machine.running().count(), 0);
     }
 
     /// After all has come to rest nothing more is written.

@@ -63,7 +63,7 @@ fn a_lost_sandbox_is_made_anew() {
     world.machine.inject(world.now, Fault::Reboot);
     world.run(15.0);
     expect![[r#"
-        10.00 web Pending a=PodInitializing#1<Completed(null) main=Error(137)
+        10.00 web Running a=PodInitializing#1<Completed(0) main=Error(137)
           SandboxChanged web: Pod sandbox changed, it will be killed and re-created.
           Pulled web/a: Container image "web:1" already present on machine
         10.15 web Running a=Completed(0)#1<Completed(0) main=Error(137)
@@ -125,4 +125,18 @@ fn addresses_rest_before_they_are_given_again() {
     world.pod("name: web");
     world.run(2.0);
     assert_ne!(world.get("web").unwrap()["status"]["podIP"], ip);
+}
+
+/// A mock runtime forgets everything when its process ends, the store does not: the cluster comes back as it was.
+#[test]
+fn a_pod_keeps_its_address_when_the_runtime_has_forgotten_it() {
+    let mut world = running("name: web");
+    let ip = world.get("web").unwrap()["status"]["podIP"].clone();
+    world.machine = orlop_runtime_mock::MockMachine::new(Policy::default());
+    world.start_agent();
+    world.pod("name: other");
+    world.run(3.0);
+    let pod = world.get("web").unwrap();
+    assert_eq!((summary(pod), &pod["status"]["podIP"]), ("Running ready main=running+#1".to_owned(), &ip));
+    assert_ne!(world.get("other").unwrap()["status"]["podIP"], ip);
 }
