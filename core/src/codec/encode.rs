@@ -73,6 +73,16 @@ impl Writer<'_> {
         for field in ty.in_order() {
             let value = map.and_then(|m| m.get(field.name.as_str()));
             let value = value.filter(|v| !v.is_null() || ty.custom);
+            // An empty list of a built-in type is none once it was stored; but lists of objects say that they are empty.
+            let lists = field.name == "items" && ty.name.ends_with("List");
+            let none = |v: &&Value| {
+                !ty.custom
+                    && !field.pointer
+                    && !lists
+                    && matches!(field.ty, Type::List(_))
+                    && v.as_array().is_some_and(Vec::is_empty)
+            };
+            let value = value.filter(|v| !none(v));
             if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
                 continue;
             }
