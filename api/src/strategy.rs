@@ -7,8 +7,8 @@ use orlop_core::scheme::Resource;
 pub(crate) struct Strategy {
     /// `metadata.generation` counts changes of the desired state.
     pub(crate) generation: bool,
-    /// Annotations are a part of the desired state.
-    pub(crate) generation_counts_annotations: bool,
+    /// Metadata is a part of the desired state.
+    pub(crate) generation_counts_metadata: bool,
     /// A replacement of an absent object creates it.
     pub(crate) create_on_update: bool,
     /// A replacement need not say which state it replaces.
@@ -96,7 +96,7 @@ impl Strategy {
         let resets_status = resource.subresource("status").is_some() && key != ("", "nodes");
         Strategy {
             generation: resource.custom || admission || GENERATION.contains(&key),
-            generation_counts_annotations: key == ("apps", "deployments"),
+            generation_counts_metadata: key == ("discovery.k8s.io", "endpointslices"),
             create_on_update: CREATE_ON_UPDATE.contains(&key),
             unconditional_update: !(resource.custom || admission || CONDITIONAL_ONLY.contains(&key)),
             returns_deleted: group == "resource.k8s.io" || RETURNS_DELETED.contains(&key),

@@ -84,6 +84,14 @@ pub(super) fn check_status(call: &Call<'_>, value: &Value, old: &Value) -> Vec<C
             }
             vec![Cause::invalid("status.qosClass", class, "field is immutable")]
         }
+        ("", "services") => {
+            let ingress = items(value, &["status", "loadBalancer", "ingress"]);
+            if ingress.is_empty() || text(value, &["spec", "type"]) == "LoadBalancer" {
+                return Vec::new();
+            }
+            let why = "may only be used when `spec.type` is 'LoadBalancer'";
+            vec![Cause::forbidden("status.loadBalancer.ingress", why)]
+        }
         ("", "namespaces") => {
             let phase = &value["status"]["phase"];
             let going = at(value, &["metadata", "deletionTimestamp"]).is_some_and(|t| !t.is_null());
@@ -250,6 +258,10 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
             }
             if strategy.status_keeps_labels {
                 copy(metadata(value), at(old, &["metadata", "labels"]), "labels");
+            }
+            if kind.plural == "daemonsets" && kind.group == "apps" {
+                let known = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(1);
+                template_generation(value, known);
             }
             if kind.plural == "pods" && kind.group.is_empty() {
                 // The class follows from the spec, which a status cannot change.

@@ -260,15 +260,15 @@ fn desires_other(old: &StoredBody, new: &StoredBody, strategy: Strategy, status_
     }
     let (a, b) = (parts(old, status_apart), parts(new, status_apart));
     let differ = a.len() != b.len() || a.iter().zip(&b).any(|((k, v), (l, w))| k != l || v.get() != w.get());
-    differ || strategy.generation_counts_annotations && annotations(old) != annotations(new)
+    differ || strategy.generation_counts_metadata && metadata_of(old) != metadata_of(new)
 }
 
-fn annotations(body: &StoredBody) -> Option<orlop_core::Labels> {
+fn metadata_of(body: &StoredBody) -> Option<orlop_core::Meta> {
     #[derive(serde::Deserialize)]
     struct Top {
         metadata: orlop_core::Meta,
     }
-    serde_json::from_slice::<Top>(body.bytes()).ok().map(|top| top.metadata.annotations)
+    serde_json::from_slice::<Top>(body.bytes()).ok().map(|top| top.metadata)
 }
 
 /// Runs admission's changes.

@@ -168,6 +168,9 @@ impl Renderer<'_> {
         out.extend_from_slice(version.as_bytes());
         out.extend_from_slice(b"\",\"metadata\":");
         meta(out);
+        if form == Form::Partial && list.items.is_empty() {
+            return out.extend_from_slice(b",\"items\":null}");
+        }
         out.extend_from_slice(b",\"items\":[");
         for (at, stored) in list.items.iter().enumerate() {
             if at > 0 {
