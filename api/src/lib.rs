@@ -4,6 +4,7 @@
 //! writes, in this process or across HTTPS.
 
 pub mod api;
+pub mod apply;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 pub mod admission;
@@ -15,6 +16,7 @@ pub mod rbac;
 pub mod defaults;
 pub mod discovery;
 pub mod openapi;
+pub mod managed_fields;
 pub mod patch;
 pub mod render;
 pub mod request;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use orlop_core::oracle::{Answer, Family, equal};
 use orlop_core::schema::{Schema, StructId};
-use orlop_core::{Kind, Name, Scope};
+use orlop_core::{Kind, Name, Scope, Timestamp};
 use serde_json::{Value, json};
 
+use crate::apply::{ApplyError, apply};
 use crate::defaults;
+use crate::managed_fields::{self, Writer, update_on_write};
 use crate::patch::{self, PatchError};
 use crate::validation::{self, FieldError};
 
@@ -17,6 +19,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "defaulting", answer: defaulting, agrees: equal },
     Family { name: "validation", answer: validation, agrees: same_complaints },
     Family { name: "validation-update", answer: validation_update, agrees: same_complaints },
+    Family { name: "server-side-apply", answer: server_side_apply, agrees: same_steps },
 ];
 
 fn type_of_kind(kind: &str) -> StructId {
@@ -116,4 +119,90 @@ fn same_complaints(_input: &Value, expected: &Answer, got: &Answer) -> bool {
         Answer::Error(_) => None,
     };
     set(expected) == set(got)
+}
+
+fn server_side_apply(input: &Value) -> Answer {
+    let schema = Schema::builtin();
+    let ty = type_of_kind(input["kind"].as_str().unwrap_or_default());
+    let mut live = json!({});
+    let mut told = Vec::new();
+    for step in input["steps"].as_array().into_iter().flatten() {
+        let by = Writer {
+            manager: step["manager"].as_str().unwrap_or_default(),
+            api_version: input["apiVersion"].as_str().unwrap_or_default(),
+            subresource: "",
+            now: Timestamp::default(),
+            reset: &[],
+        };
+        let result = if step["op"] == "apply" {
+            apply(Some(&live), &step["object"], &by, step["force"] == true, schema, ty)
+        } else {
+            let mut after = step["object"].clone();
+            managed_fields::check(&after, schema, ty).map_err(ApplyError::Schema).map(|()| {
+                update_on_write(Some(&live), &mut after, &by, schema, ty);
+                after
+            })
+        };
+        let error = match result {
+            Ok(object) => {
+                live = object;
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        let mut object = live.clone();
+        let managed = managed_fields::take(&mut object).unwrap_or_else(|| json!([]));
+        let managed: Value = managed
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|entry| {
+                let mut entry = entry.clone();
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.retain(|field, _| field != "time" && field != "fieldsType");
+                }
+                entry
+            })
+            .collect();
+        let mut step = json!({"object": object, "managedFields": managed});
+        if let Some(error) = error {
+            step["error"] = error.into();
+        }
+        told.push(step);
+    }
+    Answer::Output(json!({"steps": told}))
+}
+
+/// Objects and managed fields are the same; of refusals, conflicts are to the letter.
+fn same_steps(_input: &Value, expected: &Answer, got: &Answer) -> bool {
+    let (Answer::Output(expected), Answer::Output(got)) = (expected, got) else { return false };
+    let steps = |answer: &Value| answer["steps"].as_array().cloned().unwrap_or_default();
+    let (expected, got) = (steps(expected), steps(got));
+    let text = |step: &Value| step["error"].as_str().unwrap_or_default().to_owned();
+    let same_error = |a: &str, b: &str| match a.starts_with("Apply failed") {
+        true => a == b,
+        false => a.is_empty() == b.is_empty(),
+    };
+    let entries = |step: &Value| {
+        let mut entries: Vec<String> = step["managedFields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|e| format!("{:?}", (&e["operation"], &e["manager"], &e["apiVersion"])))
+            .collect();
+        entries.sort();
+        entries
+    };
+    let sets = |step: &Value| {
+        let mut sets = step["managedFields"].as_array().cloned().unwrap_or_default();
+        sets.sort_by_key(|e| format!("{:?}", (&e["operation"], &e["manager"], &e["apiVersion"])));
+        sets
+    };
+    expected.len() == got.len()
+        && expected.iter().zip(&got).all(|(a, b)| {
+            a["object"] == b["object"]
+                && entries(a) == entries(b)
+                && sets(a) == sets(b)
+                && same_error(&text(a), &text(b))
+        })
 }

@@ -27,3 +27,8 @@ fn validation() {
 fn validation_update() {
     check("validation-update");
 }
+
+#[test]
+fn server_side_apply() {
+    check("server-side-apply");
+}
