@@ -14,7 +14,7 @@ use crate::progress::Progress;
 /// # Guarantees
 /// - After `apply` returned, no *new* connection goes to an endpoint that the plan does not offer, and each one goes
 ///   to an endpoint that the plan offers. Connections that are established stay so until one side ends them; a plane
-///   never cuts one because its endpoint became terminating.
+///   never cuts one because its endpoint became terminating. Those to a pod that is gone end in the end.
 /// - `apply` is idempotent: the same plan again changes nothing. A plan of a lower revision than the one applied last
 ///   is ignored, and the answer is what holds.
 /// - [`DataPlane::progress`] rises to a plan's revision only after all this holds, and before `apply` returns.

@@ -84,13 +84,24 @@ impl Target {
 /// A chosen endpoint; counts as one connection as long as it lives.
 pub(super) struct Pick {
     pub(super) target: Arc<Target>,
-    pub(super) gone: watch::Receiver<bool>,
+    gone: watch::Receiver<bool>,
 }
 
 impl Pick {
     fn new(target: &Arc<Target>) -> Pick {
         target.open.fetch_add(1, Ordering::Relaxed);
         Pick { gone: target.gone.subscribe(), target: Arc::clone(target) }
+    }
+
+    /// Completes when the pod has been gone for `linger`. Usually its server has ended the connection before: this is
+    /// for one that vanished without a word.
+    pub(super) async fn gone(&self, linger: std::time::Duration) {
+        let mut gone = self.gone.clone();
+        if gone.wait_for(|gone| *gone).await.is_err() {
+            // Whoever could say so is gone; as long as this lives, the target does too, so that cannot be.
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(linger).await;
     }
 }
 

@@ -129,15 +129,14 @@ impl Proxy {
             Err(e) => return say(StatusCode::BAD_GATEWAY, format!("the endpoint broke off: {e}\n")),
         };
         let mut closed = self.shared.closed.clone();
-        let mut gone = pick.gone.clone();
+        let linger = self.shared.options.linger;
         // Lives as long as the body is read. One connection for each request: no request is ever sent on a
         // connection that an endpoint is about to close.
         tokio::spawn(async move {
-            let _pick = pick;
             tokio::select! {
                 _ = connection.with_upgrades() => {}
                 _ = closed.changed() => {}
-                _ = gone.wait_for(|gone| *gone) => {}
+                () = pick.gone(linger) => {}
             }
         });
         let mut response = match sender.send_request(request).await {

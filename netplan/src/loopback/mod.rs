@@ -11,7 +11,7 @@
 //! above, then 18000, 28000 and so on; [`Published`] says where things are. Pods are expected to listen at the mirror of
 //! their address: `mirror.of(pod_ip)`.
 //!
-//! A connection stays with the endpoint that took it until one side ends it or the pod is gone; an endpoint that is
+//! A connection stays with the endpoint that took it until one side ends it or the pod is long gone; an endpoint that is
 //! about to end gets no new ones. One that refuses a connection is passed over. Clients are known by their mirrored
 //! addresses, so a container that binds its own mirror counts as a client on its node; anybody else is a client on no
 //! node, to whom every ready endpoint is open.
@@ -83,6 +83,9 @@ pub struct Options {
     pub balancing: Balancing,
     /// After which silence a UDP session ends.
     pub udp_idle: Duration,
+    /// How long a connection may outlive its pod: time for a server's last answers. Less than
+    /// [`crate::ipam::QUARANTINE`], lest it reach the address's next holder.
+    pub linger: Duration,
     /// For session affinity.
     pub clock: Arc<dyn Clock>,
     /// For balancers that draw.
@@ -125,6 +128,7 @@ impl Options {
             ingress: Some(Ipv4Addr::LOCALHOST),
             balancing: Balancing::default(),
             udp_idle: Duration::from_secs(30),
+            linger: Duration::from_secs(10),
             clock,
             entropy,
         }

@@ -52,14 +52,14 @@ async fn connection(
     flow: Flow,
     peer: SocketAddr,
 ) {
-    let Ok((mut server, mut pick)) = connect(&backend, &entrance, &flow, peer).await else {
+    let Ok((mut server, pick)) = connect(&backend, &entrance, &flow, peer).await else {
         // As if nobody listened.
         reset(&client);
         return;
     };
     drop(backend);
     let _ = client.set_nodelay(true);
-    let mut closed = shared.closed.clone();
+    let (mut closed, linger) = (shared.closed.clone(), shared.options.linger);
     drop(shared);
     tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut server) => {
@@ -69,7 +69,7 @@ async fn connection(
                 reset(&server);
             }
         }
-        _ = pick.gone.wait_for(|gone| *gone) => reset(&client),
+        () = pick.gone(linger) => reset(&client),
         _ = closed.changed() => {}
     }
 }

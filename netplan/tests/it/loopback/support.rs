@@ -32,7 +32,11 @@ impl Local {
 /// A plane without Ingress and DNS.
 pub(crate) fn options(local: &Local) -> Options {
     let clock: Arc<dyn Clock> = Arc::new(local.clock.clone());
-    Options { ingress: None, ..Options::new(local.mirror.clone(), clock, Entropy::seeded(1)) }
+    Options {
+        ingress: None,
+        linger: Duration::from_millis(100),
+        ..Options::new(local.mirror.clone(), clock, Entropy::seeded(1))
+    }
 }
 
 /// Ends what it holds, and all connections of it.
