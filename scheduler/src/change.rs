@@ -10,6 +10,7 @@ use crate::facts::{NodeFacts, PodFacts};
 /// One change of what decisions depend on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a change is taken in at once and kept nowhere")]
 pub enum Change {
     /// A node as it is now.
     Node(NodeFacts),

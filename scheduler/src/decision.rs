@@ -64,6 +64,8 @@ pub struct PostFilterResult {
     pub nominated: Option<Name>,
     /// The pods that must go, by key.
     pub victims: Vec<Key>,
+    /// Whether a node for which the pod was nominated earlier is of no use any more.
+    pub give_up_nomination: bool,
     /// What the plugins said, for people.
     pub message: String,
 }

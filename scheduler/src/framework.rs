@@ -286,6 +286,8 @@ pub struct PostFiltered {
     pub nominated: Option<Name>,
     /// The pods that must go from there.
     pub victims: Vec<orlop_core::Key>,
+    /// Whether a node for which the pod was nominated earlier is of no use any more.
+    pub give_up_nomination: bool,
     /// What to tell people; becomes part of the decision's message.
     pub message: String,
 }

@@ -1,7 +1,8 @@
 //! Who is tried next, and when: [`Queue`].
 //!
 //! A pending pod is in one of these places. *Active*: it is tried in turn. *Backing off*: it may be worth a try, but it
-//! failed a moment ago. *Unschedulable*: nothing has changed that would make it fit. *Gated*: it may not be tried.
+//! failed a moment ago; it is tried when that moment is over, or when no other pod is to be tried, unless the attempt
+//! itself had failed. *Unschedulable*: nothing has changed that would make it fit. *Gated*: it may not be tried.
 //! *Under way*: it has a node, and its binding is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,8 @@ pub struct Pending {
     ticket: u64,
     /// Something happened while it was under way that may have changed the outcome.
     missed: bool,
+    /// Its back-off must run its course: what failed was the attempt itself, or what came after the choice of a node.
+    must_wait: bool,
 }
 
 /// Pending pods, and in which order and when they are tried.
@@ -67,8 +70,11 @@ pub struct Queue {
     /// By rank, then by who came first.
     active: BTreeSet<(i64, u64, Key)>,
     backing_off: BTreeSet<(Timestamp, Key)>,
+    /// Those backing off that must wait.
+    waiting: BTreeSet<(Timestamp, Key)>,
     unschedulable: BTreeSet<(Timestamp, Key)>,
     gated: BTreeSet<Key>,
+    under_way: BTreeSet<Key>,
     tickets: u64,
 }
 
@@ -105,7 +111,7 @@ impl Queue {
     pub fn depth(&self) -> Depth {
         Depth {
             active: self.active.len(),
-            backing_off: self.backing_off.len(),
+            backing_off: self.backing_off.len() + self.waiting.len(),
             unschedulable: self.unschedulable.len(),
             gated: self.gated.len(),
         }
@@ -126,6 +132,7 @@ impl Queue {
             rank,
             ticket: self.tickets,
             missed: false,
+            must_wait: false,
         };
         self.pods.insert(key, pending);
     }
@@ -156,10 +163,13 @@ impl Queue {
         let Some(pending) = self.pods.get(key) else { return };
         match pending.place {
             Place::Active => drop(self.active.remove(&(pending.rank, pending.ticket, key.clone()))),
-            Place::BackingOff(until) => drop(self.backing_off.remove(&(until, key.clone()))),
+            Place::BackingOff(until) => {
+                let set = if pending.must_wait { &mut self.waiting } else { &mut self.backing_off };
+                set.remove(&(until, key.clone()));
+            }
             Place::Unschedulable(until) => drop(self.unschedulable.remove(&(until, key.clone()))),
             Place::Gated => drop(self.gated.remove(key)),
-            Place::UnderWay => {}
+            Place::UnderWay => drop(self.under_way.remove(key)),
         }
     }
 
@@ -171,21 +181,26 @@ impl Queue {
             Place::Active => {
                 self.active.insert((pending.rank, pending.ticket, key.clone()));
             }
-            Place::BackingOff(until) => drop(self.backing_off.insert((until, key.clone()))),
+            Place::BackingOff(until) => {
+                let set = if pending.must_wait { &mut self.waiting } else { &mut self.backing_off };
+                set.insert((until, key.clone()));
+            }
             Place::Unschedulable(until) => drop(self.unschedulable.insert((until, key.clone()))),
             Place::Gated => drop(self.gated.insert(key.clone())),
-            Place::UnderWay => {}
+            Place::UnderWay => drop(self.under_way.insert(key.clone())),
         }
     }
 
     /// Whether a pod is to be tried now.
     pub fn is_ready(&self) -> bool {
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.backing_off.is_empty()
     }
 
-    /// The next pod to try; it is under way from now on.
+    /// The next pod to try; it is under way from now on. If there is nothing else to do, that is one whose back-off is
+    /// not over but for which something has changed.
     pub fn pop(&mut self) -> Option<Arc<PodFacts>> {
-        let key = self.active.first()?.2.clone();
+        let active = self.active.first().map(|(_, _, key)| key);
+        let key = active.or_else(|| self.backing_off.first().map(|(_, key)| key))?.clone();
         self.put(&key, Place::UnderWay);
         let pending = self.pods.get_mut(&key)?;
         pending.missed = false;
@@ -200,18 +215,27 @@ impl Queue {
         self.put(key, Place::Gated);
     }
 
-    /// No node took the pod: it waits until what `by` refused may have changed. Without such plugins the attempt itself
-    /// failed, and the pod is tried again after a back-off.
+    /// No node took the pod: it waits until what `by` refused may have changed.
     pub fn fail(&mut self, key: &Key, by: Vec<Name>, now: Timestamp) {
+        self.put_back(key, by, false, now);
+    }
+
+    /// The attempt itself failed, or the node that was chosen was given up again because of `by`: whatever happens, the
+    /// pod is tried again only after a back-off; without `by`, right after it.
+    pub fn give_up(&mut self, key: &Key, by: Vec<Name>, now: Timestamp) {
+        self.put_back(key, by, true, now);
+    }
+
+    fn put_back(&mut self, key: &Key, by: Vec<Name>, must_wait: bool, now: Timestamp) {
         self.tickets += 1;
         let ticket = self.tickets;
-        self.leave(key);
+        self.put(key, Place::UnderWay);
         let Some(pending) = self.pods.get_mut(key) else { return };
-        pending.place = Place::UnderWay;
         pending.attempts = pending.attempts.saturating_add(1);
         pending.failed = Some(now);
         pending.ticket = ticket;
         let retry = by.is_empty() || pending.missed;
+        pending.must_wait = must_wait;
         pending.refused_by = by;
         let place = if retry {
             Place::BackingOff(now + backoff(pending.attempts))
@@ -221,10 +245,13 @@ impl Queue {
         self.put(key, place);
     }
 
-    /// Something happened: pods for which `worth_it` answers yes are tried again, after what is left of their back-off.
-    pub fn on_event(&mut self, worth_it: impl Fn(&Pending) -> bool) {
-        for pending in self.pods.values_mut().filter(|p| p.place == Place::UnderWay) {
-            pending.missed = true;
+    /// Something happened, not to be told to `except`: pods for which `worth_it` answers yes are tried again, after what
+    /// is left of their back-off.
+    pub fn on_event(&mut self, except: Option<&Key>, worth_it: impl Fn(&Pending) -> bool) {
+        for key in self.under_way.iter().filter(|key| Some(*key) != except) {
+            if let Some(pending) = self.pods.get_mut(key) {
+                pending.missed = true;
+            }
         }
         let waiting = self.unschedulable.iter().map(|(_, key)| key).chain(&self.gated);
         let keys: Vec<Key> = waiting.filter(|key| worth_it(&self.pods[*key])).cloned().collect();
@@ -249,14 +276,22 @@ impl Queue {
         while let Some((_, key)) = self.unschedulable.first().filter(|(at, _)| *at <= now).cloned() {
             self.retry(&key);
         }
-        while let Some((_, key)) = self.backing_off.first().filter(|(at, _)| *at <= now).cloned() {
-            self.put(&key, Place::Active);
+        for set in [
+            |queue: &Queue| queue.backing_off.first().cloned(),
+            |queue: &Queue| queue.waiting.first().cloned(),
+        ] {
+            while let Some((_, key)) = set(self).filter(|(at, _)| *at <= now) {
+                self.put(&key, Place::Active);
+            }
         }
     }
 
     /// When [`Queue::advance`] next has something to do.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let first = |set: &BTreeSet<(Timestamp, Key)>| set.first().map(|(at, _)| *at);
-        [first(&self.backing_off), first(&self.unschedulable)].into_iter().flatten().min()
+        [first(&self.backing_off), first(&self.waiting), first(&self.unschedulable)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -375,9 +375,11 @@ fn post_filter(
         if found.nominated.is_some() {
             result.nominated = found.nominated;
             result.victims = found.victims;
+            result.give_up_nomination = false;
             messages = vec![found.message];
             break;
         }
+        result.give_up_nomination |= found.give_up_nomination;
         messages.push(found.message);
     }
     messages.retain(|m| !m.is_empty());

@@ -4,9 +4,10 @@ use orlop_core::kinds::{Pod, Taint};
 use orlop_core::{Action, Name, Object, Write};
 use serde_json::json;
 
+use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
-use crate::framework::{Bind, Filter, PreEnqueue, QueueSort, Verdict};
-use crate::snapshot::NodeView;
+use crate::framework::{Bind, PreEnqueue, PreFilter, Predicate, Prepared, QueueSort, Verdict};
+use crate::snapshot::{NodeView, Snapshot};
 
 /// Holds pods back while `spec.schedulingGates` is not empty (KEP-3521).
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +44,33 @@ impl QueueSort for PrioritySort {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeUnschedulable;
 
-impl Filter for NodeUnschedulable {
+impl PreFilter for NodeUnschedulable {
     fn name(&self) -> &str {
         "NodeUnschedulable"
     }
 
-    fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict {
-        if !node.facts().unschedulable {
-            return Verdict::Fits;
-        }
+    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         let taint = Taint {
             key: Name::new_static("node.kubernetes.io/unschedulable"),
             effect: Name::new_static("NoSchedule"),
             ..Taint::default()
         };
-        let tolerated = pod.tolerations.iter().any(|t| t.tolerates(&taint));
-        Verdict::fits_or(tolerated, || Verdict::refuse_firmly("node(s) were unschedulable"))
+        match pod.tolerations.iter().any(|t| t.tolerates(&taint)) {
+            true => Prepared::Skip,
+            false => Prepared::ready(NotCordoned),
+        }
+    }
+}
+
+struct NotCordoned;
+
+impl Predicate for NotCordoned {
+    fn filter(&self, node: &NodeView<'_>) -> Verdict {
+        Verdict::fits_or(!node.facts().unschedulable, || Verdict::refuse_firmly("node(s) were unschedulable"))
+    }
+
+    fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
+        nodes.subtract(cluster.columns().unschedulable());
     }
 }
 
@@ -66,13 +78,21 @@ impl Filter for NodeUnschedulable {
 #[derive(Clone, Copy, Debug)]
 pub struct NodeName;
 
-impl Filter for NodeName {
+impl PreFilter for NodeName {
     fn name(&self) -> &str {
         "NodeName"
     }
 
-    fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict {
-        Verdict::fits_or(pod.node.is_empty() || pod.node == *node.name(), || {
+    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
+        if pod.node.is_empty() { Prepared::Skip } else { Prepared::ready(Named(&pod.node)) }
+    }
+}
+
+struct Named<'a>(&'a Name);
+
+impl Predicate for Named<'_> {
+    fn filter(&self, node: &NodeView<'_>) -> Verdict {
+        Verdict::fits_or(self.0 == node.name(), || {
             Verdict::refuse_firmly("node(s) didn't match the requested node name")
         })
     }

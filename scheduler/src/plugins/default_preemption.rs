@@ -60,9 +60,12 @@ impl PostFilter for DefaultPreemption {
             Some(best) => PostFiltered {
                 nominated: Some(best.node.clone()),
                 victims: best.victims.iter().map(|v| v.key.clone()).collect(),
-                message: String::new(),
+                ..PostFiltered::default()
             },
-            None => none(format!("0/{} nodes are available:{}", cluster.len(), histogram(reasons))),
+            None => PostFiltered {
+                give_up_nomination: true,
+                ..none(format!("0/{} nodes are available:{}", cluster.len(), histogram(reasons)))
+            },
         }
     }
 }

@@ -14,8 +14,11 @@ use crate::profile::Profile;
 /// The hint of one built-in plugin.
 struct BuiltIn {
     name: &'static str,
-    worth_it: fn(&PodFacts, &Event<'_>) -> bool,
+    worth_it: Rule,
 }
+
+/// Whether an event may make a pod fit.
+type Rule = fn(&PodFacts, &Event<'_>) -> bool;
 
 impl QueueingHint for BuiltIn {
     fn name(&self) -> &str {
@@ -33,7 +36,7 @@ impl QueueingHint for BuiltIn {
 
 /// Adds the hints of all built-in plugins.
 pub(super) fn add_to(profile: Profile) -> Profile {
-    let all: [(&'static str, fn(&PodFacts, &Event<'_>) -> bool); 9] = [
+    let all: [(&'static str, Rule); 9] = [
         ("SchedulingGates", |_, _| false),
         ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
         ("NodeUnschedulable", |_, event| of_node(event, |_| true)),

@@ -31,8 +31,8 @@ use crate::profile::Profile;
 pub(crate) fn default_profile() -> Profile {
     let profile = Profile::empty(Profile::DEFAULT)
         .pre_enqueue(SchedulingGates)
-        .filter(NodeUnschedulable)
-        .filter(NodeName)
+        .pre_filter(NodeUnschedulable)
+        .pre_filter(NodeName)
         .pre_filter(TaintToleration)
         .pre_filter(NodeAffinity::default())
         .pre_filter(NodePorts)

@@ -38,14 +38,15 @@ fn a_pod_that_fits_nowhere_is_tried_again_when_there_is_room() {
         matches!(place(&rig, "p2"), Some(Place::Unschedulable(_))),
         "a node that is too small is no reason"
     );
-    rig.remove("pod", "p1").run();
-    assert!(matches!(place(&rig, "p2"), Some(Place::BackingOff(_))), "not before its back-off is over");
-    rig.wait(1);
+    rig.remove("pod", "p1");
+    assert!(matches!(place(&rig, "p2"), Some(Place::BackingOff(_))));
+    // Nothing else is to be tried, so it need not wait for the end of its back-off.
+    rig.run();
     check(
         &mut rig,
         expect![[r#"
-        p2 -> a
-    "#]],
+            p2 -> a
+        "#]],
     );
     assert_eq!(rig.scheduler.queue().iter().count(), 0);
 }
@@ -258,6 +259,7 @@ fn only_its_own_pods() {
 #[test]
 fn room_is_made_and_kept() {
     let mut rig = rig();
+    rig.graceful = true;
     rig.put("node a cpu=2\npod p1 cpu=2 prio=1 on=a\npod p2 cpu=2 prio=5").run();
     check(
         &mut rig,
@@ -267,17 +269,20 @@ fn room_is_made_and_kept() {
         p2: 0/1 nodes are available: 1 Insufficient cpu.
     "#]],
     );
-    rig.put("pod p3 cpu=1 prio=2").run();
+    // While the victim takes its leave, nobody else is put out, and nobody less important slips in.
+    rig.put("pod p3 cpu=1 prio=2\npod p2 cpu=2 prio=5 touched=yes").run();
+    check(
+        &mut rig,
+        expect![[r#"
+        p3: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Insufficient cpu.
+        p2 nominated for a
+    "#]],
+    );
+    rig.remove("pod", "p1").run();
     check(
         &mut rig,
         expect![[r#"
         p3: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
-    "#]],
-    );
-    rig.wait(1);
-    check(
-        &mut rig,
-        expect![[r#"
         p2 -> a
     "#]],
     );
@@ -369,5 +374,6 @@ fn explains_every_refusal_and_the_scores() {
           a  NodeUnschedulable: node(s) were unschedulable
              TaintToleration: node(s) had untolerated taint(s)
              NodeResourcesFit: Insufficient cpu
-    "#]].assert_eq(&decision.explain());
+    "#]]
+    .assert_eq(&decision.explain());
 }

@@ -26,6 +26,8 @@ pub(crate) struct Rig {
     /// Results are held back while this is set.
     pub(crate) hold: bool,
     held: Vec<Attempt>,
+    /// Deleted pods stay, terminating, until they are removed.
+    pub(crate) graceful: bool,
 }
 
 impl Rig {
@@ -39,6 +41,7 @@ impl Rig {
             bindings_fail: false,
             hold: false,
             held: Vec::new(),
+            graceful: false,
         }
     }
 
@@ -145,7 +148,13 @@ impl Rig {
                 (Action::Delete { .. }, "") => {
                     let _ = writeln!(self.log, "{} evicted", write.key.name);
                     let name = write.key.name.to_string();
-                    self.remove("pod", &name);
+                    match self.pod(&name).cloned() {
+                        Some(mut pod) if self.graceful => {
+                            pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z".into();
+                            self.put_object(pod);
+                        }
+                        _ => drop(self.remove("pod", &name)),
+                    }
                 }
                 other => panic!("unexpected write {other:?}"),
             }

@@ -1,17 +1,15 @@
 //! The scheduler without I/O: [`Scheduler`].
 
+mod tell;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orlop_core::kinds::{Node, Pod};
-use orlop_core::plan::Reference;
-use orlop_core::rules::pod::{condition, new_condition, set_condition};
 use orlop_core::{
-    Attempt, AttemptId, Cut, Failure, Key, Kind, Name, Note, Object, Outcome, Recorder, Stored, Timestamp,
-    Write,
+    Attempt, AttemptId, Cut, Failure, Key, Kind, Name, Object, Outcome, Recorder, Stored, Timestamp, Write,
 };
 use rustc_hash::FxHashMap;
-use serde_json::json;
 
 use crate::change::{Change, watched};
 use crate::decision::Decision;
@@ -241,7 +239,7 @@ impl Scheduler {
         }
         match self.queue.update(facts.clone(), rank) {
             None => self.queue.add(facts, rank),
-            Some(old) if *old != *facts => {
+            Some(old) if differs(&old, &facts) => {
                 let event = Event::ThisPod { old: &old, new: &facts };
                 let pending = self.queue.get(&key);
                 if pending.is_some_and(|p| worth_it(&self.profiles, p, &event)) {
@@ -265,8 +263,12 @@ impl Scheduler {
 
     /// Lets the queue know of an event.
     fn tell(&mut self, event: &Event<'_>) {
+        self.tell_others(None, event);
+    }
+
+    fn tell_others(&mut self, except: Option<&Key>, event: &Event<'_>) {
         let profiles = &self.profiles;
-        self.queue.on_event(|pending| worth_it(profiles, pending, event));
+        self.queue.on_event(except, |pending| worth_it(profiles, pending, event));
     }
 
     /// Tries pods whose turn it is and answers with what is to be done.
@@ -320,7 +322,7 @@ impl Scheduler {
                     return Vec::new();
                 }
                 self.forget(&placed);
-                self.queue.fail(&facts.key, Vec::new(), now);
+                self.queue.give_up(&facts.key, Vec::new(), now);
                 self.note(facts, true, "FailedScheduling", format!("binding rejected: {failure}"), now)
                     .into_iter()
                     .collect()
@@ -443,7 +445,7 @@ impl Scheduler {
         let pending = self.queue.get(&facts.key).map_or_else(|| facts.clone(), |p| p.facts.clone());
         self.snapshot.put_pod(pending);
         if let Some(there) = there {
-            self.tell(&Event::AssignedPodGone(&there));
+            self.tell_others(Some(&there.key), &Event::AssignedPodGone(&there));
         }
     }
 
@@ -454,149 +456,11 @@ impl Scheduler {
             unreserve(profile, &waiting.placed.facts, &waiting.placed.node);
         }
     }
+}
 
-    fn say_gated(&mut self, facts: &PodFacts, now: Timestamp) -> Option<Attempt> {
-        let message = "Scheduling is blocked due to non-empty scheduling gates";
-        let pod = self.read(&facts.key)?;
-        if condition(&pod, "PodScheduled").is_some_and(|c| c.reason == "SchedulingGated") {
-            return None;
-        }
-        let write = status(&pod, facts, "SchedulingGated", message, None, now)?;
-        let id = self.new_id();
-        Some(self.attempt(id, &facts.key, vec![write], None))
-    }
-
-    /// An attempt or a binding failed: the pod is tried again after a back-off.
-    fn fault(&mut self, facts: &PodFacts, message: String, now: Timestamp) -> Option<Attempt> {
-        self.stats.errors += 1;
-        self.queue.fail(&facts.key, Vec::new(), now);
-        self.tell_people(facts, "SchedulerError", message, None, Vec::new(), now)
-    }
-
-    fn give_up(
-        &mut self,
-        facts: &PodFacts,
-        by: Vec<Name>,
-        message: String,
-        now: Timestamp,
-    ) -> Option<Attempt> {
-        let reason = if by.is_empty() { "SchedulerError" } else { "Unschedulable" };
-        self.queue.fail(&facts.key, by, now);
-        self.tell_people(facts, reason, message, None, Vec::new(), now)
-    }
-
-    fn say_unschedulable(
-        &mut self,
-        facts: &PodFacts,
-        decision: &Decision,
-        now: Timestamp,
-    ) -> Option<Attempt> {
-        let mut by = decision.rejected_by();
-        if by.is_empty() {
-            // There are no nodes: whatever comes may help.
-            by.push(Name::new_static("no nodes"));
-        }
-        self.queue.fail(&facts.key, by, now);
-        let mut writes = Vec::new();
-        let mut nominated = None;
-        if let Some(result) = &decision.post_filter {
-            match &result.nominated {
-                Some(node) => {
-                    self.snapshot.nominate(facts, node);
-                    nominated = Some(node.clone());
-                    let victims: Vec<Key> = result.victims.clone();
-                    for victim in &victims {
-                        writes.extend(self.evict(victim, facts, now));
-                    }
-                }
-                None if !facts.nominated.is_empty() => {
-                    self.snapshot.nominate(facts, "");
-                    nominated = Some(Name::default());
-                }
-                None => {}
-            }
-        }
-        self.tell_people(facts, "Unschedulable", decision.message(), nominated, writes, now)
-    }
-
-    /// The writes that put a pod out to make room for another.
-    fn evict(&mut self, victim: &Key, by: &PodFacts, now: Timestamp) -> Vec<Write> {
-        let Some(pod) = self.read(victim).filter(|pod| !pod.metadata.is_terminating()) else {
-            return Vec::new();
-        };
-        let name = self.profile(by).map_or(Name::new_static(Profile::DEFAULT), |p| p.name.clone());
-        let message = format!("{name}: preempting to accommodate a higher priority pod");
-        let mut conditions = pod.status.conditions.clone();
-        let disruption = new_condition("DisruptionTarget", true, "PreemptionByScheduler", message);
-        let mut writes = Vec::new();
-        if set_condition(&mut conditions, disruption, now) {
-            let patch = json!({"status": {"conditions": conditions}});
-            writes.push(Write::merge(Pod::KIND, victim.clone(), patch).on("status"));
-        }
-        let mut delete = Write::delete(Pod::KIND, victim.clone());
-        delete.uid = Some(pod.metadata.uid.clone());
-        writes.push(delete);
-        writes
-    }
-
-    /// The `PodScheduled` condition and the event of a pod that was not placed.
-    fn tell_people(
-        &mut self,
-        facts: &PodFacts,
-        reason: &'static str,
-        message: String,
-        nominated: Option<Name>,
-        mut writes: Vec<Write>,
-        now: Timestamp,
-    ) -> Option<Attempt> {
-        let pod = self.read(&facts.key);
-        writes.extend(pod.and_then(|pod| status(&pod, facts, reason, &message, nominated, now)));
-        let event = self.note(facts, true, "FailedScheduling", message, now);
-        let id = self.new_id();
-        Some(self.attempt(id, &facts.key, writes, event))
-    }
-
-    fn read(&self, key: &Key) -> Option<Pod> {
-        self.stored.get(key)?.decode::<Pod>().ok()
-    }
-
-    fn note(
-        &mut self,
-        facts: &PodFacts,
-        warning: bool,
-        reason: &'static str,
-        message: String,
-        now: Timestamp,
-    ) -> Option<Write> {
-        let revision = self.stored.get(&facts.key).map(|stored| stored.revision);
-        let about = Reference {
-            api_version: Pod::KIND.api_version(),
-            kind: Pod::KIND.kind,
-            key: facts.key.clone(),
-            uid: facts.uid.clone(),
-            resource_version: revision.map(|r| smol_str::format_smolstr!("{r}")).unwrap_or_default(),
-            field_path: Name::default(),
-        };
-        let component = profile_of(&self.profiles, facts).map_or(Profile::DEFAULT, |p| p.name.as_str());
-        let note = Note { about, warning, reason: Name::new_static(reason), message };
-        self.recorder.record(now, component, note)
-    }
-
-    fn attempt(&self, id: AttemptId, key: &Key, writes: Vec<Write>, event: Option<Write>) -> Attempt {
-        Attempt {
-            id,
-            controller: "scheduler",
-            key: key.clone(),
-            writes,
-            effects: Vec::new(),
-            events: event.into_iter().collect(),
-        }
-    }
-
-    fn new_id(&mut self) -> AttemptId {
-        self.next_id += 1;
-        AttemptId::new(self.next_id)
-    }
+/// Whether a pending pod has changed in what it asks for: what the scheduler itself writes is no reason to try it again.
+fn differs(old: &PodFacts, new: &PodFacts) -> bool {
+    *old != *new && PodFacts { nominated: new.nominated.clone(), ..old.clone() } != *new
 }
 
 fn profile_of<'a>(profiles: &'a [Profile], pod: &PodFacts) -> Option<&'a Profile> {
@@ -626,35 +490,4 @@ fn unreserve(profile: &Profile, facts: &PodFacts, node: &str) {
         // The placement is given up whether or not a plugin manages to take note.
         drop(guarded(plugin.name(), || plugin.unreserve(facts, node)));
     }
-}
-
-/// The write of a pod's `PodScheduled` condition, and of its nominated node if that changes; `None` if all is so
-/// already.
-fn status(
-    pod: &Pod,
-    facts: &PodFacts,
-    reason: &'static str,
-    message: &str,
-    nominated: Option<Name>,
-    now: Timestamp,
-) -> Option<Write> {
-    if pod.metadata.uid != facts.uid {
-        return None;
-    }
-    let mut conditions = pod.status.conditions.clone();
-    let changed = set_condition(&mut conditions, new_condition("PodScheduled", false, reason, message), now);
-    let mut patch = serde_json::Map::new();
-    if changed {
-        patch.insert("conditions".to_owned(), json!(conditions));
-    }
-    if let Some(node) = nominated.filter(|node| *node != pod.status.nominated_node_name) {
-        let node = if node.is_empty() { serde_json::Value::Null } else { json!(node) };
-        patch.insert("nominatedNodeName".to_owned(), node);
-    }
-    if patch.is_empty() {
-        return None;
-    }
-    let mut write = Write::merge(Pod::KIND, facts.key.clone(), json!({"status": patch})).on("status");
-    write.uid = Some(facts.uid.clone());
-    Some(write)
 }
