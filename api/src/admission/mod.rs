@@ -15,6 +15,7 @@ mod default_class;
 mod namespace_lifecycle;
 mod node_taint;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod tolerations;
@@ -95,6 +96,7 @@ pub const BUILTIN: &[(&str, Rule)] = &[
     ("ServiceAccount", service_account::admit),
     ("TaintNodesByCondition", node_taint::admit),
     ("Priority", priority::admit),
+    ("RuntimeClass", runtime_class::admit),
     ("DefaultTolerationSeconds", tolerations::admit),
     ("StorageObjectInUseProtection", storage_protection::admit),
     ("DefaultStorageClass", default_class::storage),

@@ -191,9 +191,6 @@ pub(crate) fn conform(
     match validation {
         "Ignore" => {}
         "Strict" if complaints.is_empty() => {}
-        "Strict" if resource.custom => {
-            return Err(Status::bad_request(format!("strict decoding error: {}", complaints.join(", "))));
-        }
         "Strict" => return Err(handled(&format!("strict decoding error: {}", complaints.join(", ")))),
         _ => warnings.extend(complaints),
     }

@@ -38,17 +38,8 @@ fn unchanged(entry: &Entry) -> Compare {
 
 /// Sets conditions, accepted names and stored versions.
 fn accept(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now: Timestamp) -> Option<Txn> {
-    let names = tree["spec"]["names"].clone();
-    let clash = clash(entry, tree, view);
-    let storage: Vec<Value> = items(tree, &["spec", "versions"])
-        .iter()
-        .filter(|v| v["storage"] == true)
-        .map(|v| v["name"].clone())
-        .collect();
+    let (names, clash) = accepted(entry, tree, view);
     let status = object(tree, "status");
-    let mut stored = status.get("storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
-    stored.extend(storage.into_iter().filter(|v| !stored.contains(v)).collect::<Vec<_>>());
-    status.insert("storedVersions".into(), stored.into());
     let mut conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     let established = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
     let mut set = |ty: &str, ok: bool, reason: &str, message: &str| {
@@ -75,40 +66,53 @@ fn accept(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now
     }
     let status = object(tree, "status");
     status.insert("conditions".into(), conditions.into());
-    if clash.is_none() {
-        status.insert("acceptedNames".into(), names);
-    }
+    status.insert("acceptedNames".into(), names);
     own(tree, now);
     let op = write(entry, tree, served)?;
     Some(Txn { compares: vec![unchanged(entry)], ops: vec![op] })
 }
 
-/// Another definition of the group that has taken one of the names.
-fn clash(entry: &Entry, tree: &Value, view: &dyn View) -> Option<(&'static str, String)> {
+/// What is accepted of a definition's names, given those of the group's other definitions; and, where something is
+/// not, the last reason.
+fn accepted(entry: &Entry, tree: &Value, view: &dyn View) -> (Value, Option<(&'static str, String)>) {
     let group = text(tree, &["spec", "group"]);
-    let names = &tree["spec"]["names"];
-    for other in view.range(DEFINITIONS, "", usize::MAX) {
-        if other.key == entry.key {
-            continue;
+    let wanted = &tree["spec"]["names"];
+    let mut accepted = tree["status"]["acceptedNames"].clone();
+    let others: Vec<Value> = view
+        .range(DEFINITIONS, "", usize::MAX)
+        .into_iter()
+        .filter(|other| other.key != entry.key)
+        .map(|other| other.object.to_value())
+        .filter(|other| text(other, &["spec", "group"]) == group)
+        .map(|other| other["status"]["acceptedNames"].clone())
+        .collect();
+    let mut clash = None;
+    for (field, reason) in [
+        ("plural", "PluralConflict"),
+        ("singular", "SingularConflict"),
+        ("kind", "KindConflict"),
+        ("listKind", "ListKindConflict"),
+    ] {
+        let name = text(wanted, &[field]);
+        // Resources and kinds are names of their own sort.
+        let same_sort: &[&str] =
+            if matches!(field, "kind" | "listKind") { &["kind", "listKind"] } else { &["plural", "singular"] };
+        let taken = others.iter().any(|o| same_sort.iter().any(|f| !name.is_empty() && text(o, &[f]) == name));
+        if taken {
+            clash = Some((reason, format!("\"{name}\" is already in use")));
+        } else if !name.is_empty() {
+            accepted[field] = name.into();
         }
-        let other = other.object.to_value();
-        let accepted = &other["status"]["acceptedNames"];
-        if text(&other, &["spec", "group"]) != group || text(accepted, &["kind"]).is_empty() {
-            continue;
-        }
-        for (field, reason) in [
-            ("plural", "PluralConflict"),
-            ("kind", "KindConflict"),
-            ("listKind", "ListKindConflict"),
-            ("singular", "SingularConflict"),
-        ] {
-            let name = text(names, &[field]);
-            if !name.is_empty() && name == text(accepted, &[field]) {
-                return Some((reason, format!("\"{name}\" is already in use")));
+    }
+    for field in ["shortNames", "categories"] {
+        match wanted.get(field) {
+            Some(names) => accepted[field] = names.clone(),
+            None => {
+                crate::tree::remove(&mut accepted, field);
             }
         }
     }
-    None
+    (accepted, clash)
 }
 
 /// Notes that the server has written the status.

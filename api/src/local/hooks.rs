@@ -12,6 +12,10 @@ use crate::{defaults, tree};
 
 /// Fills in defaults.
 pub(super) fn default(call: &Call<'_>, value: &mut Value) {
+    if call.resource.custom {
+        let ty = orlop_core::schema::Type::Struct(call.resource.ty);
+        return super::custom::default(&call.resource.schema, &ty, value);
+    }
     defaults::apply(call.kind(), value);
     defaults::settle(call.kind(), value);
 }

@@ -124,6 +124,15 @@ pub(super) fn check_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<C
         let why = "must have exactly one version marked as storage version";
         causes.push(Cause::invalid("spec.versions", &value["spec"]["versions"], why));
     }
+    for (index, stored) in items(value, &["status", "storedVersions"]).iter().enumerate() {
+        if !versions.iter().any(|v| v["name"] == *stored) {
+            let name = stored.as_str().unwrap_or_default();
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            causes.push(Cause::invalid(&format!("status.storedVersions[{index}]"), stored, &why));
+        }
+    }
     causes
 }
 
@@ -189,6 +198,18 @@ fn job(value: &mut Value) {
     metadata(template).insert("labels".into(), labels.into());
 }
 
+/// The version that is stored from now on is among those that were ever stored.
+fn stored_versions(value: &mut Value) {
+    let storage: Vec<Value> = items(value, &["spec", "versions"])
+        .iter()
+        .filter(|v| v["storage"] == true)
+        .map(|v| v["name"].clone())
+        .collect();
+    let mut stored = items(value, &["status", "storedVersions"]).to_vec();
+    stored.extend(storage.into_iter().filter(|v| !stored.contains(v)).collect::<Vec<_>>());
+    object(value, "status").insert("storedVersions".into(), stored.into());
+}
+
 fn definition(value: &mut Value) {
     let stored: Vec<Value> = items(value, &["spec", "versions"])
         .iter()
@@ -221,6 +242,9 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
         "" => {
             if call.resource.subresource("status").is_some() {
                 take_over(value, old, "status");
+            }
+            if kind.plural == "customresourcedefinitions" {
+                stored_versions(value);
             }
             if kind.plural == "namespaces" && kind.group.is_empty() {
                 let finalizers = at(old, &["spec", "finalizers"]);

@@ -23,6 +23,7 @@ mod bootstrap;
 mod config;
 mod convert;
 mod crd;
+mod custom;
 pub(crate) mod delete;
 mod follow;
 pub(crate) mod hooks;

@@ -331,7 +331,6 @@ enum Replayed {
 
 fn replay(server: &Server, step: &Value, answers: &[Value]) -> Replayed {
     let asked = fill(&step["request"], answers);
-    let recorded = &step["request"];
     let headers = &asked["headers"];
     if asked["bodyBase64"].is_string() || asked["user"].is_string() {
         return Replayed::Skipped;
@@ -345,10 +344,10 @@ fn replay(server: &Server, step: &Value, answers: &[Value]) -> Replayed {
         c if c.ends_with("patch+json") => MediaType::Json,
         _ => return Replayed::Skipped,
     };
-    let body = match &recorded["body"] {
+    let body = match &asked["body"] {
         Value::Null => None,
-        Value::String(_) => Some(asked["body"].as_str().unwrap_or_default().to_owned()),
-        _ => Some(asked["body"].to_string()),
+        Value::String(text) => Some(text.clone()),
+        tree => Some(tree.to_string()),
     };
     let method = asked["method"].as_str().unwrap();
     let body = body.map(|text| Body::Bytes(media, text.into()));
