@@ -2,7 +2,7 @@
 
 use orlop_core::rules::Selector;
 use orlop_core::{Item, Meta, Object, OwnerReference, Write};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What is to be done about an object that an owner might own.
 #[derive(Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub enum Claim {
     /// It is owned and selected.
     Mine,
     /// It becomes the owner's, or ceases to be.
-    Change(Write),
+    Change(Box<Write>),
     /// It is none of the owner's business.
     Ignore,
 }
@@ -32,14 +32,18 @@ pub fn claim<T: Object>(
             let rest: Vec<&OwnerReference> =
                 meta.owner_references.iter().filter(|r| r.uid != owner.uid).collect();
             let rest = if rest.is_empty() { json!(null) } else { json!(rest) };
-            Claim::Change(Write::merge_seen(object, json!({"metadata": {"ownerReferences": rest}})))
+            change(object, json!({"metadata": {"ownerReferences": rest}}))
         }
         None if owner.is_terminating() || meta.is_terminating() || !selected => Claim::Ignore,
         None => {
             let owners: Vec<&OwnerReference> = meta.owner_references.iter().chain([reference]).collect();
-            Claim::Change(Write::merge_seen(object, json!({"metadata": {"ownerReferences": owners}})))
+            change(object, json!({"metadata": {"ownerReferences": owners}}))
         }
     }
+}
+
+fn change<T: Object>(object: &Item<T>, patch: Value) -> Claim {
+    Claim::Change(Box::new(Write::merge_seen(object, patch)))
 }
 
 /// Whether the claim made an orphan the owner's.

@@ -52,10 +52,10 @@ impl Controller for ReplicaSetController {
         for pod in candidates(set, world) {
             let decision = claim(&set.metadata, &owner, &selector, pod);
             let mine = decision == Claim::Mine || is_adoption(&decision, pod);
-            if !mine || is_active(pod) {
-                if let Claim::Change(write) = decision {
-                    plan = plan.and(write);
-                }
+            if let Claim::Change(write) = decision
+                && (!mine || is_active(pod))
+            {
+                plan = plan.and(*write);
             }
             if mine && is_active(pod) {
                 active.push(pod);

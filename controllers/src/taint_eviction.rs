@@ -7,7 +7,7 @@ use orlop_core::kinds::{Node, Pod};
 use orlop_core::rules::pod::{new_condition, set_condition};
 use orlop_core::rules::taints::{Stay, stay};
 use orlop_core::{Item, Key, Note, Object, Plan, Timestamp, World, Write};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::endpointslice::ByNode;
 
@@ -79,5 +79,5 @@ fn note_time(node: &Item<Node>, now: Timestamp) -> Plan {
     for taint in taints.iter_mut().filter(|taint| taint.effect == "NoExecute") {
         taint.time_added.get_or_insert(now.truncate_to_secs());
     }
-    Plan::write(Write::merge_seen(node, json!({"spec": {"taints": Value::from(json!(taints))}})))
+    Plan::write(Write::merge_seen(node, json!({"spec": {"taints": taints}})))
 }

@@ -2,6 +2,8 @@
 
 mod pass;
 mod revision;
+mod rollout;
+mod scaling;
 mod status;
 mod template;
 mod view;
@@ -87,7 +89,7 @@ impl Controller for DeploymentController {
         for set in world.in_namespace::<ReplicaSetView>(&key.namespace) {
             match claim(&deployment.metadata, &owner, &selector, set) {
                 Claim::Mine => sets.push(set),
-                Claim::Change(write) => plan = plan.and(write),
+                Claim::Change(write) => plan = plan.and(*write),
                 Claim::Ignore => {}
             }
         }

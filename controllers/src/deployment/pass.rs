@@ -117,20 +117,20 @@ impl<'a> Set<'a> {
         }
     }
 
-    fn age_key(&self) -> (Option<Timestamp>, &Name) {
+    pub(super) fn age_key(&self) -> (Option<Timestamp>, &Name) {
         (self.created, &self.name)
     }
 }
 
-fn oldest_first(sets: &mut [Set<'_>]) {
+pub(super) fn oldest_first(sets: &mut [Set<'_>]) {
     sets.sort_by(|a, b| a.age_key().cmp(&b.age_key()));
 }
 
-fn total(sets: &[Set<'_>]) -> i32 {
+pub(super) fn total(sets: &[Set<'_>]) -> i32 {
     sets.iter().map(|set| set.replicas).sum()
 }
 
-fn active<'a>(sets: &[Set<'a>]) -> Vec<Set<'a>> {
+pub(super) fn active<'a>(sets: &[Set<'a>]) -> Vec<Set<'a>> {
     sets.iter().filter(|set| set.replicas > 0).cloned().collect()
 }
 
@@ -151,18 +151,18 @@ pub fn fenceposts(
 }
 
 /// The pass ends here: a name was taken, and another is tried the next time.
-struct Stop;
+pub(super) struct Stop;
 
 /// One look at a Deployment.
 pub struct Pass<'a> {
-    deployment: &'a DeploymentView,
-    sets: Vec<Set<'a>>,
-    old_pods: &'a [(&'a str, Vec<&'a Pod>)],
-    name_taken: &'a dyn Fn(&str) -> bool,
-    now: Timestamp,
+    pub(super) deployment: &'a DeploymentView,
+    pub(super) sets: Vec<Set<'a>>,
+    pub(super) old_pods: &'a [(&'a str, Vec<&'a Pod>)],
+    pub(super) name_taken: &'a dyn Fn(&str) -> bool,
+    pub(super) now: Timestamp,
     /// As it was before the last write of the status.
-    status: DeploymentStatus,
-    revision: Option<Name>,
+    pub(super) status: DeploymentStatus,
+    pub(super) revision: Option<Name>,
     /// What it writes, in order.
     pub acts: Vec<Act>,
     /// What it tells: whether it is a warning, the reason, the message.
@@ -215,26 +215,26 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn wanted(&self) -> i32 {
+    pub(super) fn wanted(&self) -> i32 {
         self.deployment.spec.replicas()
     }
 
-    fn is_rolling(&self) -> bool {
+    pub(super) fn is_rolling(&self) -> bool {
         self.deployment.spec.strategy.r#type == "RollingUpdate"
     }
 
-    fn posts(&self) -> (i32, i32) {
+    pub(super) fn posts(&self) -> (i32, i32) {
         let rolling = self.deployment.spec.strategy.rolling_update.as_ref();
         let surge = rolling.and_then(|r| r.max_surge.as_ref());
         let unavailable = rolling.and_then(|r| r.max_unavailable.as_ref());
         fenceposts(surge, unavailable, self.wanted()).unwrap_or((0, 0))
     }
 
-    fn max_surge(&self) -> i32 {
+    pub(super) fn max_surge(&self) -> i32 {
         if self.is_rolling() { self.posts().0 } else { 0 }
     }
 
-    fn max_unavailable(&self) -> i32 {
+    pub(super) fn max_unavailable(&self) -> i32 {
         if !self.is_rolling() || self.wanted() == 0 { 0 } else { self.posts().1.min(self.wanted()) }
     }
 
@@ -271,7 +271,7 @@ impl<'a> Pass<'a> {
 
     /// The ReplicaSet of the present template, with its annotations brought up to date, and the others. Makes it if it is
     /// not there and `create` says so.
-    fn sets_in_order(&mut self, create: bool) -> Result<(Option<Set<'a>>, Vec<Set<'a>>), Stop> {
+    pub(super) fn sets_in_order(&mut self, create: bool) -> Result<(Option<Set<'a>>, Vec<Set<'a>>), Stop> {
         let template = &self.deployment.spec.template;
         let at = self.sets.iter().position(|set| set.template.is_some_and(|t| same(t, template)));
         let old: Vec<Set<'a>> =
@@ -388,7 +388,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The size that the ReplicaSet of the present template should have now, if all together have `present` pods.
-    fn new_size(&self, present: i32, new: &Set<'_>) -> i32 {
+    pub(super) fn new_size(&self, present: i32, new: &Set<'_>) -> i32 {
         if !self.is_rolling() {
             return self.wanted();
         }
@@ -405,251 +405,6 @@ impl<'a> Pass<'a> {
         rolling.and_then(|r| r.max_surge.as_ref()).map_or(0, |s| s.scaled(self.wanted(), true).unwrap_or(0))
     }
 
-    /// Whether the Deployment's size changed since the ReplicaSets were scaled.
-    fn is_scaling(&mut self) -> Result<bool, Stop> {
-        let (new, old) = self.sets_in_order(false)?;
-        let wanted = self.wanted();
-        let mut all = old.iter().chain(&new).filter(|set| set.replicas > 0);
-        Ok(all.any(|set| revision::desired(&set.annotations).is_some_and(|desired| desired != wanted)))
-    }
-
-    /// Scales without replacing anything.
-    fn scale_all(&mut self) -> Result<(), Stop> {
-        let (new, mut old) = self.sets_in_order(false)?;
-        self.scale(new.as_ref(), &mut old);
-        if self.deployment.spec.paused {
-            self.clean_up(&old);
-        }
-        self.sync_status(&old, new.as_ref());
-        Ok(())
-    }
-
-    fn scale(&mut self, new: Option<&Set<'a>>, old: &mut [Set<'a>]) {
-        let wanted = self.wanted();
-        if new.is_none() && old.is_empty() {
-            return;
-        }
-        oldest_first(old);
-        old.reverse();
-        let mut all = active(old);
-        all.extend(new.filter(|set| set.replicas > 0).cloned());
-        let lone = match all.as_slice() {
-            [] => new.or(old.first()).cloned(),
-            [one] => Some(one.clone()),
-            _ => None,
-        };
-        if let Some(lone) = lone {
-            self.resize_and_tell(&lone, wanted);
-            return;
-        }
-        let saturated = new.is_some_and(|set| {
-            set.replicas == wanted
-                && revision::desired(&set.annotations) == Some(wanted)
-                && set.status.available_replicas == wanted
-        });
-        if saturated {
-            for set in active(old) {
-                self.resize_and_tell(&set, 0);
-            }
-        } else if self.is_rolling() {
-            self.scale_in_proportion(all);
-        }
-    }
-
-    /// Shares what is to be added or removed among all ReplicaSets by their size.
-    fn scale_in_proportion(&mut self, mut all: Vec<Set<'a>>) {
-        let wanted = self.wanted();
-        let allowed = if wanted > 0 { wanted + self.max_surge() } else { 0 };
-        let to_add = allowed - total(&all);
-        if to_add > 0 {
-            all.sort_by(|a, b| b.replicas.cmp(&a.replicas).then_with(|| b.age_key().cmp(&a.age_key())));
-        } else if to_add < 0 {
-            all.sort_by(|a, b| b.replicas.cmp(&a.replicas).then_with(|| a.age_key().cmp(&b.age_key())));
-        }
-        let mut added = 0;
-        let mut sizes = Vec::with_capacity(all.len());
-        for set in &all {
-            let share = if to_add == added {
-                0
-            } else if to_add > 0 {
-                self.fraction(set).min(to_add - added)
-            } else {
-                self.fraction(set).max(to_add - added)
-            };
-            sizes.push(set.replicas + share);
-            added += share;
-        }
-        for (i, set) in all.iter().enumerate() {
-            if i == 0 && to_add != 0 {
-                sizes[0] = (sizes[0] + to_add - added).max(0);
-            }
-            self.resize_and_tell_or_annotate(set, sizes[i]);
-        }
-    }
-
-    /// How much a ReplicaSet grows if it keeps its share of the Deployment.
-    fn fraction(&self, set: &Set<'_>) -> i32 {
-        if self.wanted() == 0 {
-            return -set.replicas;
-        }
-        let most = self.wanted() + self.max_surge();
-        let before = match revision::most(&set.annotations) {
-            None | Some(0) => self.status.replicas,
-            Some(before) => before,
-        };
-        if before == 0 {
-            return 0;
-        }
-        let size = f64::from(set.replicas.wrapping_mul(most)) / f64::from(before);
-        size.round() as i32 - set.replicas
-    }
-
-    fn resize_and_tell(&mut self, set: &Set<'a>, size: i32) -> Option<Set<'a>> {
-        (set.replicas != size).then(|| self.resize_and_tell_or_annotate(set, size)).flatten()
-    }
-
-    /// The ReplicaSet as it is afterwards, if anything changed.
-    fn resize_and_tell_or_annotate(&mut self, set: &Set<'a>, size: i32) -> Option<Set<'a>> {
-        let mut after = set.clone();
-        let noted =
-            revision::note_sizes(&mut after.annotations, self.wanted(), self.wanted() + self.max_surge());
-        let resized = set.replicas != size;
-        if !resized && !noted {
-            return None;
-        }
-        after.replicas = size;
-        self.acts.push(Act::Update {
-            name: set.name.clone(),
-            uid: set.uid.clone(),
-            replicas: size,
-            annotations: after.annotations.clone(),
-            min_ready_seconds: None,
-            resized,
-        });
-        if resized {
-            let way = if set.replicas < size { "up" } else { "down" };
-            let message = format!("Scaled {way} replica set {} from {} to {size}", set.name, set.replicas);
-            self.notes.push((false, "ScalingReplicaSet", message));
-        }
-        Some(after)
-    }
-
-    /// Replaces pods a few at a time.
-    fn roll(&mut self) -> Result<(), Stop> {
-        let (new, old) = self.sets_in_order(true)?;
-        let Some(new) = new else { return Ok(()) };
-        let all = total(&old) + new.replicas;
-        let size = if new.replicas > self.wanted() { self.wanted() } else { self.new_size(all, &new) };
-        let grown = self.resize_and_tell(&new, size).is_some();
-        if !grown && !self.shrink_old(&old, &new) {
-            self.clean_up_if_complete(&old);
-        }
-        self.sync_rollout_status(&old, Some(&new));
-        Ok(())
-    }
-
-    /// Takes pods from old ReplicaSets, the unhealthy ones first, and answers whether it took any.
-    fn shrink_old(&mut self, old: &[Set<'a>], new: &Set<'a>) -> bool {
-        let mut shrinking = active(old);
-        if shrinking.is_empty() {
-            return false;
-        }
-        let min_available = self.wanted() - self.max_unavailable();
-        let all = total(old) + new.replicas;
-        let most = all - min_available - (new.replicas - new.status.available_replicas);
-        if most <= 0 {
-            return false;
-        }
-        oldest_first(&mut shrinking);
-        let mut cleaned = 0;
-        for set in &mut shrinking {
-            if cleaned >= most {
-                break;
-            }
-            let unhealthy = set.replicas - set.status.available_replicas;
-            if set.replicas == 0 || unhealthy == 0 {
-                continue;
-            }
-            let take = unhealthy.min(most - cleaned);
-            if take < 0 {
-                // More are available than should be there: the world is still moving.
-                return false;
-            }
-            if let Some(after) = self.resize_and_tell(set, set.replicas - take) {
-                *set = after;
-            }
-            cleaned += take;
-        }
-        let available: i32 = shrinking.iter().chain([new]).map(|set| set.status.available_replicas).sum();
-        let spare = available - min_available;
-        let mut taken = 0;
-        for set in &shrinking {
-            if taken >= spare {
-                break;
-            }
-            let take = set.replicas.min(spare - taken);
-            if take > 0 {
-                self.resize_and_tell(set, set.replicas - take);
-                taken += take;
-            }
-        }
-        cleaned + taken.max(0) > 0
-    }
-
-    /// Removes all old pods, then makes the new ones.
-    fn recreate(&mut self) -> Result<(), Stop> {
-        let (mut new, mut old) = self.sets_in_order(false)?;
-        let mut shrunk = false;
-        for set in active(&old) {
-            shrunk |= self.resize_and_tell(&set, 0).is_some();
-        }
-        if shrunk || self.old_pods_run(new.as_ref(), &old) {
-            self.sync_rollout_status(&old, new.as_ref());
-            return Ok(());
-        }
-        if new.is_none() {
-            (new, old) = self.sets_in_order(true)?;
-        }
-        if let Some(new) = &new {
-            self.resize_and_tell(new, self.wanted());
-        }
-        self.clean_up_if_complete(&old);
-        self.sync_rollout_status(&old, new.as_ref());
-        Ok(())
-    }
-
-    fn old_pods_run(&self, new: Option<&Set<'_>>, old: &[Set<'_>]) -> bool {
-        if old.iter().map(|set| set.status.replicas).sum::<i32>() > 0 {
-            return true;
-        }
-        let of_new = |uid: &str| new.is_some_and(|set| set.uid == uid);
-        let mut pods = self.old_pods.iter().filter(|(uid, _)| !of_new(uid)).flat_map(|(_, pods)| pods);
-        pods.any(|pod| !orlop_core::rules::pod::is_terminal(pod))
-    }
-
-    fn clean_up_if_complete(&mut self, old: &[Set<'a>]) {
-        if self.status.is_complete(&self.deployment.spec, self.deployment.metadata.generation) {
-            self.clean_up(old);
-        }
-    }
-
-    /// Deletes the oldest revisions beyond the limit.
-    fn clean_up(&mut self, old: &[Set<'a>]) {
-        let Some(limit) = self.deployment.spec.revision_history_limit.filter(|limit| *limit != i32::MAX)
-        else {
-            return;
-        };
-        let mut sets: Vec<&Set<'a>> = old.iter().filter(|set| !set.deleting).collect();
-        let surplus = sets.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
-        sets.sort_by_key(|set| (revision::revision(&set.annotations), set.created, set.name.clone()));
-        for set in &sets[..surplus] {
-            let settled = set.generation <= set.status.observed_generation;
-            if set.status.replicas == 0 && set.replicas == 0 && settled {
-                self.acts.push(Act::Delete { name: set.name.clone(), uid: set.uid.clone() });
-            }
-        }
-    }
-
     fn calculated(&self, old: &[Set<'a>], new: Option<&Set<'a>>) -> DeploymentStatus {
         let all: Vec<&Set<'a>> = old.iter().chain(new).collect();
         let generation = self.deployment.metadata.generation;
@@ -657,7 +412,7 @@ impl<'a> Pass<'a> {
         status::calculate(&self.status, &self.deployment.spec, generation, &all, new, unavailable, self.now)
     }
 
-    fn sync_status(&mut self, old: &[Set<'a>], new: Option<&Set<'a>>) {
+    pub(super) fn sync_status(&mut self, old: &[Set<'a>], new: Option<&Set<'a>>) {
         let status = self.calculated(old, new);
         if status != self.status {
             self.write_status(status);
@@ -665,7 +420,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Also says how the rollout is getting on.
-    fn sync_rollout_status(&mut self, old: &[Set<'a>], new: Option<&Set<'a>>) {
+    pub(super) fn sync_rollout_status(&mut self, old: &[Set<'a>], new: Option<&Set<'a>>) {
         let mut status = self.calculated(old, new);
         let generation = self.deployment.metadata.generation;
         let deadline = status::deadline(&self.deployment.spec);
