@@ -93,6 +93,14 @@ impl MockRuntime {
     /// Lets something go wrong.
     pub fn inject(&self, fault: Fault) {
         self.shared.with(|machine, now| machine.inject(now, fault));
+        #[cfg(feature = "serve")]
+        if let Some(server) = &self.shared.server {
+            // What dies without an event stops listening all the same.
+            let running = self
+                .shared
+                .with(|machine, _| machine.running().map(|(id, ..)| id.clone()).collect::<Vec<_>>());
+            server.keep_only(&running);
+        }
     }
 
     async fn call(&self, call: Call) -> Result<Reply, RuntimeError> {

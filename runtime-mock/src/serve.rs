@@ -129,6 +129,17 @@ impl Server {
         }
     }
 
+    /// All others have died.
+    pub(crate) fn keep_only(&self, running: &[ContainerId]) {
+        self.open.lock().retain(|id, phase| {
+            let alive = running.contains(id);
+            if !alive {
+                phase.send_replace(Phase::Killed);
+            }
+            alive
+        });
+    }
+
     /// The container has ended.
     pub(crate) fn close(&self, container: &ContainerId, killed: bool) {
         if let Some(phase) = self.open.lock().remove(container) {

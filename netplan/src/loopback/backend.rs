@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orlop_core::runtime::bind_port;
 use orlop_core::{Key, Name};
 use tokio::sync::watch;
 
@@ -50,10 +51,15 @@ pub(super) struct Target {
 impl Target {
     fn new(shared: &Shared, endpoint: &Endpoint) -> Target {
         // What is not of this cluster, somebody's own server behind a Service, is reached where it is.
-        let ip = shared.options.mirror.of(endpoint.address).unwrap_or(endpoint.address);
+        let mirrored = shared.options.mirror.of(endpoint.address);
+        let port = match (mirrored, &endpoint.pod) {
+            (Some(_), Some(_)) => bind_port(endpoint.port, shared.options.unprivileged_from),
+            _ => endpoint.port,
+        };
+        let ip = mirrored.unwrap_or(endpoint.address);
         let redirected = shared.options.redirect.get(&endpoint.socket()).copied();
         Target {
-            at: redirected.unwrap_or(SocketAddr::new(ip, endpoint.port)),
+            at: redirected.unwrap_or(SocketAddr::new(ip, port)),
             pod: endpoint.pod.clone().map(|key| (endpoint.address, key)),
             open: AtomicU32::new(0),
             gone: watch::Sender::new(false),

@@ -9,7 +9,7 @@
 //!
 //! A port that the process may not bind (below 1024 without privilege), or that somebody else holds, moves to 8000
 //! above, then 18000, 28000 and so on; [`Published`] says where things are. Pods are expected to listen at the mirror of
-//! their address: `mirror.of(pod_ip)`.
+//! their address, `mirror.of(pod_ip)`, with low ports moved by the rule of [`orlop_core::runtime::bind_port`].
 //!
 //! A connection stays with the endpoint that took it until one side ends it or the pod is long gone; an endpoint that is
 //! about to end gets no new ones. One that refuses a connection is passed over. Clients are known by their mirrored
@@ -77,6 +77,9 @@ pub struct Options {
     /// Endpoints that are elsewhere than at the mirror of their address: an API server that the cluster knows at its
     /// node's 172.18.0.2:6443 may listen at 127.0.0.1:6443.
     pub redirect: BTreeMap<SocketAddr, SocketAddr>,
+    /// The first port that containers may bind here: one that listens on a lower port is at
+    /// [`orlop_core::runtime::bind_port`]. Must be what the node agents are told.
+    pub unprivileged_from: u16,
     /// Where Ingress listens; `None`: no Ingress.
     pub ingress: Option<Ipv4Addr>,
     /// Which endpoint a connection gets.
@@ -125,6 +128,7 @@ impl Options {
             cluster_dns: None,
             dns_answers: DnsAnswers::default(),
             redirect: BTreeMap::new(),
+            unprivileged_from: 1024,
             ingress: Some(Ipv4Addr::LOCALHOST),
             balancing: Balancing::default(),
             udp_idle: Duration::from_secs(30),
