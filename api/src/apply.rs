@@ -90,7 +90,9 @@ pub fn apply(
         managed.extend(&entry.set);
     }
     let result = match &last {
-        Some(last) if !last.set.is_empty() => prune(at, &merged, &last.set, managed),
+        Some(last) if !last.set.is_empty() => {
+            without_nulls(prune(at, &merged, &last.set, managed)).unwrap_or_else(|| json!({}))
+        }
         _ => merged,
     };
 
@@ -150,6 +152,20 @@ fn prune(at: At<'_>, merged: &Value, last: &FieldSet, mut managed: FieldSet) -> 
     let mut gone = all;
     gone.subtract(&fields(&pruned));
     without(&gone.intersection(&last))
+}
+
+/// Drops nulls, and what held nothing else.
+fn without_nulls(value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Object(map) if !map.is_empty() => {
+            let kept: serde_json::Map<_, _> =
+                map.into_iter().filter_map(|(k, v)| without_nulls(v).map(|v| (k, v))).collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(items) => Some(items.into_iter().filter_map(without_nulls).collect()),
+        other => Some(other),
+    }
 }
 
 fn conflict(conflicts: &[(String, FieldSet)]) -> ApplyError {

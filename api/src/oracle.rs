@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::apply::{ApplyError, apply};
 use crate::defaults;
-use crate::managed_fields::{self, Writer, update_on_write};
+use crate::managed_fields::{self, Writer};
 use crate::patch::{self, PatchError};
 use crate::validation::{self, FieldError};
 
@@ -124,7 +124,7 @@ fn same_complaints(_input: &Value, expected: &Answer, got: &Answer) -> bool {
 fn server_side_apply(input: &Value) -> Answer {
     let schema = Schema::builtin();
     let ty = type_of_kind(input["kind"].as_str().unwrap_or_default());
-    let mut live = json!({});
+    let mut live = json!({"apiVersion": input["apiVersion"], "kind": input["kind"]});
     let mut told = Vec::new();
     for step in input["steps"].as_array().into_iter().flatten() {
         let by = Writer {
@@ -139,7 +139,9 @@ fn server_side_apply(input: &Value) -> Answer {
         } else {
             let mut after = step["object"].clone();
             managed_fields::check(&after, schema, ty).map_err(ApplyError::Schema).map(|()| {
-                update_on_write(Some(&live), &mut after, &by, schema, ty);
+                let mut before = live.clone();
+                let known = managed_fields::take(&mut before).unwrap_or_default();
+                managed_fields::record(&before, &mut after, &known, &by, schema, ty);
                 after
             })
         };

@@ -117,7 +117,8 @@ fn lists(at: At<'_>, list: &ListType, live: &[Value], config: &[Value]) -> Vec<V
     out
 }
 
-/// The object without these fields; `None` where nothing is left of it.
+/// The object without these fields; `None` where nothing is left of it. An object of which nothing is left stays as an
+/// empty one, a list as null.
 pub(crate) fn remove(at: At<'_>, value: &Value, fields: &FieldSet) -> Option<Value> {
     match (at.shape(Some(value), None), value) {
         (Shape::Object, Value::Object(map)) => {
@@ -133,7 +134,7 @@ pub(crate) fn remove(at: At<'_>, value: &Value, fields: &FieldSet) -> Option<Val
                 };
                 kept.extend(value.map(|value| (name.clone(), value)));
             }
-            if kept.is_empty() { None } else { Some(Value::Object(kept)) }
+            Some(Value::Object(kept))
         }
         (Shape::List(list), Value::Array(items)) => {
             let mut kept = Vec::new();
@@ -150,7 +151,7 @@ pub(crate) fn remove(at: At<'_>, value: &Value, fields: &FieldSet) -> Option<Val
                     None => kept.push(item.clone()),
                 }
             }
-            if kept.is_empty() { None } else { Some(Value::Array(kept)) }
+            Some(if kept.is_empty() { Value::Null } else { Value::Array(kept) })
         }
         (Shape::Leaf, Value::Object(_) | Value::Array(_)) => None,
         (_, other) => Some(other.clone()),

@@ -62,7 +62,7 @@ pub fn update_on_write(
                 Some(sent) if sent.as_array().is_some_and(|entries| !entries.is_empty()) => (sent, true),
                 _ => {
                     let tracked = live.as_array().is_some_and(|entries| !entries.is_empty());
-                    (live, tracked || before.as_object().is_some_and(serde_json::Map::is_empty))
+                    (live, tracked)
                 }
             }
         }
@@ -78,14 +78,26 @@ pub fn update_on_write(
             &blank
         }
     };
+    record(before, after, &known, by, schema, ty);
+}
+
+/// Writes into `after` who owns what, `known` being who did before.
+pub(crate) fn record(
+    before: &Value,
+    after: &mut Value,
+    known: &Value,
+    by: &Writer<'_>,
+    schema: &Schema,
+    ty: StructId,
+) {
     let mut found = compare(At::root(schema, ty), before, after);
     for set in [&mut found.added, &mut found.modified, &mut found.removed] {
         strip(set);
     }
     if found.is_same() {
-        return put(after, known);
+        return put(after, known.clone());
     }
-    let mut managers = Managers::read(&known);
+    let mut managers = Managers::read(known);
     let mut changed = found.changed();
     for entry in &mut managers.entries {
         entry.set.subtract(&changed);

@@ -189,9 +189,34 @@ impl Walk {
         self.errors.push(format!("{}: {text}", super::set::path_text(&path)));
     }
 
+    /// What is one value must still be of declared fields.
+    fn declared(&mut self, at: At<'_>, value: &Value) {
+        let fields: Vec<(Name, Option<At<'_>>, &Value)> = match (at.ty, value) {
+            (Ty::Struct(..) | Ty::Of(Type::Map(_)), Value::Object(map)) => {
+                map.iter().map(|(name, v)| (field(name), at.child(name).map(|(_, at)| at), v)).collect()
+            }
+            (Ty::Of(Type::List(list)), Value::Array(items)) => {
+                let part = |i| smol_str::format_smolstr!("i:{i}");
+                items.iter().enumerate().map(|(i, v)| (part(i), Some(at.items(list)), v)).collect()
+            }
+            _ => return,
+        };
+        for (part, below, value) in fields {
+            self.path.push(part);
+            match below {
+                Some(below) => self.declared(below, value),
+                None => self.error("field not declared in schema"),
+            }
+            self.path.pop();
+        }
+    }
+
     fn value(&mut self, at: At<'_>, value: &Value) {
         match (at.shape(Some(value), None), value) {
-            (Shape::Leaf, _) => self.own(),
+            (Shape::Leaf, _) => {
+                self.declared(at, value);
+                self.own();
+            }
             (_, Value::Null) => {}
             (Shape::List(list), Value::Array(items)) => {
                 let mut seen = Vec::new();
