@@ -1,11 +1,15 @@
 //! What a snapshot is told: [`Change`], read from the API's objects.
 
 use orlop_core::body::Malformed;
-use orlop_core::kinds::{Namespace, Node, Pod, PodDisruptionBudget, ReplicaSet, Service, StatefulSet};
+use orlop_core::kinds::{
+    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, ReplicaSet, Service,
+    StatefulSet, StorageClass,
+};
 use orlop_core::rules::LabelSelector;
 use orlop_core::{Key, Kind, Labels, Name, Object};
 
 use crate::facts::{NodeFacts, PodFacts};
+use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
 
 /// One change of what decisions depend on.
 #[derive(Clone, Debug)]
@@ -32,6 +36,18 @@ pub enum Change {
     Budget(BudgetFacts),
     /// A disruption budget is gone.
     BudgetGone(Key),
+    /// A persistent volume.
+    Volume(VolumeFacts),
+    /// A persistent volume is gone.
+    VolumeGone(Name),
+    /// A claim of one.
+    Claim(ClaimFacts),
+    /// A claim is gone.
+    ClaimGone(Key),
+    /// A storage class.
+    Class(ClassFacts),
+    /// A storage class is gone.
+    ClassGone(Name),
 }
 
 /// A Service or a controller, as far as it selects pods: what default spreading spreads.
@@ -68,6 +84,9 @@ pub fn watched() -> Vec<Kind> {
         ReplicaSet::KIND,
         StatefulSet::KIND,
         PodDisruptionBudget::KIND,
+        PersistentVolume::KIND,
+        PersistentVolumeClaim::KIND,
+        StorageClass::KIND,
     ]
 }
 
@@ -96,6 +115,12 @@ impl Change {
             Change::workload(&StatefulSet::KIND, set.key(), set.spec.selector)
         } else if is(&PodDisruptionBudget::KIND) {
             Change::from(&stored.decode::<PodDisruptionBudget>()?)
+        } else if is(&PersistentVolume::KIND) {
+            Change::Volume(VolumeFacts::from(&stored.decode::<PersistentVolume>()?))
+        } else if is(&PersistentVolumeClaim::KIND) {
+            Change::Claim(ClaimFacts::from(&stored.decode::<PersistentVolumeClaim>()?))
+        } else if is(&StorageClass::KIND) {
+            Change::Class(ClassFacts::from(&stored.decode::<StorageClass>()?))
         } else {
             return Ok(None);
         }))
@@ -107,6 +132,9 @@ impl Change {
             ("", "pods") => Change::PodGone(key.clone()),
             ("", "nodes") => Change::NodeGone(key.name.clone()),
             ("", "namespaces") => Change::NamespaceGone(key.name.clone()),
+            ("", "persistentvolumes") => Change::VolumeGone(key.name.clone()),
+            ("", "persistentvolumeclaims") => Change::ClaimGone(key.clone()),
+            ("storage.k8s.io", "storageclasses") => Change::ClassGone(key.name.clone()),
             ("policy", "poddisruptionbudgets") => Change::BudgetGone(key.clone()),
             ("", "services") | ("apps", "replicasets" | "statefulsets") => {
                 Change::WorkloadGone(kind.kind.clone(), key.clone())

@@ -269,8 +269,8 @@ impl Columns {
     pub(crate) fn account(&mut self, node: NodeId, pod: &PodFacts, sign: i64) {
         let at = node.index();
         self.pods[at] += sign;
-        self.scored_cpu[at] += sign * pod.scored_requests.cpu_milli;
-        self.scored_memory[at] += sign * pod.scored_requests.memory;
+        self.scored_cpu[at] += sign * pod.scored_usage.0;
+        self.scored_memory[at] += sign * pod.scored_usage.1;
         self.each(&pod.requests, |column, amount| column.requested[at] += sign * amount);
         if !pod.host_ports.is_empty() {
             self.host_ports[at] = self.host_ports[at].wrapping_add_signed(sign as i32);

@@ -7,7 +7,7 @@ use orlop_core::{Key, Labels, Name, OwnerReference, Timestamp};
 use serde::Deserialize;
 use smallvec::SmallVec;
 
-use crate::resources::{Resources, pod_requests};
+use crate::resources::{Resources, pod_requests, scored_requests, scored_usage};
 
 /// What decisions need of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +45,8 @@ pub struct PodFacts {
     pub requests: Resources,
     /// What it is taken to ask for when nodes are scored: containers that do not say count 100m CPU, 200Mi memory.
     pub scored_requests: Resources,
+    /// What it is taken to use when the node that it is on is scored: thousandths of a CPU, bytes of memory.
+    pub scored_usage: (i64, i64),
     /// Whether no container requests or limits anything.
     pub best_effort: bool,
     /// Taints that it bears.
@@ -66,11 +68,20 @@ pub struct PodFacts {
     /// The images of its containers, init containers included; one entry for each.
     pub images: SmallVec<[Name; 1]>,
     /// The claims that its volumes use.
-    pub claims: Vec<Name>,
+    pub claims: Vec<ClaimRef>,
     /// How many claims of devices it has.
     pub device_claims: usize,
     /// Whether it is being deleted to make room for another.
     pub preempted: bool,
+}
+
+/// A claim that one of a pod's volumes uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimRef {
+    /// The claim's name, in the pod's namespace.
+    pub name: Name,
+    /// Whether it is made for this pod alone and goes with it.
+    pub ephemeral: bool,
 }
 
 /// A port of the node itself.
@@ -147,8 +158,9 @@ impl From<&kinds::Pod> for PodFacts {
             node: spec.node_name.clone(),
             nominated: pod.status.nominated_node_name.clone(),
             gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
-            requests: pod_requests(pod, false),
-            scored_requests: pod_requests(pod, true),
+            requests: pod_requests(pod),
+            scored_requests: scored_requests(pod),
+            scored_usage: scored_usage(pod),
             best_effort: spec
                 .init_containers
                 .iter()
@@ -171,18 +183,7 @@ impl From<&kinds::Pod> for PodFacts {
                 .collect(),
             host_ports: host_ports(spec),
             images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
-            claims: spec
-                .volumes
-                .iter()
-                .filter_map(|v| {
-                    let claim = v.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone());
-                    claim.or_else(|| {
-                        v.ephemeral
-                            .as_ref()
-                            .map(|_| smol_str::format_smolstr!("{}-{}", pod.metadata.name, v.name))
-                    })
-                })
-                .collect(),
+            claims: claims(pod),
             device_claims: spec.resource_claims.len(),
             preempted: pod.metadata.is_terminating()
                 && condition(pod, "DisruptionTarget")
@@ -295,6 +296,20 @@ impl SpreadConstraint {
             honor_taints: constraint.node_taints_policy == "Honor",
         }
     }
+}
+
+fn claims(pod: &kinds::Pod) -> Vec<ClaimRef> {
+    let volumes = pod.spec.volumes.iter();
+    volumes
+        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(claim), _) => Some(ClaimRef { name: claim.claim_name.clone(), ephemeral: false }),
+            (None, Some(_)) => {
+                let name = smol_str::format_smolstr!("{}-{}", pod.metadata.name, volume.name);
+                Some(ClaimRef { name, ephemeral: true })
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 fn host_ports(spec: &kinds::PodSpec) -> SmallVec<[HostPort; 1]> {

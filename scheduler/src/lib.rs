@@ -54,7 +54,8 @@ mod queue; // who is tried next, and when
 mod resources;
 mod schedule; // the whole algorithm, top to bottom
 mod scheduler;
-mod snapshot; // the cluster, kept change by change // cuts in, bindings out
+mod snapshot;
+mod volumes; // of volumes, claims, storage classes // the cluster, kept change by change // cuts in, bindings out
 
 #[cfg(feature = "oracle")]
 pub mod oracle; // answers to recorded cases
@@ -63,7 +64,7 @@ pub use bitset::NodeSet;
 pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};
 pub use decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
-pub use facts::{AffinityTerm, HostPort, NodeFacts, PodFacts, SpreadConstraint};
+pub use facts::{AffinityTerm, ClaimRef, HostPort, NodeFacts, PodFacts, SpreadConstraint};
 pub use framework::{
     Bind, Code, Event, Filter, Hint, MAX_SCORE, Permission, Permit, PostBind, PostFilter, PostFiltered,
     PreBind, PreEnqueue, PreFilter, PreScore, Predicate, Prepared, Priority, QueueSort, QueueingHint, Reason,
@@ -76,3 +77,4 @@ pub use resources::Resources;
 pub use schedule::{place, schedule};
 pub use scheduler::{Scheduler, Stats};
 pub use snapshot::{Delta, NodeId, NodeView, PodId, Snapshot};
+pub use volumes::{ClaimFacts, ClassFacts, VolumeFacts};

@@ -12,6 +12,7 @@ use crate::facts::{NodeFacts, PodFacts};
 use crate::profile::Profile;
 use crate::schedule::schedule;
 use crate::snapshot::Snapshot;
+use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
 
 /// The families that this crate answers.
 pub const FAMILIES: &[Family] =
@@ -24,9 +25,9 @@ fn answer(case: &Value) -> Answer {
     }
 }
 
-/// The profile of the recording: the default one without dynamic resources.
+/// The profile of the recording: the default one with volumes and without dynamic resources.
 pub fn profile() -> Profile {
-    Profile::default().without("DynamicResources")
+    Profile::default().with_volumes().without("DynamicResources")
 }
 
 /// The cluster of a case.
@@ -41,6 +42,9 @@ pub fn cluster(case: &Value) -> Result<Snapshot, serde_json::Error> {
     take(all(&case["pods"])?.iter().map(|p| Change::Pod(PodFacts::from(p))).collect());
     take(all::<Service>(&case["services"])?.iter().map(Change::from).collect());
     take(all::<PodDisruptionBudget>(&case["podDisruptionBudgets"])?.iter().map(Change::from).collect());
+    take(all(&case["persistentVolumes"])?.iter().map(|v| Change::Volume(VolumeFacts::from(v))).collect());
+    take(all(&case["persistentVolumeClaims"])?.iter().map(|c| Change::Claim(ClaimFacts::from(c))).collect());
+    take(all(&case["storageClasses"])?.iter().map(|c| Change::Class(ClassFacts::from(c))).collect());
     Ok(cluster)
 }
 

@@ -50,7 +50,8 @@ pub(crate) struct Weighted {
 }
 
 impl Default for Profile {
-    /// Kubernetes' default profile, named `default-scheduler`.
+    /// Kubernetes' default profile, named `default-scheduler`; the predicates of volumes are added by
+    /// [`Profile::with_volumes`].
     fn default() -> Profile {
         plugins::default_profile()
     }
@@ -76,6 +77,14 @@ impl Profile {
             post_bind: Vec::new(),
             hints: Vec::new(),
         }
+    }
+
+    /// This, and Kubernetes' predicates of volumes: VolumeRestrictions, VolumeBinding and VolumeZone.
+    ///
+    /// For clusters in which somebody binds claims: a pod whose claim is to be bound at once stays pending until it is.
+    pub fn with_volumes(mut self) -> Profile {
+        plugins::add_volumes(&mut self);
+        self
     }
 
     /// What pods name in `spec.schedulerName`.

@@ -75,14 +75,35 @@ fn is_accounted(name: &str) -> bool {
     name.contains('/') && (name.contains("kubernetes.io/") || !name.starts_with("requests."))
 }
 
-/// What a pod asks for in all; `with_unsaid`: as nodes are scored, see [`crate::PodFacts::scored_requests`].
-pub(crate) fn pod_requests(pod: &Pod, with_unsaid: bool) -> Resources {
-    let missing = with_unsaid.then(|| {
-        BTreeMap::from([
-            (Name::new_static("cpu"), Quantity::from_milli(UNSAID_CPU_MILLI)),
-            (Name::new_static("memory"), Quantity::from(UNSAID_MEMORY)),
-        ])
-    });
-    let counting = Counting { use_status: true, missing: missing.as_ref(), ..Counting::default() };
-    Resources::of_list(&pod_resources::requests(pod, counting))
+/// What a pod asks for in all.
+pub(crate) fn pod_requests(pod: &Pod) -> Resources {
+    Resources::of_list(&counted(pod, None))
+}
+
+/// What a pod is taken to ask for when nodes are scored for it: containers that do not say count by the defaults.
+pub(crate) fn scored_requests(pod: &Pod) -> Resources {
+    Resources::of_list(&counted(pod, Some(&unsaid())))
+}
+
+/// What a pod on a node is taken to use when that node is scored: thousandths of a CPU, bytes of memory. The same, but a
+/// pod that asks for something as a whole counts by defaults only what neither it nor a container says.
+pub(crate) fn scored_usage(pod: &Pod) -> (i64, i64) {
+    let mut missing = unsaid();
+    if pod.spec.resources.requests.keys().any(|name| matches!(name.as_str(), "cpu" | "memory")) {
+        let said = counted(pod, None);
+        missing.retain(|name, _| !said.contains_key(name));
+    }
+    let usage = Resources::of_list(&counted(pod, Some(&missing)));
+    (usage.cpu_milli, usage.memory)
+}
+
+fn unsaid() -> BTreeMap<Name, Quantity> {
+    BTreeMap::from([
+        (Name::new_static("cpu"), Quantity::from_milli(UNSAID_CPU_MILLI)),
+        (Name::new_static("memory"), Quantity::from(UNSAID_MEMORY)),
+    ])
+}
+
+fn counted(pod: &Pod, missing: Option<&BTreeMap<Name, Quantity>>) -> BTreeMap<Name, Quantity> {
+    pod_resources::requests(pod, Counting { use_status: true, missing, ..Counting::default() })
 }

@@ -11,6 +11,7 @@ use crate::change::{BudgetFacts, Change, WorkloadFacts};
 use crate::columns::{Columns, LabelColumn, ResourceId};
 use crate::facts::{NodeFacts, PodFacts};
 use crate::resources::Resources;
+use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
 
 /// A node's place in the columns of one snapshot. Reused after the node is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +60,9 @@ pub struct Snapshot {
     namespaces: BTreeMap<Name, Labels>,
     workloads: BTreeMap<(Name, Key), WorkloadFacts>,
     budgets: BTreeMap<Key, BudgetFacts>,
+    volumes: BTreeMap<Name, VolumeFacts>,
+    claims: BTreeMap<Key, ClaimFacts>,
+    classes: BTreeMap<Name, ClassFacts>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +98,12 @@ impl Snapshot {
             Change::WorkloadGone(kind, key) => drop(self.workloads.remove(&(kind, key))),
             Change::Budget(facts) => drop(self.budgets.insert(facts.key.clone(), facts)),
             Change::BudgetGone(key) => drop(self.budgets.remove(&key)),
+            Change::Volume(facts) => drop(self.volumes.insert(facts.name.clone(), facts)),
+            Change::VolumeGone(name) => drop(self.volumes.remove(&name)),
+            Change::Claim(facts) => drop(self.claims.insert(facts.key.clone(), facts)),
+            Change::ClaimGone(key) => drop(self.claims.remove(&key)),
+            Change::Class(facts) => drop(self.classes.insert(facts.name.clone(), facts)),
+            Change::ClassGone(name) => drop(self.classes.remove(&name)),
         }
     }
 
@@ -303,6 +313,9 @@ impl Snapshot {
             ("", "nodes") => self.by_name.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("", "pods") => self.by_key.keys().cloned().collect(),
             ("", "namespaces") => self.namespaces.keys().map(|name| Key::cluster(name.clone())).collect(),
+            ("", "persistentvolumes") => self.volumes.keys().map(|name| Key::cluster(name.clone())).collect(),
+            ("", "persistentvolumeclaims") => self.claims.keys().cloned().collect(),
+            ("storage.k8s.io", _) => self.classes.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("policy", "poddisruptionbudgets") => self.budgets.keys().cloned().collect(),
             _ => {
                 let of_kind = self.workloads.keys().filter(|(k, _)| *k == kind.kind);
@@ -319,6 +332,26 @@ impl Snapshot {
     /// One of them, by kind and key.
     pub fn workload(&self, kind: &str, key: &Key) -> Option<&WorkloadFacts> {
         self.workloads.get(&(Name::from(kind), key.clone()))
+    }
+
+    /// Persistent volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumeFacts> {
+        self.volumes.values()
+    }
+
+    /// One persistent volume.
+    pub fn volume(&self, name: &str) -> Option<&VolumeFacts> {
+        self.volumes.get(name)
+    }
+
+    /// One claim of a persistent volume.
+    pub fn claim(&self, key: &Key) -> Option<&ClaimFacts> {
+        self.claims.get(key)
+    }
+
+    /// One storage class.
+    pub fn storage_class(&self, name: &str) -> Option<&ClassFacts> {
+        self.classes.get(name)
     }
 
     /// Disruption budgets.
@@ -414,8 +447,8 @@ impl<'a> NodeView<'a> {
     pub fn scored_usage(&self) -> (i64, i64) {
         let columns = &self.cluster.columns;
         (
-            columns.scored_cpu[self.id.index()] + self.differing(|pod| pod.scored_requests.cpu_milli),
-            columns.scored_memory[self.id.index()] + self.differing(|pod| pod.scored_requests.memory),
+            columns.scored_cpu[self.id.index()] + self.differing(|pod| pod.scored_usage.0),
+            columns.scored_memory[self.id.index()] + self.differing(|pod| pod.scored_usage.1),
         )
     }
 

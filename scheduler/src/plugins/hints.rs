@@ -3,7 +3,7 @@
 //! A hint that is too eager costs a vain attempt after a back-off; one that is too strict leaves a pod pending for up to
 //! five minutes. Where a rule is not certain, it queues.
 
-use orlop_core::kinds::Namespace;
+use orlop_core::kinds::{Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::{Object, kinds};
 
 use crate::facts::{NodeFacts, PodFacts};
@@ -36,7 +36,7 @@ impl QueueingHint for BuiltIn {
 
 /// Adds the hints of all built-in plugins.
 pub(super) fn add_to(profile: Profile) -> Profile {
-    let all: [(&'static str, Rule); 9] = [
+    let all: [(&'static str, Rule); 12] = [
         ("SchedulingGates", |_, _| false),
         ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
         ("NodeUnschedulable", |_, event| of_node(event, |_| true)),
@@ -46,12 +46,20 @@ pub(super) fn add_to(profile: Profile) -> Profile {
         ("NodeResourcesFit", node_resources),
         ("PodTopologySpread", spread),
         ("InterPodAffinity", affinity),
+        ("VolumeRestrictions", |_, event| matches!(event, Event::AssignedPodGone(_)) || of_volumes(event)),
+        ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
+        ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
     ];
     all.into_iter().fold(profile, |profile, (name, worth_it)| profile.hint(BuiltIn { name, worth_it }))
 }
 
 fn of_node(event: &Event<'_>, may_fit: impl Fn(&NodeFacts) -> bool) -> bool {
     matches!(event, Event::Node { new, .. } if may_fit(new))
+}
+
+fn of_volumes(event: &Event<'_>) -> bool {
+    let kinds = [PersistentVolume::KIND, PersistentVolumeClaim::KIND, StorageClass::KIND];
+    matches!(event, Event::Other(kind) if kinds.iter().any(|k| k.same_resource(kind)))
 }
 
 fn node_ports(pod: &PodFacts, event: &Event<'_>) -> bool {

@@ -13,6 +13,7 @@ pub mod node_ports;
 pub mod node_resources;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
+pub mod volumes;
 
 pub use basics::{DefaultBinder, NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
 pub use default_preemption::DefaultPreemption;
@@ -24,10 +25,19 @@ pub use node_ports::NodePorts;
 pub use node_resources::{BalancedAllocation, Fit, Strategy};
 pub use pod_topology_spread::PodTopologySpread;
 pub use taint_toleration::TaintToleration;
+pub use volumes::{VolumeBinding, VolumeRestrictions, VolumeZone};
 
 use crate::profile::Profile;
 
-/// Kubernetes' default profile.
+/// Adds the predicates of volumes, where Kubernetes' default profile has them: behind NodeResourcesFit.
+pub(crate) fn add_volumes(profile: &mut Profile) {
+    let at = profile.filters.iter().position(|p| p.name() == "NodeResourcesFit").map_or(0, |at| at + 1);
+    profile.filters.insert(at, Box::new(VolumeZone));
+    profile.filters.insert(at, Box::new(VolumeBinding));
+    profile.filters.insert(at, Box::new(VolumeRestrictions));
+}
+
+/// Kubernetes' default profile, without the predicates of volumes.
 pub(crate) fn default_profile() -> Profile {
     let profile = Profile::empty(Profile::DEFAULT)
         .pre_enqueue(SchedulingGates)
