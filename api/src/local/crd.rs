@@ -95,9 +95,13 @@ fn accepted(entry: &Entry, tree: &Value, view: &dyn View) -> (Value, Option<(&'s
     ] {
         let name = text(wanted, &[field]);
         // Resources and kinds are names of their own sort.
-        let same_sort: &[&str] =
-            if matches!(field, "kind" | "listKind") { &["kind", "listKind"] } else { &["plural", "singular"] };
-        let taken = others.iter().any(|o| same_sort.iter().any(|f| !name.is_empty() && text(o, &[f]) == name));
+        let same_sort: &[&str] = if matches!(field, "kind" | "listKind") {
+            &["kind", "listKind"]
+        } else {
+            &["plural", "singular"]
+        };
+        let taken =
+            others.iter().any(|o| same_sort.iter().any(|f| !name.is_empty() && text(o, &[f]) == name));
         if taken {
             clash = Some((reason, format!("\"{name}\" is already in use")));
         } else if !name.is_empty() {

@@ -4,9 +4,11 @@ use orlop_core::scheme::Resource;
 use serde_json::Value;
 
 use super::admit::Call;
+use crate::apply::{self, ApplyError};
+use crate::managed_fields::{self, Writer};
 use crate::patch::{self, PatchError};
 use crate::request::PatchType;
-use crate::status::{Cause, Status};
+use crate::status::{Cause, Details, Status};
 use crate::validation::{self, FieldError};
 use crate::{defaults, tree};
 
@@ -53,11 +55,27 @@ pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Ve
     }
 }
 
+/// Who writes, for the notes about who owns which field.
+fn with_writer<T>(call: &Call<'_>, then: impl FnOnce(&Writer<'_>) -> T) -> T {
+    let manager = match call.options.field_manager.as_str() {
+        "" => "unknown",
+        manager => manager,
+    };
+    let reset: &[&str] = match call.subresource.as_str() {
+        "" | "finalize" if call.resource.subresource("status").is_some() => &["status"],
+        "status" | "approval" => &["spec"],
+        _ => &[],
+    };
+    let api_version = call.kind().api_version();
+    let subresource = call.subresource.as_str();
+    then(&Writer { manager, api_version: &api_version, subresource, now: call.now, reset })
+}
+
 /// Notes who owns the fields that `value` has and `live` has not, or not so.
-pub(super) fn own(_call: &Call<'_>, live: Option<&Value>, value: &mut Value) -> Result<(), Status> {
-    let managed = live.and_then(|live| tree::at(live, &["metadata", "managedFields"]));
-    tree::copy(tree::metadata(value), managed, "managedFields");
-    Ok(())
+pub(super) fn own(call: &Call<'_>, live: Option<&Value>, value: &mut Value) {
+    let (schema, ty) = (&call.resource.schema, call.resource.ty);
+    super::complete::complete(schema, ty, value);
+    with_writer(call, |by| managed_fields::update_on_write(live, value, by, schema, ty));
 }
 
 /// Applies a patch of any kind but server-side apply.
@@ -86,9 +104,57 @@ fn refusal(error: PatchError) -> Status {
 }
 
 /// Server-side apply: the object after it, with its managed fields. `None`: it changes nothing.
-pub(super) fn apply(_call: &Call<'_>, live: Option<&Value>, patch: Value) -> Result<Option<Value>, Status> {
-    match live {
-        Some(live) => patch::merge(live.clone(), patch).map(Some).map_err(refusal),
-        None => Ok(Some(patch)),
+pub(super) fn apply(
+    call: &mut Call<'_>,
+    live: Option<&Value>,
+    mut config: Value,
+) -> Result<Option<Value>, Status> {
+    check_config(call, live, &mut config)?;
+    let (schema, ty) = (call.resource.schema.clone(), call.resource.ty);
+    let force = call.options.force;
+    let applied = with_writer(call, |by| apply::apply(live, &config, by, force, &schema, ty));
+    let mut applied = applied.map_err(|error| match error {
+        ApplyError::Conflict { message, causes } => {
+            let details = Details { causes, ..Details::default() };
+            let reason = "Conflict".to_owned();
+            Status { code: 409, reason, message, details: Some(details), ..Status::default() }
+        }
+        ApplyError::BadRequest(why) => Status::bad_request(why),
+        ApplyError::Schema(why) => Status::plain(why),
+    })?;
+    if live == Some(&applied) {
+        return Ok(None);
     }
+    let complaints = orlop_core::codec::conform(&schema, ty, &mut applied, &[])
+        .map_err(|e| Status::bad_request(e.message))?;
+    call.warnings.extend(complaints);
+    Ok(Some(applied))
+}
+
+/// A configuration must be of the object that the path names.
+fn check_config(call: &Call<'_>, live: Option<&Value>, config: &mut Value) -> Result<(), Status> {
+    let kind = call.kind();
+    let (version, given) = (tree::text(config, &["apiVersion"]), tree::text(config, &["kind"]));
+    if version != kind.api_version() || given != kind.kind {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={given}")));
+    }
+    let name = tree::text(config, &["metadata", "name"]);
+    if !name.is_empty() && name != call.key.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.key.name
+        )));
+    }
+    let asked = tree::text(config, &["metadata", "resourceVersion"]).to_owned();
+    if let Some(live) = live
+        && !asked.is_empty()
+        && asked != tree::text(live, &["metadata", "resourceVersion"])
+    {
+        return Err(call.stale());
+    }
+    if let Some(meta) = config.get_mut("metadata") {
+        tree::remove(meta, "resourceVersion");
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::subresources::{binding, eviction, log, reviews, scale, token};
 mod admit;
 pub(crate) mod body;
 mod bootstrap;
+mod complete;
 mod config;
 mod convert;
 mod crd;

@@ -40,7 +40,7 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
     if !owned {
-        hooks::own(call, None, &mut value)?;
+        hooks::own(call, None, &mut value);
     }
     let given = match text(&value, &["metadata", "name"]) {
         "" => text(&value, &["metadata", "generateName"]),
@@ -187,7 +187,7 @@ pub(crate) fn replace(
     if let Some(meta) = old.get("metadata").and_then(Value::as_object) {
         meta::check_preconditions(call, &value, meta, strategy)?;
     }
-    hooks::own(call, Some(old), &mut value)?;
+    hooks::own(call, Some(old), &mut value);
     change(call, entry, old, value)
 }
 

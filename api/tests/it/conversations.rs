@@ -1,7 +1,7 @@
 //! Recorded conversations with a real kube-apiserver, replayed against a [`LocalApi`].
 //!
 //! The HTTP shell replays them in full; here it is about what this crate decides. Values that differ from run to run
-//! are masked, and who owns which fields is left to the tests of managed fields.
+//! are masked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -219,8 +219,13 @@ fn fill(value: &Value, answers: &[Value]) -> Value {
 fn mask(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for hidden in ["managedFields", "description"] {
-                map.shift_remove(hidden);
+            map.shift_remove("description");
+            if let Some(Value::Array(entries)) = map.get_mut("managedFields") {
+                let text = |e: &Value| {
+                    ["manager", "operation", "subresource", "apiVersion", "fieldsV1"]
+                        .map(|f| e[f].to_string())
+                };
+                entries.sort_by_key(text);
             }
             let generated = map.get("generateName").is_some();
             for (key, value) in map.iter_mut() {

@@ -1,0 +1,59 @@
+//! The fields that Kubernetes writes even where they are empty: a write owns them, too.
+
+use orlop_core::schema::{Schema, StructId, Type};
+use serde_json::{Map, Value};
+
+/// Adds to a decoded object of a built-in type what its encoded form has besides.
+pub(super) fn complete(schema: &Schema, ty: StructId, value: &mut Value) {
+    if let Value::Object(map) = value {
+        fill(schema, ty, map);
+    }
+}
+
+fn fill(schema: &Schema, id: StructId, map: &mut Map<String, Value>) {
+    let ty = &schema[id];
+    if ty.custom {
+        return;
+    }
+    for field in &ty.fields {
+        let name = field.name.as_str();
+        match map.get_mut(name) {
+            Some(value) if !value.is_null() => walk(schema, &field.ty, value),
+            _ if field.keep_empty && !field.pointer => {
+                if let Some(zero) = zero(schema, &field.ty) {
+                    map.insert(name.to_owned(), zero);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn walk(schema: &Schema, ty: &Type, value: &mut Value) {
+    match (ty, value) {
+        (Type::Struct(id), Value::Object(map)) => fill(schema, *id, map),
+        (Type::List(list), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| walk(schema, &list.item, item));
+        }
+        (Type::Map(of), Value::Object(map)) => {
+            map.values_mut().for_each(|value| walk(schema, &of.value, value));
+        }
+        _ => {}
+    }
+}
+
+/// The empty value of a type; `None` where that is null, which nobody owns.
+fn zero(schema: &Schema, ty: &Type) -> Option<Value> {
+    Some(match ty {
+        Type::Struct(id) => {
+            let mut map = Map::new();
+            fill(schema, *id, &mut map);
+            Value::Object(map)
+        }
+        Type::String => "".into(),
+        Type::Quantity => "0".into(),
+        Type::Bool => false.into(),
+        Type::Int32 | Type::Int64 | Type::Float | Type::IntOrString => 0.into(),
+        _ => return None,
+    })
+}
