@@ -85,9 +85,7 @@ fn defaulting(input: &Value) -> Answer {
 }
 
 fn complaints(errors: &[FieldError]) -> Answer {
-    let of = |e: &FieldError| {
-        json!({"type": e.error_type.as_str(), "field": e.field, "detail": e.detail, "message": e.message})
-    };
+    let of = |e: &FieldError| json!({"type": e.error_type.as_str(), "field": e.field, "detail": e.detail, "message": e.message});
     Answer::Output(json!({"errors": errors.iter().map(of).collect::<Vec<_>>()}))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::pod::template;
 use super::storage;
-use super::tree::{Object, absent, at, each, is_empty, made, text, zero, within};
+use super::tree::{Object, absent, at, each, is_empty, made, text, within, zero};
 
 pub(super) fn deployment(object: &mut Object) {
     within(object, "spec", |spec| {

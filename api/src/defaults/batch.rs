@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::apps::labels_of_template;
 use super::pod::template;
-use super::tree::{Object, absent, at, each, is_empty, zero, within};
+use super::tree::{Object, absent, at, each, is_empty, within, zero};
 
 pub(super) fn job(object: &mut Object) {
     within(object, "spec", |spec| {

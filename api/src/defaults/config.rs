@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::tree::{Object, absent, at, each, is_empty, made, text, zero, within};
+use super::tree::{Object, absent, at, each, is_empty, made, text, within, zero};
 
 /// A namespace carries its name as a label, so that selectors can name it.
 pub(super) fn namespace(object: &mut Object) {

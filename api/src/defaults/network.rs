@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero, within};
+use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, within, zero};
 
 pub(super) fn service(object: &mut Object) {
     let mut balancer = false;

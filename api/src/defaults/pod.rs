@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::image::pull_policy;
 use super::resources::round;
 use super::storage;
-use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, zero, within};
+use super::tree::{Object, absent, at, each, is_empty, is_zero, made, text, within, zero};
 
 const FILE_MODE: i64 = 0o644;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::resources::round;
-use super::tree::{Object, absent, at, is_empty, made, zero, within};
+use super::tree::{Object, absent, at, is_empty, made, within, zero};
 
 pub(super) fn persistent_volume(object: &mut Object) {
     if let Some(status) = made(object, "status") {

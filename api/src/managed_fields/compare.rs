@@ -88,8 +88,7 @@ impl<'a> Walk<'a> {
             Shape::List(list) => {
                 let items = |v: Option<&'a Value>| v.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
                 let (mut parts, mut seen) = (Vec::new(), FxHashMap::default());
-                for (side, item) in
-                    items(old).iter().map(|i| (0, i)).chain(items(new).iter().map(|i| (1, i)))
+                for (side, item) in items(old).iter().map(|i| (0, i)).chain(items(new).iter().map(|i| (1, i)))
                 {
                     let Ok(part) = at.element(list, item) else { continue };
                     let sides: &mut [Vec<&'a Value>; 2] = seen.entry(part.clone()).or_insert_with(|| {

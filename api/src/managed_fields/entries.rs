@@ -124,9 +124,9 @@ impl Managers {
         while updaters(&self.entries) > UPDATERS_MAX && at < self.entries.len() {
             let entry = &self.entries[at];
             let version = entry.api_version.clone();
-            let earlier = self.entries[..at].iter().position(|other| {
-                other.operation == Operation::Update && other.api_version == version
-            });
+            let earlier = self.entries[..at]
+                .iter()
+                .position(|other| other.operation == Operation::Update && other.api_version == version);
             if let (Operation::Update, Some(first)) = (entry.operation, earlier) {
                 let entry = self.entries.remove(at);
                 let bucket = &mut self.entries[first];

@@ -93,17 +93,17 @@ pub(crate) fn record(
     let mut found = compare(At::root(schema, ty), before, after);
     for set in [&mut found.added, &mut found.modified, &mut found.removed] {
         strip(set);
+        ignore(set, by.reset);
     }
     if found.is_same() {
         return put(after, known.clone());
     }
     let mut managers = Managers::read(known);
-    let mut changed = found.changed();
+    let changed = found.changed();
     for entry in &mut managers.entries {
         entry.set.subtract(&changed);
         entry.set.subtract(&found.removed);
     }
-    ignore(&mut changed, by.reset);
     if !changed.is_empty() {
         managers.own(by, Operation::Update, changed);
     }

@@ -94,11 +94,13 @@ impl<'a> At<'a> {
     pub(super) fn element(self, list: &ListType, value: &Value) -> Result<Name, String> {
         let ListKind::Map(names) = &list.kind else {
             return match value {
-                Value::Object(_) => Err("associative list without keys has an element that's a map type".into()),
-                Value::Array(_) => {
-                    Err("not supported: associative list with lists as elements".into())
+                Value::Object(_) => {
+                    Err("associative list without keys has an element that's a map type".into())
                 }
-                Value::Null => Err("associative list without keys has an element that's an explicit null".into()),
+                Value::Array(_) => Err("not supported: associative list with lists as elements".into()),
+                Value::Null => {
+                    Err("associative list without keys has an element that's an explicit null".into())
+                }
                 scalar => Ok(item(scalar)),
             };
         };
@@ -235,7 +237,8 @@ impl Walk {
                         }
                         continue;
                     }
-                    let twice = items[i + 1..].iter().any(|other| at.element(list, other).as_ref() == Ok(&part));
+                    let twice =
+                        items[i + 1..].iter().any(|other| at.element(list, other).as_ref() == Ok(&part));
                     seen.push(part.clone());
                     self.path.push(part);
                     // Of items that cannot be told apart only their being there is owned.

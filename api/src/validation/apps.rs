@@ -56,7 +56,10 @@ fn forever(e: &mut Errors, template: &Value, claims: &[&str]) {
         e.unsupported(at.field("restartPolicy"), &spec["restartPolicy"], &["Always"]);
     }
     if spec.has("activeDeadlineSeconds") {
-        e.forbidden(at.field("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported");
+        e.forbidden(
+            at.field("activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        );
     }
 }
 

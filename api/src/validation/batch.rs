@@ -233,8 +233,9 @@ fn success_policy(e: &mut Errors, at: &Path<'_>, spec: &Value) {
             not_negative(e, &at, rule, "succeededCount");
             let completions = spec.int("completions");
             if count > completions {
-                let text =
-                    format!("must be less than or equal to {completions} (the number of specified completions)");
+                let text = format!(
+                    "must be less than or equal to {completions} (the number of specified completions)"
+                );
                 e.invalid(field, &count.into(), &text);
             }
             if most.is_some_and(|most| count > most) {
@@ -339,7 +340,11 @@ pub(super) fn cron_job(e: &mut Errors, object: &Value) {
         let word = |b: u8| b.is_ascii_alphanumeric() || b"_+-/".contains(&b);
         let upper = zone.bytes().next().is_some_and(|b| b.is_ascii_uppercase());
         if zone.eq_ignore_ascii_case("local") {
-            e.invalid_text(SPEC.field("timeZone"), zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+            e.invalid_text(
+                SPEC.field("timeZone"),
+                zone,
+                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            );
         } else if zone.len() > 64 || !upper || !zone.bytes().all(word) {
             e.invalid_text(SPEC.field("timeZone"), zone, &format!("unknown time zone {zone}"));
         }
@@ -382,7 +387,9 @@ fn schedule_problem(schedule: &str) -> Option<String> {
                     if number < min {
                         return Some(format!("beginning of range ({number}) below minimum ({min}): {part}"));
                     }
-                } else if end.is_empty() || !end.bytes().all(|b| b.is_ascii_alphabetic() || b"*?".contains(&b)) {
+                } else if end.is_empty()
+                    || !end.bytes().all(|b| b.is_ascii_alphabetic() || b"*?".contains(&b))
+                {
                     return Some(format!("failed to parse int from {end}"));
                 }
             }

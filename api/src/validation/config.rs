@@ -137,9 +137,8 @@ pub(super) fn node(e: &mut Errors, object: &Value) {
     for (i, text) in cidrs.iter().filter_map(Value::as_str).enumerate() {
         cidr(e, list.index(i), text);
     }
-    let of_family = |six: bool| {
-        cidrs.iter().filter_map(Value::as_str).filter(|c| c.contains(':') == six).count()
-    };
+    let of_family =
+        |six: bool| cidrs.iter().filter_map(Value::as_str).filter(|c| c.contains(':') == six).count();
     if cidrs.len() > 1 && (of_family(false) != 1 || of_family(true) != 1 || cidrs.len() > 2) {
         e.invalid(list, &spec["podCIDRs"], "may specify no more than one CIDR for each IP family");
     }
@@ -168,7 +167,11 @@ pub(super) fn node_change(e: &mut Errors, old: &Value, new: &Value) {
 pub(super) fn lease(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     if spec.has("leaseDurationSeconds") && spec.int("leaseDurationSeconds") <= 0 {
-        e.invalid(SPEC.field("leaseDurationSeconds"), &spec["leaseDurationSeconds"], "must be greater than 0");
+        e.invalid(
+            SPEC.field("leaseDurationSeconds"),
+            &spec["leaseDurationSeconds"],
+            "must be greater than 0",
+        );
     }
     not_negative(e, &SPEC, spec, "leaseTransitions");
 }

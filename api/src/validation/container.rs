@@ -3,7 +3,9 @@
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
 use serde_json::Value;
 
-use super::common::{self, PROTOCOLS, config_key, env_name, named, one_of, one_of_if_set, port_name, port_or_name};
+use super::common::{
+    self, PROTOCOLS, config_key, env_name, named, one_of, one_of_if_set, port_name, port_or_name,
+};
 use super::error::Errors;
 use super::path::{Path, Read};
 use super::pod::Of;
@@ -115,7 +117,8 @@ fn handler(e: &mut Errors, at: &Path<'_>, handler: &Value, grace: i64) {
             _ => {
                 let seconds = action.int("seconds");
                 if seconds < 0 || seconds > grace {
-                    let text = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                    let text =
+                        format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
                     e.invalid(at, &seconds.into(), &text);
                 }
             }
@@ -378,8 +381,7 @@ fn security(e: &mut Errors, at: &Path<'_>, context: &Value) {
             e.invalid(field, &context["allowPrivilegeEscalation"], text);
         }
         if context["capabilities"].list("add").iter().any(|c| c == "CAP_SYS_ADMIN") {
-            let text =
-                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            let text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             e.invalid(field, &context["allowPrivilegeEscalation"], text);
         }
     }

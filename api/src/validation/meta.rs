@@ -54,11 +54,7 @@ fn common(e: &mut Errors, meta: &Value) {
         }
     }
     if finalizers.iter().any(|f| f == "orphan") && finalizers.iter().any(|f| f == "foregroundDeletion") {
-        e.invalid(
-            at,
-            &meta["finalizers"],
-            "finalizer foregroundDeletion and orphan cannot be both set",
-        );
+        e.invalid(at, &meta["finalizers"], "finalizer foregroundDeletion and orphan cannot be both set");
     }
 }
 

@@ -157,11 +157,7 @@ pub(super) fn ingress_class(e: &mut Errors, object: &Value) {
                 e.invalid_text(at, path, "Invalid path");
             }
         }
-        _ => e.invalid_text(
-            at,
-            controller,
-            "must be a domain-prefixed path (such as \"acme.io/foo\")",
-        ),
+        _ => e.invalid_text(at, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
     }
     let parameters = &spec["parameters"];
     if parameters.is_null() {

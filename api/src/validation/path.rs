@@ -85,7 +85,9 @@ impl Read for Value {
     }
 
     fn entries(&self, field: &str) -> Vec<(&str, &Value)> {
-        self[field].as_object().map_or_else(Vec::new, |map| map.iter().map(|(k, v)| (k.as_str(), v)).collect())
+        self[field]
+            .as_object()
+            .map_or_else(Vec::new, |map| map.iter().map(|(k, v)| (k.as_str(), v)).collect())
     }
 
     fn is_empty(&self, field: &str) -> bool {

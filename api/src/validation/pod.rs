@@ -72,9 +72,8 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
         [] => volume::volumes(e, &list, spec.list("volumes")),
         claims => {
             // Claims become volumes, before those that the template has under other names.
-            let claimed = claims.iter().map(|name| {
-                json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
-            });
+            let claimed =
+                claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
             let others = spec.list("volumes").iter().filter(|v| !claims.contains(&v.text("name")));
             let all: Vec<Value> = claimed.chain(others.cloned()).collect();
             volume::volumes(e, &list, &all)
@@ -258,7 +257,8 @@ pub(super) fn tolerations(e: &mut Errors, list: &Path<'_>, tolerations: &[Value]
         if !key.is_empty() {
             e.rule(at.field("key"), key, label_key(key));
         } else if operator != "Exists" {
-            let text = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let text =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             e.invalid_text(at.field("operator"), operator, text);
         }
         let effect = toleration.text("effect");

@@ -39,7 +39,8 @@ pub(super) fn pod(e: &mut Errors, old: &Value, new: &Value) {
     let gates = SPEC.field("schedulingGates");
     let kept = |gate: &&Value| !before.list("schedulingGates").contains(gate);
     if let Some(added) = after.list("schedulingGates").iter().find(kept) {
-        let text = format!("only deletion is allowed, but found new scheduling gate '{}'", added.text("name"));
+        let text =
+            format!("only deletion is allowed, but found new scheduling gate '{}'", added.text("name"));
         e.forbidden(gates, &text);
     }
     expected["schedulingGates"] = after["schedulingGates"].clone();

@@ -167,7 +167,8 @@ pub(super) fn autoscaler(e: &mut Errors, object: &Value) {
     let (target, at) = (&spec["scaleTargetRef"], SPEC.field("scaleTargetRef"));
     reference(e, &at, target);
     let version = target.text("apiVersion");
-    let grouped = version.split_once('/').is_some_and(|(group, rest)| !group.is_empty() && !rest.contains('/'));
+    let grouped =
+        version.split_once('/').is_some_and(|(group, rest)| !group.is_empty() && !rest.contains('/'));
     if !grouped && target.text("kind") != "ReplicationController" {
         e.invalid_text(at.field("apiVersion"), version, "apiVersion must specify API group");
     }

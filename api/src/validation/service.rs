@@ -112,23 +112,14 @@ fn affinity(e: &mut Errors, spec: &Value) {
                 e.invalid(at.field("timeoutSeconds"), &seconds.into(), &text);
             }
         }
-        "None" if !config.is_null() => e.forbidden(
-            at,
-            "must not be set when session affinity is None",
-        ),
+        "None" if !config.is_null() => e.forbidden(at, "must not be set when session affinity is None"),
         _ => {}
     }
 }
 
 fn addresses(e: &mut Errors, spec: &Value) {
     const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
-    one_of_if_set(
-        e,
-        &SPEC,
-        spec,
-        "ipFamilyPolicy",
-        &["SingleStack", "PreferDualStack", "RequireDualStack"],
-    );
+    one_of_if_set(e, &SPEC, spec, "ipFamilyPolicy", &["SingleStack", "PreferDualStack", "RequireDualStack"]);
     let list = SPEC.field("ipFamilies");
     let families = spec.list("ipFamilies");
     for (i, family) in families.iter().enumerate() {
@@ -186,8 +177,8 @@ fn balancer(e: &mut Errors, spec: &Value) {
 fn traffic(e: &mut Errors, spec: &Value) {
     const POLICIES: [&str; 2] = ["Cluster", "Local"];
     let kind = spec.text("type");
-    let reachable = matches!(kind, "LoadBalancer" | "NodePort")
-        || kind == "ClusterIP" && !spec.is_empty("externalIPs");
+    let reachable =
+        matches!(kind, "LoadBalancer" | "NodePort") || kind == "ClusterIP" && !spec.is_empty("externalIPs");
     let policy = spec.text("externalTrafficPolicy");
     if reachable {
         one_of(e, &SPEC, spec, "externalTrafficPolicy", &POLICIES);
@@ -234,9 +225,8 @@ pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
             }
         }
     }
-    let local = |spec: &Value| {
-        spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
-    };
+    let local =
+        |spec: &Value| spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local";
     if local(old) && local(new) && old.int("healthCheckNodePort") != new.int("healthCheckNodePort") {
         e.forbidden(SPEC.field("healthCheckNodePort"), "field is immutable");
     }

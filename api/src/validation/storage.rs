@@ -199,9 +199,10 @@ pub(super) fn class(e: &mut Errors, object: &Value) {
     } else {
         e.rule(Path::root("provisioner"), provisioner, label_key(&provisioner.to_lowercase()));
     }
-    for (field, values) in
-        [("reclaimPolicy", ["Delete", "Retain"]), ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"])]
-    {
+    for (field, values) in [
+        ("reclaimPolicy", ["Delete", "Retain"]),
+        ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"]),
+    ] {
         if !object.has(field) {
             e.required(Path::root(field), "");
         } else if !values.contains(&object.text(field)) {

@@ -13,16 +13,8 @@ use super::storage;
 pub(super) type Volumes = Vec<String>;
 
 const MORE: &str = "may not specify more than 1 volume type";
-const HOST_PATHS: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
+const HOST_PATHS: [&str; 8] =
+    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 const FILE_FIELDS: [&str; 5] =
     ["metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"];
 
@@ -289,4 +281,3 @@ pub(super) fn mounts(e: &mut Errors, list: &Path<'_>, mounts: &[Value], volumes:
         one_of_if_set(e, &at, mount, "mountPropagation", &["Bidirectional", "HostToContainer", "None"]);
     }
 }
-
