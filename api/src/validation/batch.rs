@@ -307,7 +307,7 @@ pub(super) fn job_change(e: &mut Errors, old: &Value, new: &Value) {
             }
         }
         for field in ["labels", "annotations"] {
-            if expected.is_object() && !expected["metadata"].is_array() {
+            if expected.is_object() && matches!(expected["metadata"], Value::Object(_) | Value::Null) {
                 expected["metadata"][field] = now["metadata"][field].clone();
             }
         }

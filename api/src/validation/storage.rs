@@ -158,6 +158,9 @@ pub(super) fn claim_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
 pub(super) fn claim_change(e: &mut Errors, old: &Value, new: &Value) {
     let (before, after) = (&old["spec"], &new["spec"]);
     let size = |spec: &Value| quantity(&spec["resources"]["requests"]["storage"]);
+    if !before.is_object() || !after.is_object() {
+        return fixed(e, SPEC, before, after);
+    }
     let mut expected = before.clone();
     if before.text("volumeName").is_empty() {
         expected["volumeName"] = after["volumeName"].clone();

@@ -8,3 +8,7 @@ mod conversations;
 mod world;
 mod pipeline;
 mod watch;
+mod apply;
+mod defaults;
+mod trees;
+mod validation;

@@ -18,6 +18,7 @@ fn defaulting() {
     assert!(check("defaulting").is_none_or(Tally::all));
 }
 
+/// Full agreement is the aim; definitions of custom resources are not judged yet.
 #[test]
 fn validation() {
     check("validation");
@@ -30,5 +31,5 @@ fn validation_update() {
 
 #[test]
 fn server_side_apply() {
-    check("server-side-apply");
+    assert!(check("server-side-apply").is_none_or(Tally::all));
 }

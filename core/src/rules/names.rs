@@ -9,6 +9,10 @@ fn too_long(most: usize) -> String {
     format!("must be no more than {most} bytes")
 }
 
+fn too_many(most: usize) -> String {
+    format!("must be no more than {most} characters")
+}
+
 /// A sentence, examples, and the expression that decides.
 fn form(sentence: &str, examples: &[&str], expression: &str) -> String {
     let examples: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
@@ -38,7 +42,7 @@ fn is_qualified(s: &str) -> bool {
 pub fn dns_subdomain(name: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if name.len() > 253 {
-        errors.push(too_long(253));
+        errors.push(too_many(253));
     }
     if !is_subdomain(name) {
         errors.push(form(
@@ -54,7 +58,7 @@ pub fn dns_subdomain(name: &str) -> Vec<String> {
 pub fn dns_label(name: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if name.len() > 63 {
-        errors.push(too_long(63));
+        errors.push(too_many(63));
     }
     if !is_label(name) {
         errors.push(if is_subdomain(name) {
@@ -74,7 +78,7 @@ pub fn dns_label(name: &str) -> Vec<String> {
 pub fn dns_1035_label(name: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if name.len() > 63 {
-        errors.push(too_long(63));
+        errors.push(too_many(63));
     }
     if !is_label(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         errors.push(form(
