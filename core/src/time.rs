@@ -1,5 +1,6 @@
 //! Time as an input: [`Timestamp`], [`Clock`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -136,35 +137,43 @@ pub trait Clock: Send + Sync {
 }
 
 /// A clock that stands still until it is told to move.
+///
+/// # Guarantees
+/// Who waits is woken in the order of the moments, and for one moment in the order of asking. A sleep that is dropped
+/// leaves nothing behind.
 #[derive(Clone, Default)]
 pub struct ManualClock(Arc<Mutex<Manual>>);
 
 #[derive(Default)]
 struct Manual {
     now: Timestamp,
-    sleepers: Vec<(Timestamp, Waker)>,
+    next: u64,
+    sleepers: BTreeMap<(Timestamp, u64), Waker>,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> ManualClock {
-        ManualClock(Arc::new(Mutex::new(Manual { now, sleepers: Vec::new() })))
+        ManualClock(Arc::new(Mutex::new(Manual { now, ..Manual::default() })))
     }
 
     /// Moves forward to `now` and wakes whoever waited for that; a moment that has passed changes nothing.
     pub fn advance_to(&self, now: Timestamp) {
-        let due: Vec<Waker> = {
+        let mut due = Vec::new();
+        {
             let mut inner = self.0.lock();
             inner.now = inner.now.max(now);
             let now = inner.now;
-            inner.sleepers.extract_if(.., |(at, _)| *at <= now).map(|(_, waker)| waker).collect()
-        };
+            while let Some(first) = inner.sleepers.first_entry().filter(|first| first.key().0 <= now) {
+                due.push(first.remove());
+            }
+        }
         due.into_iter().for_each(Waker::wake);
     }
 
     /// The earliest moment for which somebody waits.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.0.lock().sleepers.iter().map(|(at, _)| *at).min()
+        self.0.lock().sleepers.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Moves forward by `step`.
@@ -179,25 +188,44 @@ impl Clock for ManualClock {
     }
 
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(Sleep { clock: self.clone(), at })
+        Box::pin(Sleep { clock: self.clone(), at, place: None })
     }
 }
 
 struct Sleep {
     clock: ManualClock,
     at: Timestamp,
+    /// Its number among those who wait for the same moment.
+    place: Option<u64>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.clock.0.lock();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let clock = self.clock.clone();
+        let mut inner = clock.0.lock();
         if inner.now >= self.at {
             return Poll::Ready(());
         }
-        inner.sleepers.push((self.at, cx.waker().clone()));
+        let place = *self.place.get_or_insert_with(|| {
+            inner.next += 1;
+            inner.next
+        });
+        let before = inner.sleepers.insert((self.at, place), cx.waker().clone());
+        drop(inner);
+        // A waker may be the last to hold a task, and the task a sleep.
+        drop(before);
         Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            let waker = self.clock.0.lock().sleepers.remove(&(self.at, place));
+            drop(waker);
+        }
     }
 }
 
@@ -222,5 +250,21 @@ mod tests {
         assert!(sleep.as_mut().poll(&mut cx).is_pending());
         clock.advance(Duration::from_secs(1));
         assert!(sleep.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_dropped_sleep_is_forgotten() {
+        let clock = ManualClock::default();
+        let mut sleeps = [3, 2].map(|secs| clock.sleep_until(Timestamp::from_secs(secs)));
+        let mut cx = Context::from_waker(Waker::noop());
+        for sleep in &mut sleeps {
+            assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        }
+        let [late, early] = sleeps;
+        assert_eq!(clock.next_deadline(), Some(Timestamp::from_secs(2)));
+        drop(early);
+        assert_eq!(clock.next_deadline(), Some(Timestamp::from_secs(3)));
+        drop(late);
+        assert_eq!(clock.next_deadline(), None);
     }
 }

@@ -10,6 +10,7 @@ use orlop_core::{Clock, ManualClock, Timestamp};
 use parking_lot::Mutex;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Ready = Arc<Mutex<VecDeque<usize>>>;
 
 /// Runs futures on a virtual clock: first come, first served; time moves only when nobody can go on, and then to the
 /// earliest moment for which somebody waits.
@@ -17,14 +18,55 @@ pub struct Executor {
     clock: ManualClock,
     tasks: Vec<Option<Task>>,
     signals: Vec<Arc<Signal>>,
-    ready: Arc<Mutex<VecDeque<usize>>>,
+    ready: Ready,
+    orders: Arc<Mutex<Orders>>,
     polls: u64,
+}
+
+/// Names a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(usize);
+
+/// Starts and ends tasks, also from within a task.
+#[derive(Clone)]
+pub struct Handle(Arc<Mutex<Orders>>);
+
+#[derive(Default)]
+struct Orders {
+    next: usize,
+    queue: VecDeque<Order>,
+    halted: bool,
+}
+
+enum Order {
+    Spawn(Task),
+    Cancel(TaskId),
+}
+
+impl Handle {
+    /// Adds a task, to be run after those that are ready now.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> TaskId {
+        let mut orders = self.0.lock();
+        orders.next += 1;
+        orders.queue.push_back(Order::Spawn(Box::pin(task)));
+        TaskId(orders.next - 1)
+    }
+
+    /// Drops a task before anything else is run.
+    pub fn cancel(&self, task: TaskId) {
+        self.0.lock().queue.push_back(Order::Cancel(task));
+    }
+
+    /// Has [`Executor::run_until`] return before the next task is run.
+    pub fn halt(&self) {
+        self.0.lock().halted = true;
+    }
 }
 
 struct Signal {
     task: usize,
     queued: Mutex<bool>,
-    ready: Arc<Mutex<VecDeque<usize>>>,
+    ready: Ready,
 }
 
 impl Wake for Signal {
@@ -40,16 +82,19 @@ impl Wake for Signal {
 impl Executor {
     /// An executor that moves `clock`.
     pub fn new(clock: ManualClock) -> Executor {
-        Executor { clock, tasks: Vec::new(), signals: Vec::new(), ready: Arc::default(), polls: 0 }
+        Executor {
+            clock,
+            tasks: Vec::new(),
+            signals: Vec::new(),
+            ready: Arc::default(),
+            orders: Arc::default(),
+            polls: 0,
+        }
     }
 
-    /// Adds a task, to be run after those that are ready now.
-    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        let number = self.tasks.len();
-        self.tasks.push(Some(Box::pin(task)));
-        let signal = Arc::new(Signal { task: number, queued: Mutex::new(false), ready: self.ready.clone() });
-        self.signals.push(signal.clone());
-        signal.wake();
+    /// Starts and ends tasks.
+    pub fn handle(&self) -> Handle {
+        Handle(self.orders.clone())
     }
 
     /// How often a task was run.
@@ -57,20 +102,20 @@ impl Executor {
         self.polls
     }
 
-    /// Runs until nothing more can happen before `end`, and moves the clock there.
-    pub fn run_until(&mut self, end: Timestamp) {
+    /// Runs until nothing more can happen before `end`, and moves the clock there. Answers `false` if it was halted.
+    pub fn run_until(&mut self, end: Timestamp) -> bool {
         loop {
             while let Some(task) = self.next() {
                 self.poll(task);
+                if std::mem::take(&mut self.orders.lock().halted) {
+                    return false;
+                }
             }
             match self.clock.next_deadline() {
                 Some(at) if at <= end => self.clock.advance_to(at),
-                _ => break,
+                _ if self.clock.now() < end => self.clock.advance_to(end),
+                _ => return true,
             }
-        }
-        self.clock.advance_to(end);
-        while let Some(task) = self.next() {
-            self.poll(task);
         }
     }
 
@@ -82,7 +127,7 @@ impl Executor {
     ) -> Option<T> {
         let answer = Arc::new(Mutex::new(None));
         let slot = answer.clone();
-        self.spawn(async move {
+        let id = self.handle().spawn(async move {
             let value = future.await;
             *slot.lock() = Some(value);
         });
@@ -95,13 +140,32 @@ impl Executor {
             }
             match self.clock.next_deadline() {
                 Some(at) if at <= end => self.clock.advance_to(at),
-                _ => return None,
+                _ => {
+                    self.handle().cancel(id);
+                    return None;
+                }
             }
         }
     }
 
-    fn next(&self) -> Option<usize> {
-        self.ready.lock().pop_front()
+    /// Carries out what handles have asked for, and takes the next task.
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            // Dropping a task may drop handles: not under the lock.
+            let order = self.orders.lock().queue.pop_front();
+            match order {
+                None => return self.ready.lock().pop_front(),
+                Some(Order::Cancel(TaskId(task))) => drop(self.tasks[task].take()),
+                Some(Order::Spawn(task)) => {
+                    let number = self.tasks.len();
+                    self.tasks.push(Some(task));
+                    let ready = self.ready.clone();
+                    let signal = Arc::new(Signal { task: number, queued: Mutex::new(false), ready });
+                    self.signals.push(signal.clone());
+                    signal.wake();
+                }
+            }
+        }
     }
 
     fn poll(&mut self, number: usize) {

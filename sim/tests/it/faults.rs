@@ -1,0 +1,45 @@
+//! Whatever goes wrong, invariants hold; and when nothing does any more, all comes to rest as it must be.
+
+use std::time::Duration;
+
+use orlop_sim::{Faults, Options, Simulation, Workload};
+
+fn survives(seed: u64, nodes: usize, faults: Faults, time: Duration) {
+    let mut sim = Simulation::new(seed, Options::nodes(nodes).faults(faults)).expect("the cluster starts");
+    sim.load(Workload::for_nodes(nodes));
+    if let Err(violation) = sim.run_for(time) {
+        panic!("{}", crate::again(seed, nodes, faults, &[violation]));
+    }
+    if let Err(violations) = sim.settle(Duration::from_secs(3600)) {
+        panic!("{}", crate::again(seed, nodes, faults, &violations));
+    }
+}
+
+#[test]
+fn all_faults_at_once() {
+    for seed in 100..106 {
+        survives(seed, 4, Faults::ALL, Duration::from_secs(900));
+    }
+}
+
+#[test]
+fn each_kind_of_fault() {
+    for (seed, kind) in (200..).zip(["api", "watches", "restarts", "runtime", "store", "clocks"]) {
+        survives(seed, 3, kind.parse().expect("a kind of fault"), Duration::from_secs(600));
+    }
+}
+
+#[test]
+fn no_fault() {
+    for seed in 300..303 {
+        survives(seed, 4, Faults::NONE, Duration::from_secs(900));
+    }
+}
+
+#[test]
+fn kinds_of_faults_are_read_and_printed() {
+    assert_eq!("all".parse(), Ok(Faults::ALL));
+    let some: Faults = "api, store".parse().expect("two kinds of faults");
+    assert_eq!(some.to_string(), "api,store");
+    assert!("gremlins".parse::<Faults>().is_err());
+}

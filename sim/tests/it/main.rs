@@ -1,0 +1,16 @@
+//! Whole clusters on a virtual clock.
+
+mod determinism;
+mod faults;
+mod scenarios;
+
+use orlop_sim::{Faults, Violation};
+
+/// What is printed of a failure: what was violated, and how to see it again.
+fn again(seed: u64, nodes: usize, faults: Faults, violations: &[Violation]) -> String {
+    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    format!(
+        "seed {seed}:\n  {}\nagain: cargo run -p orlop-sim -- --seed {seed} --nodes {nodes} --hours 1 --faults={faults}",
+        lines.join("\n  ")
+    )
+}
