@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use orlop::base::{
-    Context, Controller, Executor, Failure, FailureReason, Key, Kind, Meta, Object, Plan, Watches, World, Write,
+    Context, Controller, Executor, Failure, FailureReason, Key, Kind, Meta, Object, Plan, Watches, World,
+    Write,
 };
 use orlop::{Cluster, manifest::Manifests};
 use serde::Deserialize;
@@ -66,7 +67,9 @@ impl Controller for Buckets {
             (false, false) => {
                 Plan::write(Write::merge_seen(bucket, json!({"metadata": {"finalizers": [FINALIZER]}})))
             }
-            (false, true) if bucket.status.path.is_empty() => Plan::nothing().effect(Folder::Make(key.clone())),
+            (false, true) if bucket.status.path.is_empty() => {
+                Plan::nothing().effect(Folder::Make(key.clone()))
+            }
             (false, true) => Plan::nothing(),
         }
     }
@@ -80,7 +83,10 @@ struct Disk {
 #[async_trait::async_trait]
 impl Executor<Folder> for Disk {
     async fn execute(&self, effect: Folder) -> Result<Vec<Write>, Failure> {
-        let failed = |error: std::io::Error| Failure { reason: FailureReason::Unavailable, message: error.to_string() };
+        let failed = |error: std::io::Error| Failure {
+            reason: FailureReason::Unavailable,
+            message: error.to_string(),
+        };
         match effect {
             Folder::Make(key) => {
                 let path = self.root.join(&key.namespace).join(&key.name);

@@ -29,7 +29,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}: {:?}", manifest.title(), cluster.apply(manifest).await?);
     }
     let available = |web: &serde_json::Value| web["status"]["availableReplicas"] == 3;
-    cluster.wait_for(&Deployment::KIND, &Key::new("default", "web"), Duration::from_secs(10), available).await?;
+    cluster
+        .wait_for(&Deployment::KIND, &Key::new("default", "web"), Duration::from_secs(10), available)
+        .await?;
     for pod in cluster.list::<Pod>("default").await? {
         println!("{} runs on {} at {}", pod.metadata.name, pod.spec.node_name, pod.status.pod_ip);
     }

@@ -20,7 +20,8 @@ const LABEL: &str = "example.com/entries";
 async fn reconcile(map: Arc<ConfigMap>, client: Arc<Client>) -> Result<Action, kube::Error> {
     let entries = map.data.as_ref().map_or(0, |data| data.len()).to_string();
     if map.labels().get(LABEL) != Some(&entries) {
-        let maps: Api<ConfigMap> = Api::namespaced(Client::clone(&client), &map.namespace().unwrap_or_default());
+        let maps: Api<ConfigMap> =
+            Api::namespaced(Client::clone(&client), &map.namespace().unwrap_or_default());
         let patch = json!({"metadata": {"labels": {LABEL: entries}}});
         maps.patch(&map.name_any(), &PatchParams::apply("example"), &Patch::Merge(patch)).await?;
     }
@@ -32,8 +33,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Cluster::builder().start().await?;
     let client = cluster.kube_client();
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    let controller = Controller::new(Api::<ConfigMap>::all(client.clone()), watcher::Config::default().streaming_lists())
-        .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(100)), Arc::new(client));
+    let controller =
+        Controller::new(Api::<ConfigMap>::all(client.clone()), watcher::Config::default().streaming_lists())
+            .run(reconcile, |_, _, _| Action::requeue(Duration::from_millis(100)), Arc::new(client));
     let controller = tokio::spawn(controller.for_each(|_| std::future::ready(())));
 
     let map: ConfigMap = serde_json::from_value(json!({

@@ -23,7 +23,7 @@ pub use auth::{
 pub use backend::Backend;
 pub use body::{Answer, AnswerBody, BODY_MAX};
 pub use health::Check;
-pub use kubeconfig::kubeconfig;
+pub use kubeconfig::{Credentials, kubeconfig};
 pub use metrics::Metrics;
 pub use server::Server;
 pub use shell::{InProcess, Shell};

@@ -38,7 +38,8 @@ async fn serve(options: &Apiserver) -> Result<(), String> {
     let cluster = builder.start().await.map_err(|error| error.to_string())?;
     if let Some(path) = &options.kubeconfig {
         let kubeconfig = cluster.kubeconfig().unwrap_or_default();
-        orlop::apiserver::pki::write_private(path, &kubeconfig).map_err(|error| format!("{}: {error}", path.display()))?;
+        orlop::apiserver::pki::write_private(path, &kubeconfig)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if let Some(address) = cluster.address() {
         println!("serving on https://{address}");

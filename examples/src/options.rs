@@ -140,8 +140,8 @@ pub(crate) struct Preflight {
     /// Prints results as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Ports that must be free.
-    #[arg(long, value_delimiter = ',', default_value = "6443,10250", value_name = "PORTS")]
+    /// Ports that must be free, instead of those of a control-plane node.
+    #[arg(long, value_delimiter = ',', value_name = "PORTS")]
     pub(crate) ports: Vec<u16>,
 }
 
@@ -149,7 +149,8 @@ pub(crate) struct Preflight {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
-    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no length of time: write 90s or 2m"))?;
+    let number: f64 =
+        digits.parse().map_err(|_| format!("{text:?} is no length of time: write 90s or 2m"))?;
     let seconds = match unit {
         "" | "s" => number,
         "ms" => number / 1000.0,

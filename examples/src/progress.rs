@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use orlop::Cluster;
 use orlop::api::Status;
 use orlop::base::kinds::{DaemonSet, Deployment, Job, Pod, ReplicaSet, StatefulSet};
 use orlop::base::{Item, Key, Object, Timestamp};
-use orlop::Cluster;
 use serde::Serialize;
 
 /// How often the cluster is looked at.
@@ -38,7 +38,8 @@ impl Readiness {
     }
 
     fn counts(&self) -> (u64, u64) {
-        let sum = |of: fn(&Workload) -> i32| self.workloads.iter().map(|w| u64::try_from(of(w)).unwrap_or(0)).sum();
+        let sum =
+            |of: fn(&Workload) -> i32| self.workloads.iter().map(|w| u64::try_from(of(w)).unwrap_or(0)).sum();
         (sum(|w| w.ready.min(w.wanted)), sum(|w| w.wanted))
     }
 
@@ -47,7 +48,17 @@ impl Readiness {
         self.workloads
             .iter()
             .filter(|workload| !workload.done)
-            .map(|w| format!("{} {}/{}: {} of {} ready{}", w.kind, w.namespace, w.name, w.ready, w.wanted, w.because()))
+            .map(|w| {
+                format!(
+                    "{} {}/{}: {} of {} ready{}",
+                    w.kind,
+                    w.namespace,
+                    w.name,
+                    w.ready,
+                    w.wanted,
+                    w.because()
+                )
+            })
             .collect()
     }
 }
@@ -80,7 +91,8 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Readiness, Status> {
     // A Deployment's pods belong to its ReplicaSets.
     for set in &sets {
         let own = (set.metadata.namespace.to_string(), set.metadata.uid.to_string());
-        if let (Some(owner), Some(trouble)) = (set.metadata.controller(), troubled_owners.get(&own).cloned()) {
+        if let (Some(owner), Some(trouble)) = (set.metadata.controller(), troubled_owners.get(&own).cloned())
+        {
             troubled_owners.entry((own.0, owner.uid.to_string())).or_insert(trouble);
         }
     }
@@ -94,27 +106,62 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Readiness, Status> {
         let ready = status.available_replicas;
         let seen = status.observed_generation >= deployment.metadata.generation;
         let done = seen && status.updated_replicas >= wanted && ready >= wanted && status.replicas == wanted;
-        workloads.push(workload("Deployment", &deployment.metadata, wanted, ready, done, reason(&deployment.metadata)));
+        workloads.push(workload(
+            "Deployment",
+            &deployment.metadata,
+            wanted,
+            ready,
+            done,
+            reason(&deployment.metadata),
+        ));
     }
     for set in sets.iter().filter(|set| set.metadata.controller().is_none()) {
         let (wanted, ready) = (set.spec.replicas.unwrap_or(1), set.status.ready_replicas);
         let seen = set.status.observed_generation >= set.metadata.generation;
-        workloads.push(workload("ReplicaSet", &set.metadata, wanted, ready, seen && ready >= wanted, reason(&set.metadata)));
+        workloads.push(workload(
+            "ReplicaSet",
+            &set.metadata,
+            wanted,
+            ready,
+            seen && ready >= wanted,
+            reason(&set.metadata),
+        ));
     }
     for set in cluster.list::<StatefulSet>("").await? {
         let (wanted, ready) = (set.spec.replicas.unwrap_or(1), set.status.ready_replicas);
         let seen = set.status.observed_generation.max(0) >= set.metadata.generation;
-        workloads.push(workload("StatefulSet", &set.metadata, wanted, ready, seen && ready >= wanted, reason(&set.metadata)));
+        workloads.push(workload(
+            "StatefulSet",
+            &set.metadata,
+            wanted,
+            ready,
+            seen && ready >= wanted,
+            reason(&set.metadata),
+        ));
     }
     for set in cluster.list::<DaemonSet>("").await? {
         let (wanted, ready) = (set.status.desired_number_scheduled, set.status.number_ready);
         let seen = set.status.observed_generation >= set.metadata.generation;
-        workloads.push(workload("DaemonSet", &set.metadata, wanted, ready, seen && ready >= wanted, reason(&set.metadata)));
+        workloads.push(workload(
+            "DaemonSet",
+            &set.metadata,
+            wanted,
+            ready,
+            seen && ready >= wanted,
+            reason(&set.metadata),
+        ));
     }
     for job in cluster.list::<Job>("").await? {
         let wanted = job.spec.completions.or(job.spec.parallelism).unwrap_or(1);
         let done = job.status.conditions.iter().any(|c| c.r#type == "Complete" && c.status == "True");
-        workloads.push(workload("Job", &job.metadata, wanted, job.status.succeeded, done, reason(&job.metadata)));
+        workloads.push(workload(
+            "Job",
+            &job.metadata,
+            wanted,
+            job.status.succeeded,
+            done,
+            reason(&job.metadata),
+        ));
     }
     for pod in lone {
         let done = ready(pod) || pod.status.phase == "Succeeded";
@@ -145,12 +192,14 @@ fn trouble(pod: &Item<Pod>) -> String {
     if ready(pod) || pod.status.phase == "Succeeded" {
         return String::new();
     }
-    let unscheduled = pod.status.conditions.iter().find(|c| c.r#type == "PodScheduled" && c.status == "False");
+    let unscheduled =
+        pod.status.conditions.iter().find(|c| c.r#type == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         return condition.message.to_string();
     }
     let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-    let waiting = statuses.filter_map(|status| status.state.waiting.as_ref().map(|waiting| (status, waiting)));
+    let waiting =
+        statuses.filter_map(|status| status.state.waiting.as_ref().map(|waiting| (status, waiting)));
     for (status, waiting) in waiting {
         if !matches!(waiting.reason.as_str(), "ContainerCreating" | "PodInitializing" | "") {
             let said = if waiting.message.is_empty() { "" } else { ": " };

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use orlop::Cluster;
 use orlop::api::Status;
 use orlop::base::kinds::{Ingress, Node, Pod};
 use orlop::netplan::What;
-use orlop::Cluster;
 use serde_json::{Value, json};
 
 use crate::progress::{Readiness, ready};
@@ -56,7 +56,9 @@ async fn addresses(cluster: &Cluster) -> Result<Vec<[String; 3]>, Status> {
                 What::Dns => format!("DNS ({})", entry.protocol),
                 What::Ingress => "Ingress".to_owned(),
                 What::Service { service, port } => named("Service", &service.to_string(), port),
-                What::NodePort { service, port, node } => format!("{} on {node}", named("NodePort", &service.to_string(), port)),
+                What::NodePort { service, port, node } => {
+                    format!("{} on {node}", named("NodePort", &service.to_string(), port))
+                }
             };
             let at = match &entry.at {
                 Ok(at) => at,
@@ -68,14 +70,23 @@ async fn addresses(cluster: &Cluster) -> Result<Vec<[String; 3]>, Status> {
             match &entry.what {
                 What::Ingress if !ingresses.is_empty() => {
                     for (host, path) in ingresses.iter().flat_map(hosts) {
-                        let header = if host.is_empty() { String::new() } else { format!(" -H 'Host: {host}'") };
-                        rows.push([format!("Ingress {host}{path}"), entry.wanted.to_string(), format!("curl{header} http://{at}{path}")]);
+                        let header =
+                            if host.is_empty() { String::new() } else { format!(" -H 'Host: {host}'") };
+                        rows.push([
+                            format!("Ingress {host}{path}"),
+                            entry.wanted.to_string(),
+                            format!("curl{header} http://{at}{path}"),
+                        ]);
                     }
                 }
                 What::Ingress => {}
                 What::Dns => {
                     let tcp = if entry.protocol.as_str() == "TCP" { " +tcp" } else { "" };
-                    let query = format!("dig @{} -p {}{tcp} kubernetes.default.svc.cluster.local", at.ip(), at.port());
+                    let query = format!(
+                        "dig @{} -p {}{tcp} kubernetes.default.svc.cluster.local",
+                        at.ip(),
+                        at.port()
+                    );
                     rows.push([what, entry.wanted.to_string(), query]);
                 }
                 _ if entry.protocol.as_str() == "TCP" => {
@@ -125,7 +136,8 @@ impl Summary {
     pub(crate) fn json(&self, readiness: &Readiness, problems: &[String], server: Option<String>) -> Value {
         let rows = |names: &[&str], rows: &mut dyn Iterator<Item = &[String]>| -> Vec<Value> {
             rows.map(|row| {
-                let pairs = names.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), cell.as_str().into()));
+                let pairs =
+                    names.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), cell.as_str().into()));
                 Value::Object(pairs.collect())
             })
             .collect()

@@ -43,7 +43,9 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
     if let Err(error) = orlop::apiserver::pki::write_private(&up.kubeconfig, &kubeconfig) {
         let path = up.kubeconfig.display();
         cluster.shutdown().await;
-        return Err(vec![format!("{path}: the kubeconfig cannot be written: {error}; choose another place with --kubeconfig PATH")]);
+        return Err(vec![format!(
+            "{path}: the kubeconfig cannot be written: {error}; choose another place with --kubeconfig PATH"
+        )]);
     }
     let interrupted = interrupted();
     tokio::pin!(interrupted);
@@ -82,7 +84,11 @@ async fn bring_up(
 ) -> Result<bool, String> {
     let server = cluster.address().map(|address| format!("https://{address}"));
     if !up.json {
-        println!("API server {}, kubeconfig {}", server.as_deref().unwrap_or("not served"), up.kubeconfig.display());
+        println!(
+            "API server {}, kubeconfig {}",
+            server.as_deref().unwrap_or("not served"),
+            up.kubeconfig.display()
+        );
     }
     let mut counts = [0; 3];
     for manifest in &manifests.objects {

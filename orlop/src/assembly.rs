@@ -8,11 +8,12 @@ use std::sync::Arc;
 use orlop_api::{Api, Link, User};
 use orlop_core::runtime::Runtime;
 use orlop_core::scheme::Scheme;
-use orlop_core::{Entropy, Kind, Name, Runner};
+use orlop_core::{Entropy, Kind, Name, Object, Runner};
 use orlop_netplan::ipam::NodeCidrs;
 use orlop_netplan::{DataPlane, Mirror, NetPlanner};
-use orlop_node::NodeConfig;
+use orlop_node::{NodeConfig, Role};
 use orlop_scheduler::{Profile, Scheduler};
+use serde_json::{Value, json};
 
 use crate::part::Part;
 use crate::parts::Network;
@@ -34,6 +35,8 @@ pub struct Assembly {
     pub profiles: Vec<Profile>,
     /// The embedder's controllers.
     pub controllers: Vec<AddControllers>,
+    /// The name of node agents in managed fields.
+    pub kubelet: Name,
     /// The nodes with their runtimes.
     pub nodes: Vec<(NodeConfig, Arc<dyn Runtime>)>,
     /// What carries the network plan out.
@@ -59,10 +62,11 @@ pub struct InvalidSpec(String);
 
 /// Makes the parts of a cluster.
 pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
-    let Assembly { api, entropy, profiles, controllers, nodes, planes, authority, scheme } = assembly;
+    let Assembly { api, entropy, profiles, controllers, kubelet, nodes, planes, authority, scheme } =
+        assembly;
     let mut parts = Vec::new();
-    let mut add = |part: Box<dyn Part>, user: &str, manager: &'static str| {
-        let link = Link { api: api.clone(), user: component(user), manager: Name::new_static(manager) };
+    let mut add = |part: Box<dyn Part>, user: &str, manager: Name| {
+        let link = Link { api: api.clone(), user: component(user), manager };
         parts.push(Assembled { part, link });
     };
     if spec.controllers || !controllers.is_empty() {
@@ -75,19 +79,27 @@ pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
         for controller in controllers {
             controller(&mut runner);
         }
-        add(Box::new(runner), "system:kube-controller-manager", "kube-controller-manager");
+        add(Box::new(runner), "system:kube-controller-manager", Name::new_static("kube-controller-manager"));
     }
     if spec.scheduler {
         let seed = entropy.child("scheduler").next_u64();
-        add(Box::new(Scheduler::new(profiles, seed)), "system:kube-scheduler", "kube-scheduler");
+        add(
+            Box::new(Scheduler::new(profiles, seed)),
+            "system:kube-scheduler",
+            Name::new_static("kube-scheduler"),
+        );
     }
     if !planes.is_empty() {
         let planner = NetPlanner::new(spec.zone.as_str());
-        add(Box::new(Network::new(planner, planes.clone())), "system:kube-proxy", "kube-proxy");
+        add(
+            Box::new(Network::new(planner, planes.clone())),
+            "system:kube-proxy",
+            Name::new_static("kube-proxy"),
+        );
     }
     for (config, runtime) in nodes {
         let user = format!("system:node:{}", config.name);
-        add(Box::new(crate::parts::NodeAgent::new(config, runtime, &planes)), &user, "kubelet");
+        add(Box::new(crate::parts::NodeAgent::new(config, runtime, &planes)), &user, kubelet.clone());
     }
     parts
 }
@@ -179,4 +191,41 @@ pub fn node_config(
         });
     }
     Ok(config)
+}
+
+/// What really runs on a node besides pods' containers, as pods for people to see.
+pub fn system_pods(spec: &ClusterSpec, node: &NodeSpec, data_plane: bool) -> Vec<Value> {
+    let role = if node.control_plane { Role::ControlPlane } else { Role::Worker };
+    let runs = |component: &str| match component {
+        "kube-controller-manager" => spec.controllers,
+        "kube-scheduler" => spec.scheduler,
+        "kube-proxy" | "dns" => data_plane,
+        _ => true,
+    };
+    orlop_node::system_pods(role, &node.name, env!("CARGO_PKG_VERSION"))
+        .into_iter()
+        .filter(|pod| runs(pod["spec"]["containers"][0]["name"].as_str().unwrap_or_default()))
+        .collect()
+}
+
+/// Objects that a cluster has besides those of the API itself: the Service of its DNS, where there is one.
+pub fn system_objects(spec: &ClusterSpec, data_plane: bool) -> Vec<(Kind, Value)> {
+    let Some(address) = spec.dns_address().filter(|_| data_plane) else { return Vec::new() };
+    let dns = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+        },
+        "spec": {
+            "clusterIP": address,
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            ],
+        },
+    });
+    vec![(orlop_core::kinds::Service::KIND, dns)]
 }

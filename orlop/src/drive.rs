@@ -14,6 +14,7 @@ use orlop_core::store::Revision;
 use orlop_core::{Clock, Failure, Outcome, Timestamp, Write};
 
 use crate::part::{Done, Inlet, Job, Part};
+use crate::stats::Watched;
 
 /// How long to wait before following the API again when it refused or ended.
 const RETRY: Duration = Duration::from_secs(1);
@@ -25,11 +26,17 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
 ///
 /// Uses no executor and no clock of its own, so that the same loop runs on a thread pool and in a simulator.
-pub fn drive(mut part: Box<dyn Part>, link: Link, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send {
+pub fn drive(
+    mut part: Box<dyn Part>,
+    link: Link,
+    clock: Arc<dyn Clock>,
+    watched: Watched,
+) -> impl Future<Output = ()> + Send {
     let inlet = part.hears();
     Drive {
         follow: Follow::Asking(follow(&link, part.as_ref())),
         inlet,
+        watched,
         part,
         link,
         clock,
@@ -44,6 +51,7 @@ struct Drive {
     clock: Arc<dyn Clock>,
     follow: Follow,
     inlet: Option<Inlet>,
+    watched: Watched,
     jobs: FuturesUnordered<Boxed<Finished>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
@@ -71,13 +79,15 @@ impl Future for Drive {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         for _ in 0..ROUNDS {
-            let moved = this.take_cuts(cx) | this.take_heard(cx) | this.take_finished(cx) | this.take_wake(cx);
+            let moved =
+                this.take_cuts(cx) | this.take_heard(cx) | this.take_finished(cx) | this.take_wake(cx);
             let now = this.clock.now();
             let jobs = this.part.poll(now);
             if !moved && jobs.is_empty() {
                 this.arm(now);
                 // The sleep must have been polled once, or nobody wakes this task.
                 if !this.take_wake(cx) {
+                    this.publish();
                     return Poll::Pending;
                 }
             }
@@ -85,24 +95,37 @@ impl Future for Drive {
                 this.jobs.push(Box::pin(perform(this.link.clone(), job)));
             }
         }
+        this.publish();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
 impl Drive {
+    /// Lets others see how the part is doing.
+    fn publish(&self) {
+        self.watched.set(|stats| {
+            stats.jobs = self.jobs.len();
+            self.part.loops(&mut stats.loops);
+        });
+    }
+
     fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         loop {
             let next = match &mut self.follow {
                 Follow::Asking(asking) => match asking.as_mut().poll(cx) {
                     Poll::Pending => return moved,
-                    Poll::Ready(Ok(cuts)) => Follow::Following(cuts),
+                    Poll::Ready(Ok(cuts)) => {
+                        self.watched.set(|stats| stats.follows += 1);
+                        Follow::Following(cuts)
+                    }
                     Poll::Ready(Err(_)) => Follow::Waiting(self.clock.sleep_until(self.clock.now() + RETRY)),
                 },
                 Follow::Following(cuts) => match cuts.poll_next_unpin(cx) {
                     Poll::Pending => return moved,
                     Poll::Ready(Some(cut)) => {
+                        self.watched.set(|stats| stats.seen = cut.revision);
                         self.part.on_cut(cut);
                         moved = true;
                         continue;

@@ -4,11 +4,13 @@ pub mod assembly;
 pub mod drive;
 #[cfg(feature = "live")]
 mod live;
+#[cfg(feature = "live")]
 mod logs;
 pub mod manifest;
 pub mod part;
 pub mod parts;
 pub mod spec;
+pub mod stats;
 
 #[cfg(feature = "live")]
 pub use live::{Applied, Authorization, Builder, Cluster, StartError, SystemClock, WaitError};

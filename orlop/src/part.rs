@@ -4,6 +4,7 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::stats::LoopStats;
 use futures_util::Stream;
 use orlop_core::runner::EffectFuture;
 use orlop_core::{Cut, Failure, Kind, Outcome, Timestamp, Write};
@@ -40,6 +41,11 @@ pub trait Part: Send {
 
     /// Takes in that an event was not written. Answers with what to write instead.
     fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write>;
+
+    /// What its deciders have been doing.
+    fn loops(&self, out: &mut Vec<LoopStats>) {
+        out.clear();
+    }
 
     /// When [`Part::poll`] has something to do even if nothing changes.
     fn next_wake(&self) -> Option<Timestamp>;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use orlop_core::Name;
 use orlop_core::runtime::{ContainerSpec, ImagePull, LogSource, SandboxSpec};
 
-use crate::script::{LogStep, Pull, PullFailure, SCRIPT_ANNOTATION, STOP, Script, parse};
+use crate::script::{LogStep, Pull, PullFailure, SCRIPT_ANNOTATION, START_UP, STOP, Script, parse};
 use crate::shell;
 
 /// What a container's command means, for there is no program to run.
@@ -196,12 +196,25 @@ impl ImagePolicy for TagPolicy {
 /// sleeps; everything ends 0.3 s after it is told to stop.
 pub struct RecordedPolicy;
 
+/// The recorded kubelet takes pods in turn, so that no two of them start at one moment: what follows from their
+/// starts, such as the steps of a rolling update, comes one by one.
+fn turn(sandbox: &SandboxSpec) -> Duration {
+    let turn = match sandbox.addresses.first() {
+        Some(std::net::IpAddr::V4(address)) => {
+            let [.., node, pod] = address.octets();
+            (u32::from(pod) * 3 + u32::from(node)) % 6
+        }
+        _ => 0,
+    };
+    Duration::from_millis(10) * turn
+}
+
 impl CommandPolicy for RecordedPolicy {
-    fn script(&self, _: &SandboxSpec, container: &ContainerSpec) -> Script {
+    fn script(&self, sandbox: &SandboxSpec, container: &ContainerSpec) -> Script {
         if container.init && container.one_shot {
             return Script::ends(Duration::ZERO, 0).start_up(Duration::ZERO);
         }
-        let mut script = Script::server().stops(Some(STOP * 3));
+        let mut script = Script::server().start_up(START_UP + turn(sandbox)).stops(Some(STOP * 3));
         if !container.one_shot {
             return script;
         }

@@ -55,6 +55,7 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
             place[key.as_str()] = value.clone();
         }
     }
+    copy_topology(call, node, &mut pod);
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": call.now.to_string()});
     let mut conditions = items(&pod, &["status", "conditions"]).to_vec();
@@ -67,6 +68,19 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     let body = call.encode(&pod)?;
     let txn = call.put(body, Some(&entry))?;
     Ok(Admitted { txn, ..call.answer(201, Answer::Status(Status::success(201, None))) })
+}
+
+/// Pods carry where their node stands, so that what runs in them can know (KEP-4742).
+fn copy_topology(call: &Call<'_>, node: &str, pod: &mut Value) {
+    let Some(node) = call.view.get(&format!("/registry/minions/{node}")) else { return };
+    for label in ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"] {
+        let Some(value) = node.object.body.label(label) else { continue };
+        let labels = metadata(pod).entry("labels").or_insert(Value::Null);
+        if !labels.is_object() {
+            *labels = json!({});
+        }
+        labels[label] = value.into();
+    }
 }
 
 fn check_preconditions(call: &Call<'_>, binding: &Value, pod: &orlop_core::Stored) -> Result<(), Status> {

@@ -15,7 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::builder::Builder;
+#[cfg(feature = "server")]
+use orlop_apiserver::Credentials;
+
 use crate::manifest::{self, Manifest, Problem};
+use crate::stats::{PartStats, Watched};
 
 /// A cluster that runs in this process. Dropping it ends everything that it started.
 ///
@@ -29,6 +33,7 @@ pub struct Cluster {
     pub(super) servers: JoinSet<()>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) planes: Vec<Arc<dyn DataPlane>>,
+    pub(super) watched: Vec<(String, Watched)>,
     #[cfg(feature = "server")]
     pub(super) served: Option<Served>,
     #[cfg(feature = "server")]
@@ -108,6 +113,11 @@ impl Cluster {
     /// Where Services, DNS and Ingress can be reached, from each data plane.
     pub fn published(&self) -> Vec<Arc<Published>> {
         self.planes.iter().map(|plane| plane.published()).collect()
+    }
+
+    /// What each part has been doing: the controllers, the scheduler, the network, each node.
+    pub fn stats(&self) -> impl Iterator<Item = (&str, PartStats)> {
+        self.watched.iter().map(|(name, watched)| (name.as_str(), watched.stats()))
     }
 
     fn request(verb: Verb, kind: &Kind, key: Key, body: Option<Body>) -> Request {
@@ -225,6 +235,24 @@ impl Cluster {
         }
     }
 
+    /// Waits until a Deployment is complete: every pod is of its latest template and available.
+    ///
+    /// # Errors
+    /// When it is not within `limit`.
+    pub async fn wait_ready(&self, namespace: &str, name: &str, limit: Duration) -> Result<(), WaitError> {
+        let complete = |deployment: &serde_json::Value| {
+            let (spec, status) = (&deployment["spec"], &deployment["status"]);
+            let wanted = spec["replicas"].as_i64().unwrap_or(1);
+            let counts = |field: &str| status[field].as_i64().unwrap_or(0);
+            counts("observedGeneration") >= deployment["metadata"]["generation"].as_i64().unwrap_or(0)
+                && ["replicas", "updatedReplicas", "availableReplicas"]
+                    .iter()
+                    .all(|field| counts(field) == wanted)
+        };
+        let kind = orlop_core::kinds::Deployment::KIND;
+        self.wait_for(&kind, &Key::new(namespace, name), limit, complete).await.map(drop)
+    }
+
     /// Where the API is served; `None` if it is not.
     #[cfg(feature = "server")]
     pub fn address(&self) -> Option<SocketAddr> {
@@ -235,8 +263,19 @@ impl Cluster {
     #[cfg(feature = "server")]
     pub fn kubeconfig(&self) -> Option<String> {
         let served = self.served.as_ref()?;
+        Some(self.kubeconfig_of(served, &Credentials::Certificate(&served.admin), ""))
+    }
+
+    /// A kubeconfig with a bearer token and a namespace; `None` if the API is not served.
+    #[cfg(feature = "server")]
+    pub fn kubeconfig_with_token(&self, token: &str, namespace: &str) -> Option<String> {
+        Some(self.kubeconfig_of(self.served.as_ref()?, &Credentials::Token(token), namespace))
+    }
+
+    #[cfg(feature = "server")]
+    fn kubeconfig_of(&self, served: &Served, user: &Credentials<'_>, namespace: &str) -> String {
         let server = format!("https://{}", served.address);
-        Some(orlop_apiserver::kubeconfig(&self.name, &server, &served.authority, &served.admin))
+        orlop_apiserver::kubeconfig(&self.name, &server, &served.authority, user, namespace)
     }
 
     /// The certificate of the cluster's authority in PEM; `None` if the API is not served.

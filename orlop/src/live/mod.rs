@@ -4,6 +4,8 @@ mod builder;
 mod clock;
 mod cluster;
 mod gateway;
+#[cfg(feature = "server")]
+mod metrics;
 #[cfg(feature = "loopback")]
 mod plane;
 #[cfg(feature = "server")]

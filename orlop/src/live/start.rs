@@ -6,8 +6,8 @@ use orlop_api::auth::{AlwaysAllow, Authorizer};
 use orlop_api::local::{Config, LocalApi, ServerAddress};
 use orlop_api::rbac::Rbac;
 use orlop_core::runtime::Runtime;
-use orlop_core::store::{MemoryStore, Store};
-use orlop_core::{Clock, Entropy};
+use orlop_core::store::{MemoryStore, Revision, Store};
+use orlop_core::{Clock, Entropy, Name};
 use orlop_runtime_mock::MockRuntime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use super::builder::{Authorization, Builder, StartError, StoreChoice};
 use super::cluster::Cluster;
 use super::gateway::Runtimes;
-use crate::assembly::{Assembly, assemble, node_config, number_nodes};
+use crate::assembly::{Assembly, assemble, node_config, number_nodes, system_objects, system_pods};
 use crate::drive::drive;
 #[cfg(feature = "server")]
 use crate::spec::NodeSpec;
+use crate::stats::Watched;
 
 impl Builder {
     /// Starts the cluster.
@@ -53,30 +54,40 @@ impl Builder {
         };
         profiles.insert(0, default_profile);
 
+        let nodes = number_nodes(&spec).map_err(|error| StartError::Spec(error.to_string()))?;
+        #[cfg(feature = "server")]
+        let listener = super::server::bind(serve)?;
+        #[cfg(feature = "server")]
+        let server = server_address(listener.as_ref(), &nodes);
+
         let mut mirror = None;
         #[cfg(feature = "loopback")]
         if loopback {
-            let (plane, layout) = super::plane::loopback(&spec, &clock, &entropy)?;
+            #[cfg(feature = "server")]
+            let redirect = redirect(&server, listener.as_ref());
+            #[cfg(not(feature = "server"))]
+            let redirect = Default::default();
+            let (plane, layout) = super::plane::loopback(&spec, &clock, &entropy, redirect)?;
             mirror = Some(Arc::new(layout));
             planes.push(Arc::new(plane));
         }
         #[cfg(not(feature = "loopback"))]
         let _ = loopback;
 
-        let nodes = number_nodes(&spec).map_err(|error| StartError::Spec(error.to_string()))?;
         let make = runtimes.unwrap_or_else(|| mock_runtimes(policy, clock.clone(), mirror.is_some()));
         let mut agents = Vec::new();
         for node in &nodes {
-            let config = node_config(&spec, node, mirror.clone())
+            let mut config = node_config(&spec, node, mirror.clone())
                 .map_err(|error| StartError::Spec(error.to_string()))?;
+            if spec.system_pods {
+                config.system_pods = system_pods(&spec, node, mirror.is_some());
+            }
             agents.push((if recorded { config.recorded() } else { config }, make(node)));
         }
 
         let (store, dir) = open(store, &clock)?;
         #[cfg(feature = "server")]
         let pki = super::server::Pki::open(dir.as_deref(), clock.now())?;
-        #[cfg(feature = "server")]
-        let listener = super::server::bind(serve)?;
         let authorizer: Arc<dyn Authorizer> = match authorization {
             Authorization::Rbac => Arc::new(Rbac::default()),
             Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
@@ -89,12 +100,21 @@ impl Builder {
             nodes: Arc::new(gateway),
             service_ranges: spec.networks.services.clone(),
             #[cfg(feature = "server")]
-            server: server_address(listener.as_ref(), &nodes),
+            server,
             ..Config::default()
         };
         let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);
         api.bootstrap().await.map_err(|status| StartError::Api(status.message))?;
 
+        for (kind, object) in system_objects(&spec, !planes.is_empty()) {
+            let created = owner_link(&api).perform(orlop_core::Write::create(kind, object)).await;
+            // After a restart it is there already.
+            if let Err(status) =
+                created.or_else(|status| if status.code == 409 { Ok(Revision(0)) } else { Err(status) })
+            {
+                return Err(StartError::Api(status.message));
+            }
+        }
         let parts = assemble(
             &spec,
             Assembly {
@@ -102,6 +122,7 @@ impl Builder {
                 entropy,
                 profiles,
                 controllers,
+                kubelet: Name::new_static(if recorded { "recorder" } else { "kubelet" }),
                 nodes: agents,
                 planes: planes.clone(),
                 #[cfg(feature = "server")]
@@ -112,14 +133,18 @@ impl Builder {
             },
         );
         let mut tasks = JoinSet::new();
+        let mut watched = Vec::new();
         for assembled in parts {
-            tasks.spawn(drive(assembled.part, assembled.link, clock.clone()));
+            let figures = Watched::default();
+            watched.push((assembled.part.name().to_owned(), figures.clone()));
+            tasks.spawn(drive(assembled.part, assembled.link, clock.clone(), figures));
         }
         let stop = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         #[cfg(feature = "server")]
         let (served, shell) = {
             let shell = orlop_apiserver::Shell::new(Arc::new(api.clone()), authentication, clock.clone());
+            super::metrics::register(&shell, api.clone(), watched.clone());
             let served = match listener {
                 Some(listener) => Some(super::server::serve(listener, &pki, &shell, &mut servers, &stop)?),
                 None => None,
@@ -136,6 +161,7 @@ impl Builder {
             servers,
             stop,
             planes,
+            watched,
             #[cfg(feature = "server")]
             served,
             #[cfg(feature = "server")]
@@ -190,4 +216,22 @@ fn server_address(listener: Option<&std::net::TcpListener>, nodes: &[NodeSpec]) 
         ip => Some(ip),
     };
     ServerAddress { ip, port: address.port() }
+}
+
+/// Connections to the control-plane node's port lead on to the socket.
+#[cfg(all(feature = "server", feature = "loopback"))]
+fn redirect(
+    server: &ServerAddress,
+    listener: Option<&std::net::TcpListener>,
+) -> std::collections::BTreeMap<std::net::SocketAddr, std::net::SocketAddr> {
+    let socket = listener.and_then(|listener| listener.local_addr().ok());
+    server.ip.zip(socket).map(|(ip, socket)| ((ip, server.port).into(), socket)).into_iter().collect()
+}
+
+fn owner_link<S: Store>(api: &LocalApi<S>) -> orlop_api::Link {
+    orlop_api::Link {
+        api: Arc::new(api.clone()),
+        user: super::cluster::owner(),
+        manager: Name::new_static("orlop"),
+    }
 }

@@ -6,6 +6,7 @@ use orlop_scheduler::Scheduler;
 
 use super::job;
 use crate::part::{Done, Job, Part};
+use crate::stats::LoopStats;
 
 impl Part for Runner {
     fn name(&self) -> &str {
@@ -30,6 +31,18 @@ impl Part for Runner {
 
     fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write> {
         Runner::on_lost_event(self, now, event, failure)
+    }
+
+    fn loops(&self, out: &mut Vec<LoopStats>) {
+        out.clear();
+        out.extend(self.stats().map(|(name, stats)| LoopStats {
+            name,
+            depth: stats.depth,
+            looks: stats.reconciles,
+            failures: stats.failures,
+            panics: stats.panics,
+            busy: stats.busy,
+        }));
     }
 
     fn next_wake(&self) -> Option<Timestamp> {
@@ -60,6 +73,20 @@ impl Part for Scheduler {
 
     fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write> {
         Scheduler::on_lost_event(self, now, event, failure)
+    }
+
+    fn loops(&self, out: &mut Vec<LoopStats>) {
+        let stats = self.stats();
+        let depth = stats.depth;
+        out.clear();
+        out.push(LoopStats {
+            name: "scheduler",
+            depth: depth.active + depth.backing_off + depth.unschedulable + depth.gated,
+            looks: stats.attempts,
+            failures: stats.errors,
+            panics: 0,
+            busy: std::time::Duration::ZERO,
+        });
     }
 
     fn next_wake(&self) -> Option<Timestamp> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orlop::core::{Key, Kind, Write};
-use orlop::{Cluster, NodeSpec, kinds};
+use orlop::base::{Key, Kind, Write};
+use orlop::{Cluster, NodeSpec};
 use serde_json::json;
 
 use super::observe::Observer;
@@ -46,7 +46,7 @@ pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) ->
     for (kind, name) in [("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")] {
         cluster
             .wait_for(
-                &kinds::named(kind).expect("a kind"),
+                &named(&cluster, kind).expect("a kind"),
                 &Key::new(namespace, name),
                 Duration::from_secs(10),
                 |_| true,
@@ -55,6 +55,11 @@ pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) ->
             .expect("what a namespace has");
     }
     cluster
+}
+
+/// A kind by its name alone.
+fn named(cluster: &Cluster, kind: &str) -> Option<Kind> {
+    cluster.scheme().by_kind_name(kind).next().map(|resource| resource.stored_as.clone())
 }
 
 /// What kubectl is given.
@@ -91,6 +96,6 @@ pub(super) async fn observe(cluster: &Cluster, namespace: &str) -> Observer {
         "RoleBinding",
         "Event",
     ];
-    let kinds = followed.iter().filter_map(|kind| kinds::named(kind)).collect();
+    let kinds = followed.iter().filter_map(|kind| named(cluster, kind)).collect();
     Observer::start(&cluster.link("observer"), namespace, kinds).await
 }

@@ -56,7 +56,7 @@ pattern!(LONG_TIME, r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\
 pattern!(REVISION, r#"("?resourceVersion"?: )"\d+""#);
 pattern!(POD_IP, r"\b10\.244\.\d+\.\d+\b(/\d+)?");
 pattern!(CLUSTER_IP, r"\b10\.96\.\d+\.\d+\b(/\d+)?");
-pattern!(NUMBER, r"\b3\d{4}\b");
+pattern!(NODE_PORT, r#"(\d:|  |"?nodePort"?: )(3\d{4})\b(/(?:TCP|UDP|SCTP))?"#);
 pattern!(EVENT, r"\.[0-9a-f]{16}\b");
 pattern!(SERVER, r"\b(127\.0\.0\.1|192\.0\.2\.1|localhost):\d+\b");
 pattern!(KLOG, r"(?m)^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ");
@@ -88,7 +88,10 @@ pub(super) fn is_raw(command: &str) -> bool {
 
 /// Masks the output of one command.
 pub(super) fn mask(text: &str, names: &Names, raw: bool, dir: &str, tmp: &str) -> String {
-    let text = text.replace(dir, "<dir>").replace(tmp, "<tmp>");
+    let text = text
+        .replace(&format!("{tmp}/kubectl-edit"), "<dir>/kubectl-edit")
+        .replace(dir, "<dir>")
+        .replace(tmp, "<tmp>");
     let text = names.mask(&text);
     let text = CERTIFICATE.replace_all(&text, "<cert>");
     let text = TOKEN.replace_all(&text, "<token>");
@@ -101,9 +104,13 @@ pub(super) fn mask(text: &str, names: &Names, raw: bool, dir: &str, tmp: &str) -
         own @ ("10.96.0.1" | "10.96.0.0/16") => own.to_owned(),
         _ => with_length(c, "<cluster-ip>"),
     });
-    let text = NUMBER.replace_all(&text, |c: &Captures<'_>| match c[0].parse::<u32>() {
-        Ok(30_000..=32_767) => "<node-port>".to_owned(),
-        _ => c[0].to_owned(),
+    let text = NODE_PORT.replace_all(&text, |c: &Captures<'_>| {
+        let protocol = c.get(3).map_or("", |protocol| protocol.as_str());
+        let named = c[1].contains("nodePort");
+        match c[2].parse::<u32>() {
+            Ok(30_000..=32_767) if named || !protocol.is_empty() => format!("{}<node-port>{protocol}", &c[1]),
+            _ => c[0].to_owned(),
+        }
     });
     let text = EVENT.replace_all(&text, ".<event>");
     let text = SERVER.replace_all(&text, "<api-server>");
@@ -128,18 +135,20 @@ pub(super) fn mask(text: &str, names: &Names, raw: bool, dir: &str, tmp: &str) -
 fn cells(line: &str) -> String {
     let indented = line.len() - line.trim_start_matches(' ').len();
     let body = SPACES.replace_all(line.trim(), "  ");
-    let masked: Vec<String> = body
-        .split("  ")
-        .map(|cell| {
-            if DURATION.is_match(cell) {
-                "<age>".to_owned()
-            } else if REPEATED.is_match(cell) {
-                "<age> (x<n> over <age>)".to_owned()
-            } else {
-                AGO.replace_all(cell, "(<age> ago)").into_owned()
-            }
-        })
-        .collect();
+    let mut before = "";
+    let mut masked: Vec<String> = Vec::new();
+    for cell in body.split("  ") {
+        // `cpu:  50m` is no age.
+        let amount = before.ends_with(':') && !matches!(before, "Age:" | "Duration:" | "AGE:");
+        masked.push(if DURATION.is_match(cell) && !amount {
+            "<age>".to_owned()
+        } else if REPEATED.is_match(cell) {
+            "<age> (x<n> over <age>)".to_owned()
+        } else {
+            AGO.replace_all(cell, "(<age> ago)").into_owned()
+        });
+        before = cell;
+    }
     let indent = if indented >= 2 { "  " } else { &line[..indented] };
     format!("{indent}{}", masked.join("  "))
 }

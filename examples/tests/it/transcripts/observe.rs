@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use orlop::api::Link;
-use orlop::core::{Key, Kind, Name};
-use serde_json::{Value, json};
+use orlop::base::{Key, Kind, Name};
+use serde_json::Value;
 
 use super::mask::Names;
 
@@ -129,26 +129,74 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The numbers that a transcript's `checks` hold.
-pub(super) fn checks(history: &[Change]) -> Value {
+/// The numbers that can be compared of a transcript's `checks`.
+///
+/// A step that did not wait for the one before it divides what happens at a moment of chance; its numbers are joined to
+/// those of the step before.
+#[derive(Debug, PartialEq)]
+pub(super) struct Checks {
+    most_pods_at_once: u64,
+    most_pods_not_terminating: u64,
+    groups: Vec<Group>,
+}
+
+/// What happened from one quiet moment to the next.
+#[derive(Debug, PartialEq)]
+struct Group {
+    most_pods_not_terminating: u64,
+    fewest_ready: u64,
+    end_pods: u64,
+    end_ready: u64,
+}
+
+impl Group {
+    fn join(&mut self, next: Group) {
+        self.most_pods_not_terminating = self.most_pods_not_terminating.max(next.most_pods_not_terminating);
+        self.fewest_ready = self.fewest_ready.min(next.fewest_ready);
+        (self.end_pods, self.end_ready) = (next.end_pods, next.end_ready);
+    }
+}
+
+fn push(groups: &mut Vec<Group>, group: Group, joined: bool) {
+    match groups.last_mut() {
+        Some(last) if joined => last.join(group),
+        _ => groups.push(group),
+    }
+}
+
+/// The recorded numbers. `joined` says of each step's title whether it followed at once.
+pub(super) fn recorded(checks: &Value, joined: impl Fn(&str) -> bool) -> Checks {
+    let number = |value: &Value, field: &str| value[field].as_u64().unwrap_or(0);
+    let mut groups = Vec::new();
+    for step in checks["per_step"].as_array().into_iter().flatten() {
+        let group = Group {
+            most_pods_not_terminating: number(step, "most_pods_not_terminating"),
+            fewest_ready: number(step, "fewest_ready"),
+            end_pods: number(step, "end_pods"),
+            end_ready: number(step, "end_ready"),
+        };
+        push(&mut groups, group, joined(step["step"].as_str().unwrap_or_default()));
+    }
+    Checks {
+        most_pods_at_once: number(checks, "most_pods_at_once"),
+        most_pods_not_terminating: number(checks, "most_pods_not_terminating"),
+        groups,
+    }
+}
+
+/// The numbers of what was seen; steps in which no pod changed do not count, as in the recordings.
+pub(super) fn checks(history: &[Change], joined: impl Fn(&str) -> bool) -> Checks {
     let mut pods: BTreeMap<Key, Value> = BTreeMap::new();
-    let (mut most, mut most_live) = (0, 0);
-    let mut steps: Vec<Value> = Vec::new();
-    let (mut step_most, mut step_fewest) = (0, None);
-    let close = |steps: &mut Vec<Value>, pods: &BTreeMap<Key, Value>, most: usize, fewest: Option<usize>| {
-        if let Some(step) = steps.last_mut() {
-            step["most_pods_not_terminating"] = most.into();
-            step["fewest_ready"] = fewest.unwrap_or(count(pods, ready)).into();
-            step["end_pods"] = pods.len().into();
-            step["end_ready"] = count(pods, ready).into();
-        }
-    };
+    let mut checks = Checks { most_pods_at_once: 0, most_pods_not_terminating: 0, groups: Vec::new() };
+    let mut step = String::new();
+    let mut open: Option<Group> = None;
     for change in history {
         match change {
             Change::Step(name) => {
-                close(&mut steps, &pods, step_most, step_fewest);
-                steps.push(json!({"step": name}));
-                (step_most, step_fewest) = (count(&pods, live), None);
+                if let Some(group) = open.take() {
+                    push(&mut checks.groups, group, joined(&step));
+                }
+                step.clone_from(name);
             }
             Change::Object { kind, key, gone, state } if kind == "Pod" => {
                 if *gone {
@@ -156,21 +204,31 @@ pub(super) fn checks(history: &[Change]) -> Value {
                 } else {
                     pods.insert(key.clone(), state.clone());
                 }
-                most = most.max(pods.len());
-                most_live = most_live.max(count(&pods, live));
-                step_most = step_most.max(count(&pods, live));
-                let now = count(&pods, ready);
-                step_fewest = Some(step_fewest.unwrap_or(now).min(now));
+                let (all, live, ready) = (pods.len() as u64, count(&pods, live), count(&pods, ready));
+                checks.most_pods_at_once = checks.most_pods_at_once.max(all);
+                checks.most_pods_not_terminating = checks.most_pods_not_terminating.max(live);
+                let now = Group {
+                    most_pods_not_terminating: live,
+                    fewest_ready: ready,
+                    end_pods: all,
+                    end_ready: ready,
+                };
+                match &mut open {
+                    Some(group) => group.join(now),
+                    None => open = Some(now),
+                }
             }
             Change::Object { .. } => {}
         }
     }
-    close(&mut steps, &pods, step_most, step_fewest);
-    json!({"most_pods_at_once": most, "most_pods_not_terminating": most_live, "per_step": steps})
+    if let Some(group) = open.take() {
+        push(&mut checks.groups, group, joined(&step));
+    }
+    checks
 }
 
-fn count(pods: &BTreeMap<Key, Value>, wanted: impl Fn(&Value) -> bool) -> usize {
-    pods.values().filter(|pod| wanted(pod)).count()
+fn count(pods: &BTreeMap<Key, Value>, wanted: impl Fn(&Value) -> bool) -> u64 {
+    pods.values().filter(|pod| wanted(pod)).count() as u64
 }
 
 fn live(pod: &Value) -> bool {
