@@ -17,7 +17,7 @@ pub struct Status {
     pub reason: String,
     /// What the failure is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
     /// Where an expired list can go on, though not as it was.
     #[serde(skip)]
     pub continue_token: String,
@@ -91,7 +91,7 @@ fn qualified(name: &str, group: &str) -> String {
 /// Failures, one constructor for each reason, in Kubernetes' words.
 impl Status {
     fn failure(code: u16, reason: &str, message: String, details: Option<Details>) -> Status {
-        Status { message, reason: reason.into(), details, code, ..Status::default() }
+        Status { message, reason: reason.into(), details: details.map(Box::new), code, ..Status::default() }
     }
 
     fn about(group: &str, kind: &str, name: &str) -> Details {
@@ -249,7 +249,7 @@ impl Status {
 
     /// A success without an object.
     pub fn success(code: u16, details: Option<Details>) -> Status {
-        Status { status: "Success".into(), details, code, ..Status::default() }
+        Status { status: "Success".into(), details: details.map(Box::new), code, ..Status::default() }
     }
 
     /// Whether this is a success.

@@ -19,7 +19,10 @@ fn fill(schema: &Schema, id: StructId, map: &mut Map<String, Value>) {
         let name = field.name.as_str();
         match map.get_mut(name) {
             Some(value) if !value.is_null() => walk(schema, &field.ty, value),
-            _ if field.keep_empty && !field.pointer => {
+            _ if field.keep_empty && field.pointer => {
+                map.insert(name.to_owned(), Value::Null);
+            }
+            _ if field.keep_empty => {
                 if let Some(zero) = zero(schema, &field.ty) {
                     map.insert(name.to_owned(), zero);
                 }

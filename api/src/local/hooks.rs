@@ -20,6 +20,7 @@ pub(super) fn default(call: &Call<'_>, value: &mut Value) {
     }
     defaults::apply(call.kind(), value);
     defaults::settle(call.kind(), value);
+    super::kinds::complete(call, value);
 }
 
 /// What is wrong with a new object.
@@ -62,6 +63,8 @@ fn with_writer<T>(call: &Call<'_>, then: impl FnOnce(&Writer<'_>) -> T) -> T {
         manager => manager,
     };
     let reset: &[&str] = match call.subresource.as_str() {
+        "" if call.kind().plural == "certificatesigningrequests" => &["spec", "status"],
+        "status" if call.resource.custom => &["spec", "metadata"],
         "" | "finalize" if call.resource.subresource("status").is_some() => &["status"],
         "status" | "approval" => &["spec"],
         _ => &[],
@@ -76,6 +79,12 @@ pub(super) fn own(call: &Call<'_>, live: Option<&Value>, value: &mut Value) {
     let (schema, ty) = (&call.resource.schema, call.resource.ty);
     super::complete::complete(schema, ty, value);
     with_writer(call, |by| managed_fields::update_on_write(live, value, by, schema, ty));
+    if call.subresource == "scale"
+        && let Some(Value::Array(entries)) = tree::metadata(value).get_mut("managedFields")
+    {
+        // Replicas that were set through a Scale belong to nobody, so that no apply fights over them.
+        entries.retain(|e| e["subresource"] != "scale" || e["operation"] == "Apply");
+    }
 }
 
 /// Applies a patch of any kind but server-side apply.
@@ -117,7 +126,7 @@ pub(super) fn apply(
         ApplyError::Conflict { message, causes } => {
             let details = Details { causes, ..Details::default() };
             let reason = "Conflict".to_owned();
-            Status { code: 409, reason, message, details: Some(details), ..Status::default() }
+            Status { code: 409, reason, message, details: Some(Box::new(details)), ..Status::default() }
         }
         ApplyError::BadRequest(why) => Status::bad_request(why),
         ApplyError::Schema(why) => Status::plain(why),

@@ -28,7 +28,6 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
             }
             spec.insert("finalizers".into(), finalizers.into());
         }
-        ("apps", "daemonsets") => template_generation(value, 1),
         ("", "persistentvolumes") => {
             let status = object(value, "status");
             status.insert("phase".into(), "Pending".into());
@@ -70,6 +69,28 @@ fn template_generation(value: &mut Value, generation: i64) {
         *annotations = json!({});
     }
     annotations[TEMPLATE_GENERATION] = generation.to_string().into();
+}
+
+/// Fields that say the same in two places, and what older clients read.
+pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
+    let kind = call.kind();
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => {
+            if let Some(Value::Object(status)) = value.get_mut("status") {
+                sync_addresses(status);
+            }
+            let name = text(value, &["spec", "serviceAccountName"]).to_owned();
+            if !name.is_empty() {
+                object(value, "spec").insert("serviceAccount".into(), name.into());
+            }
+        }
+        ("apps", "daemonsets")
+            if text(value, &["metadata", "annotations", TEMPLATE_GENERATION]).is_empty() =>
+        {
+            template_generation(value, 1);
+        }
+        _ => {}
+    }
 }
 
 /// What is wrong with a change of a kind's status.
@@ -294,7 +315,6 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
                 if status.get("qosClass").is_none() {
                     copy(status, class.as_ref(), "qosClass");
                 }
-                sync_addresses(status);
             }
         }
         "finalize" => keep_all_but(value, old, &["spec", "finalizers"]),
