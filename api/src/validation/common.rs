@@ -163,16 +163,13 @@ pub(super) fn cidr(e: &mut Errors, at: Path<'_>, text: &str) {
 /// A count or a percentage.
 pub(super) fn count_or_percent(e: &mut Errors, at: Path<'_>, value: &Value) {
     match value {
-        Value::String(text) => {
-            if percent(text).is_none() {
-                e.invalid_text(
-                    at,
-                    text,
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
-                     '93%', regex used for validation is '[0-9]+%')",
-                );
-            }
-        }
+        Value::String(text) if percent(text).is_some() => {}
+        Value::String(text) => e.invalid_text(
+            at,
+            text,
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+             regex used for validation is '[0-9]+%')",
+        ),
         _ if value.as_i64().unwrap_or_default() < 0 => e.invalid(at, value, NOT_NEGATIVE),
         _ => {}
     }

@@ -90,16 +90,12 @@ pub(super) fn secret(e: &mut Errors, object: &Value) {
         }
         "kubernetes.io/dockercfg" => json_key(e, data, object, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => json_key(e, data, object, ".dockerconfigjson"),
-        "kubernetes.io/basic-auth" => {
-            if value("username").is_none() && value("password").is_none() {
-                e.required(data.key("username"), "");
-                e.required(data.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if value("username").is_none() && value("password").is_none() => {
+            e.required(data.key("username"), "");
+            e.required(data.key("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if object["data"].text("ssh-privatekey").is_empty() {
-                e.required(data.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if object["data"].text("ssh-privatekey").is_empty() => {
+            e.required(data.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

@@ -58,10 +58,8 @@ fn source(e: &mut Errors, at: &Path<'_>, volume: &Value) {
 fn of_kind(e: &mut Errors, at: &Path<'_>, kind: &str, source: &Value) {
     match kind {
         "hostPath" => host_path(e, at, source),
-        "emptyDir" => {
-            if super::common::quantity(&source["sizeLimit"]).is_some_and(|q| q.signum() < 0) {
-                e.forbidden(at.field("sizeLimit"), "SizeLimit field must be a valid resource quantity");
-            }
+        "emptyDir" if super::common::quantity(&source["sizeLimit"]).is_some_and(|q| q.signum() < 0) => {
+            e.forbidden(at.field("sizeLimit"), "SizeLimit field must be a valid resource quantity");
         }
         "secret" => {
             if source.text("secretName").is_empty() {
@@ -84,10 +82,8 @@ fn of_kind(e: &mut Errors, at: &Path<'_>, kind: &str, source: &Value) {
             }
         }
         "projected" => projected(e, at, source),
-        "persistentVolumeClaim" => {
-            if source.text("claimName").is_empty() {
-                e.required(at.field("claimName"), "");
-            }
+        "persistentVolumeClaim" if source.text("claimName").is_empty() => {
+            e.required(at.field("claimName"), "");
         }
         "nfs" => {
             for field in ["server", "path"] {
@@ -186,15 +182,15 @@ fn downward(e: &mut Errors, at: &Path<'_>, file: &Value) {
     mode(e, at.field("mode"), &file["mode"]);
 }
 
-fn projected(e: &mut Errors, at: &Path<'_>, projected: &Value) {
+fn projected<'v>(e: &mut Errors, at: &Path<'_>, projected: &'v Value) {
     mode(e, at.field("defaultMode"), &projected["defaultMode"]);
     let list = at.field("sources");
-    let mut paths: Vec<&str> = Vec::new();
+    let mut paths: Vec<&'v str> = Vec::new();
     for (i, source) in projected.list("sources").iter().enumerate() {
         let of = list.index(i);
         let mut found = 0;
-        let mut once = |e: &mut Errors, path| {
-            if paths.contains(&path) && path != "" {
+        let mut once = |e: &mut Errors, path: &'v str| {
+            if paths.contains(&path) && !path.is_empty() {
                 e.invalid_text(*at, path, "conflicting duplicate paths");
             }
             paths.push(path);
