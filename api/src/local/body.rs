@@ -13,6 +13,8 @@ use crate::tree::text;
 pub(crate) struct Parsed {
     pub(crate) value: Value,
     pub(crate) duplicates: Vec<Duplicate>,
+    /// What strict decoding says of the body's text.
+    pub(crate) complaint: Option<String>,
 }
 
 /// What should be in a body.
@@ -43,12 +45,12 @@ impl<'a> Expect<'a> {
 pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme) -> Result<Parsed, String> {
     let json = |bytes: &[u8]| {
         codec::decode_json(bytes)
-            .map(|d| Parsed { value: d.value, duplicates: d.duplicates })
+            .map(|d| Parsed { value: d.value, duplicates: d.duplicates, complaint: None })
             .map_err(|e| format!("couldn't get version/kind; json parse error: {}", e.message))
     };
     match body {
         None => json(b""),
-        Some(Body::Value(value)) => Ok(Parsed { value: value.clone(), duplicates: Vec::new() }),
+        Some(Body::Value(value)) => Ok(Parsed { value: value.clone(), ..Parsed::default() }),
         Some(Body::Bytes(MediaType::Json, bytes)) => json(bytes),
         Some(Body::Bytes(MediaType::Yaml, bytes)) => yaml(bytes),
         Some(Body::Bytes(MediaType::Protobuf, bytes)) => {
@@ -57,7 +59,7 @@ pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme) -> Result<Parsed, Str
                 scheme.type_of(group, version, kind)
             };
             codec::protobuf::decode_body(bytes, type_of)
-                .map(|value| Parsed { value, duplicates: Vec::new() })
+                .map(|value| Parsed { value, ..Parsed::default() })
                 .map_err(|e| e.to_string())
         }
     }
@@ -68,13 +70,12 @@ pub(crate) fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     if bytes.trim_ascii_start().starts_with(b"{")
         && let Ok(decoded) = codec::decode_json(bytes)
     {
-        return Ok(Parsed { value: decoded.value, duplicates: decoded.duplicates });
+        return Ok(Parsed { value: decoded.value, duplicates: decoded.duplicates, complaint: None });
     }
     let text = std::str::from_utf8(bytes).map_err(|e| format!("yaml: {e}"))?;
-    let mut documents = serde_yaml::Deserializer::from_str(text);
-    let Some(first) = documents.next() else { return Ok(Parsed::default()) };
-    let value = <Value as serde::Deserialize>::deserialize(first).map_err(|e| format!("yaml: {e}"))?;
-    Ok(Parsed { value, duplicates: Vec::new() })
+    let decoded =
+        orlop_core::yaml::decode(text).map_err(|e| format!("yaml: line {}: {}", e.line, e.message))?;
+    Ok(Parsed { value: decoded.value, duplicates: Vec::new(), complaint: decoded.complaint })
 }
 
 /// A body's bytes as error messages quote them.
@@ -186,8 +187,11 @@ pub(crate) fn conform(
         let Expect { kind, version, .. } = Expect::of(resource);
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
     };
-    let complaints = codec::conform(&resource.schema, resource.ty, &mut parsed.value, &parsed.duplicates)
-        .map_err(|e| handled(&e.message))?;
+    let mut complaints: Vec<String> = parsed.complaint.take().into_iter().collect();
+    complaints.extend(
+        codec::conform(&resource.schema, resource.ty, &mut parsed.value, &parsed.duplicates)
+            .map_err(|e| handled(&e.message))?,
+    );
     match validation {
         "Ignore" => {}
         "Strict" if complaints.is_empty() => {}

@@ -102,11 +102,11 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
             "application/apply-patch+yaml",
         ]));
     }
-    let patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
+    let mut patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
     let entry = call.existing()?;
     let old = call.tree(&entry.object);
-    let patched = hooks::patch(call.resource, ty, &old, patch.value)?;
-    let mut parsed = body::Parsed { value: patched, duplicates: patch.duplicates };
+    let patched = hooks::patch(call.resource, ty, &old, std::mem::take(&mut patch.value))?;
+    let mut parsed = body::Parsed { value: patched, ..patch };
     conform_patched(call, &mut parsed)?;
     let mut value = parsed.value;
     meta::check_name(call, &value)?;

@@ -314,6 +314,9 @@ fn wanted(headers: &Value, path: &str) -> Option<Want> {
     Some(Want { form, ..Want::default() })
 }
 
+/// A floor for the steps that agree.
+const AGREED_PERCENT: usize = 84;
+
 type Frames = (orlop_api::api::WatchStream, orlop_core::Kind, Form);
 
 fn drain(server: &Server, (mut stream, kind, form): Frames) -> Value {
@@ -485,4 +488,6 @@ fn conversations() {
         all += steps;
     }
     println!("conversations: {agreed} of {all} steps agreed");
+    // What agrees goes on agreeing; what is missing is mostly admission and validation that are not there yet.
+    assert!(only.is_some() || agreed * 100 >= all * AGREED_PERCENT, "{agreed} of {all}");
 }
