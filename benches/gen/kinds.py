@@ -152,6 +152,8 @@ for module, (prefix, names) in FILES.items():
                 attrs.append('serialize_with = "super::micro_time"')
             if "BTreeMap" in t:
                 imports.add("BTreeMap")
+            if not t.startswith("Option<") and t != "serde_json::Value":
+                attrs.append('deserialize_with = "super::or_default"')
             attrs.append('skip_serializing_if = "super::is_default"')
             text.append(f"    #[serde({', '.join(attrs)})]\n    pub {ident}: {t},")
         text.append("}\n")
@@ -183,6 +185,13 @@ open(f"{out}/mod.rs", "w").write("""//! Typed views of the built-in kinds that O
 /// Whether a field may be left out when it is written.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// Reads a field in which null, too, means nothing: some lists are written so when they are empty.
+pub(crate) fn or_default<'de, D: serde::Deserializer<'de>, T: Default + serde::Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(<Option<T> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Writes a time with microseconds.

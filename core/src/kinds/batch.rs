@@ -8,11 +8,11 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Job {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: JobSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: JobStatus,
 }
 
@@ -33,13 +33,13 @@ pub struct JobSpec {
     pub backoff_limit: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub backoff_limit_per_index: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub completion_mode: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub completions: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub managed_by: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub manual_selector: bool,
     #[serde(skip_serializing_if = "super::is_default")]
     pub max_failed_indexes: Option<i32>,
@@ -47,7 +47,7 @@ pub struct JobSpec {
     pub parallelism: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub pod_failure_policy: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub pod_replacement_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub selector: Option<crate::rules::LabelSelector>,
@@ -55,7 +55,7 @@ pub struct JobSpec {
     pub success_policy: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub suspend: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub template: super::PodTemplateSpec,
     #[serde(skip_serializing_if = "super::is_default")]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -65,25 +65,25 @@ pub struct JobSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct JobStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub active: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub completed_indexes: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub completion_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<JobCondition>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub failed: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub failed_indexes: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ready: i32,
     #[serde(skip_serializing_if = "super::is_default")]
     pub start_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub succeeded: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub terminating: i32,
     #[serde(skip_serializing_if = "super::is_default")]
     pub uncounted_terminated_pods: serde_json::Value,
@@ -97,12 +97,12 @@ pub struct JobCondition {
     pub last_probe_time: Option<crate::Timestamp>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_transition_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }

@@ -8,9 +8,9 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Lease {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: LeaseSpec,
 }
 
@@ -27,16 +27,16 @@ impl Object for Lease {
 pub struct LeaseSpec {
     #[serde(serialize_with = "super::micro_time", skip_serializing_if = "super::is_default")]
     pub acquire_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub holder_identity: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub lease_duration_seconds: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub lease_transitions: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preferred_holder: Name,
     #[serde(serialize_with = "super::micro_time", skip_serializing_if = "super::is_default")]
     pub renew_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub strategy: Name,
 }

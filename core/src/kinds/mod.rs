@@ -38,6 +38,13 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Reads a field in which null, too, means nothing: some lists are written so when they are empty.
+pub(crate) fn or_default<'de, D: serde::Deserializer<'de>, T: Default + serde::Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(<Option<T> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Writes a time with microseconds.
 pub(crate) fn micro_time<S: serde::Serializer>(
     time: &Option<crate::Timestamp>,

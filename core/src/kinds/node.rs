@@ -10,11 +10,11 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Node {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: NodeSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: NodeStatus,
 }
 
@@ -31,17 +31,33 @@ impl Object for Node {
 pub struct NodeSpec {
     #[serde(skip_serializing_if = "super::is_default")]
     pub config_source: serde_json::Value,
-    #[serde(rename = "externalID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "externalID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub external_id: Name,
-    #[serde(rename = "podCIDR", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "podCIDR",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub pod_cidr: Name,
-    #[serde(rename = "podCIDRs", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "podCIDRs",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub pod_cid_rs: Vec<Name>,
-    #[serde(rename = "providerID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "providerID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub provider_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub taints: Vec<Taint>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub unschedulable: bool,
 }
 
@@ -49,33 +65,33 @@ pub struct NodeSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub addresses: Vec<NodeAddress>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocatable: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub capacity: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<NodeCondition>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub config: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub daemon_endpoints: Option<NodeDaemonEndpoints>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub declared_features: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub features: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub images: Vec<ContainerImage>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_info: NodeSystemInfo,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub phase: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub runtime_handlers: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volumes_attached: Vec<AttachedVolume>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volumes_in_use: Vec<Name>,
 }
 
@@ -83,13 +99,13 @@ pub struct NodeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Taint {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub effect: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub time_added: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub value: Name,
 }
 
@@ -101,13 +117,13 @@ pub struct NodeCondition {
     pub last_heartbeat_time: Option<crate::Timestamp>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_transition_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -115,9 +131,9 @@ pub struct NodeCondition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeAddress {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub address: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -125,27 +141,39 @@ pub struct NodeAddress {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSystemInfo {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub architecture: Name,
-    #[serde(rename = "bootID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "bootID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub boot_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub container_runtime_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kernel_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kube_proxy_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kubelet_version: Name,
-    #[serde(rename = "machineID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "machineID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub machine_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub operating_system: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub os_image: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub swap: serde_json::Value,
-    #[serde(rename = "systemUUID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "systemUUID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub system_uuid: Name,
 }
 
@@ -153,7 +181,7 @@ pub struct NodeSystemInfo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerImage {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub names: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub size_bytes: Option<i64>,
@@ -163,9 +191,9 @@ pub struct ContainerImage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AttachedVolume {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub device_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
 }
 
@@ -181,6 +209,10 @@ pub struct NodeDaemonEndpoints {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DaemonEndpoint {
-    #[serde(rename = "Port", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "Port",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub port: i32,
 }

@@ -10,11 +10,11 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Pod {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PodSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: PodStatus,
 }
 
@@ -35,83 +35,91 @@ pub struct PodSpec {
     pub affinity: Option<Affinity>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub automount_service_account_token: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub containers: Vec<Container>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub dns_config: Option<PodDNSConfig>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub dns_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub enable_service_links: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ephemeral_containers: Vec<EphemeralContainer>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub host_aliases: Vec<HostAlias>,
-    #[serde(rename = "hostIPC", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "hostIPC",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub host_ipc: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub host_network: bool,
-    #[serde(rename = "hostPID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "hostPID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub host_pid: bool,
     #[serde(skip_serializing_if = "super::is_default")]
     pub host_users: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub hostname: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub hostname_override: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub init_containers: Vec<Container>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_selector: BTreeMap<Name, Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub os: Option<PodOS>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub overhead: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preemption_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub priority: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub priority_class_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub readiness_gates: Vec<PodReadinessGate>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_claims: Vec<PodResourceClaim>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: ResourceRequirements,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub runtime_class_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub scheduler_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub scheduling_gates: Vec<PodSchedulingGate>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub scheduling_group: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub security_context: Option<PodSecurityContext>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub service_account: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub service_account_name: Name,
     #[serde(rename = "setHostnameAsFQDN", skip_serializing_if = "super::is_default")]
     pub set_hostname_as_fqdn: Option<bool>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub share_process_namespace: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub subdomain: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub termination_grace_period_seconds: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub tolerations: Vec<Toleration>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volumes: Vec<super::Volume>,
 }
 
@@ -119,45 +127,61 @@ pub struct PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocated_resources: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<PodCondition>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub container_statuses: Vec<ContainerStatus>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub extended_resource_claim_status: serde_json::Value,
-    #[serde(rename = "hostIP", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "hostIP",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub host_ip: Name,
-    #[serde(rename = "hostIPs", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "hostIPs",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub host_ips: Vec<HostIP>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub init_container_statuses: Vec<ContainerStatus>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_allocatable_resource_claim_statuses: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub nominated_node_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub phase: Name,
-    #[serde(rename = "podIP", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "podIP",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub pod_ip: Name,
-    #[serde(rename = "podIPs", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "podIPs",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub pod_ips: Vec<PodIP>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub qos_class: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resize: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_claim_statuses: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: ResourceRequirements,
     #[serde(skip_serializing_if = "super::is_default")]
     pub start_time: Option<crate::Timestamp>,
@@ -167,55 +191,55 @@ pub struct PodStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub args: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub command: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub env: Vec<EnvVar>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub env_from: Vec<EnvFromSource>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image_pull_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub lifecycle: Option<Lifecycle>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub liveness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ports: Vec<ContainerPort>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub readiness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resize_policy: Vec<ContainerResizePolicy>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: ResourceRequirements,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy_rules: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub security_context: Option<SecurityContext>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub startup_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stdin: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stdin_once: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub termination_message_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub termination_message_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub tty: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_devices: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_mounts: Vec<VolumeMount>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub working_dir: Name,
 }
 
@@ -223,15 +247,19 @@ pub struct Container {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub container_port: i32,
-    #[serde(rename = "hostIP", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "hostIP",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub host_ip: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub host_port: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub protocol: Name,
 }
 
@@ -239,9 +267,9 @@ pub struct ContainerPort {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EnvVar {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub value: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub value_from: Option<EnvVarSource>,
@@ -269,7 +297,7 @@ pub struct EnvVarSource {
 pub struct EnvFromSource {
     #[serde(skip_serializing_if = "super::is_default")]
     pub config_map_ref: Option<ConfigMapEnvSource>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub prefix: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub secret_ref: Option<SecretEnvSource>,
@@ -279,9 +307,9 @@ pub struct EnvFromSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectFieldSelector {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub api_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub field_path: Name,
 }
 
@@ -289,11 +317,11 @@ pub struct ObjectFieldSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResourceFieldSelector {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub container_name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub divisor: Option<crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource: Name,
 }
 
@@ -301,9 +329,9 @@ pub struct ResourceFieldSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConfigMapKeySelector {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -313,9 +341,9 @@ pub struct ConfigMapKeySelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SecretKeySelector {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -325,7 +353,7 @@ pub struct SecretKeySelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConfigMapEnvSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -335,7 +363,7 @@ pub struct ConfigMapEnvSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SecretEnvSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -345,11 +373,11 @@ pub struct SecretEnvSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResourceRequirements {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub claims: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub limits: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub requests: BTreeMap<Name, crate::rules::Quantity>,
 }
 
@@ -383,7 +411,7 @@ pub struct Probe {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExecAction {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub command: Vec<Name>,
 }
 
@@ -391,15 +419,15 @@ pub struct ExecAction {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HTTPGetAction {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub host: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub http_headers: Vec<HTTPHeader>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub port: crate::rules::IntOrString,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub scheme: Name,
 }
 
@@ -407,9 +435,9 @@ pub struct HTTPGetAction {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HTTPHeader {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub value: Name,
 }
 
@@ -417,9 +445,9 @@ pub struct HTTPHeader {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TCPSocketAction {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub host: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub port: crate::rules::IntOrString,
 }
 
@@ -427,9 +455,9 @@ pub struct TCPSocketAction {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GRPCAction {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub port: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub service: Name,
 }
 
@@ -441,7 +469,7 @@ pub struct Lifecycle {
     pub post_start: Option<LifecycleHandler>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub pre_stop: Option<LifecycleHandler>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stop_signal: Name,
 }
 
@@ -463,7 +491,7 @@ pub struct LifecycleHandler {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SleepAction {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub seconds: i64,
 }
 
@@ -471,19 +499,19 @@ pub struct SleepAction {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VolumeMount {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub mount_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub mount_propagation: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub recursive_read_only: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub sub_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub sub_path_expr: Name,
 }
 
@@ -503,7 +531,7 @@ pub struct Affinity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeAffinity {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preferred_during_scheduling_ignored_during_execution: Vec<PreferredSchedulingTerm>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
@@ -513,7 +541,7 @@ pub struct NodeAffinity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSelector {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_selector_terms: Vec<NodeSelectorTerm>,
 }
 
@@ -521,9 +549,9 @@ pub struct NodeSelector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSelectorTerm {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub match_expressions: Vec<NodeSelectorRequirement>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub match_fields: Vec<NodeSelectorRequirement>,
 }
 
@@ -531,11 +559,11 @@ pub struct NodeSelectorTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSelectorRequirement {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub operator: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub values: Vec<Name>,
 }
 
@@ -543,9 +571,9 @@ pub struct NodeSelectorRequirement {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PreferredSchedulingTerm {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preference: NodeSelectorTerm,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub weight: i32,
 }
 
@@ -553,9 +581,9 @@ pub struct PreferredSchedulingTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodAffinity {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preferred_during_scheduling_ignored_during_execution: Vec<WeightedPodAffinityTerm>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub required_during_scheduling_ignored_during_execution: Vec<PodAffinityTerm>,
 }
 
@@ -563,9 +591,9 @@ pub struct PodAffinity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodAntiAffinity {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub preferred_during_scheduling_ignored_during_execution: Vec<WeightedPodAffinityTerm>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub required_during_scheduling_ignored_during_execution: Vec<PodAffinityTerm>,
 }
 
@@ -575,15 +603,15 @@ pub struct PodAntiAffinity {
 pub struct PodAffinityTerm {
     #[serde(skip_serializing_if = "super::is_default")]
     pub label_selector: Option<crate::rules::LabelSelector>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub match_label_keys: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub mismatch_label_keys: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub namespace_selector: Option<crate::rules::LabelSelector>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub namespaces: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub topology_key: Name,
 }
 
@@ -591,9 +619,9 @@ pub struct PodAffinityTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WeightedPodAffinityTerm {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub pod_affinity_term: PodAffinityTerm,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub weight: i32,
 }
 
@@ -601,15 +629,15 @@ pub struct WeightedPodAffinityTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Toleration {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub effect: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub operator: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub toleration_seconds: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub value: Name,
 }
 
@@ -619,19 +647,19 @@ pub struct Toleration {
 pub struct TopologySpreadConstraint {
     #[serde(skip_serializing_if = "super::is_default")]
     pub label_selector: Option<crate::rules::LabelSelector>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub match_label_keys: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub max_skew: i32,
     #[serde(skip_serializing_if = "super::is_default")]
     pub min_domains: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_affinity_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub node_taints_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub topology_key: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub when_unsatisfiable: Name,
 }
 
@@ -639,7 +667,7 @@ pub struct TopologySpreadConstraint {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSchedulingGate {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
 }
 
@@ -647,7 +675,7 @@ pub struct PodSchedulingGate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodReadinessGate {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub condition_type: Name,
 }
 
@@ -655,7 +683,7 @@ pub struct PodReadinessGate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct LocalObjectReference {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
 }
 
@@ -663,9 +691,9 @@ pub struct LocalObjectReference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HostAlias {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub hostnames: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ip: Name,
 }
 
@@ -673,11 +701,11 @@ pub struct HostAlias {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodDNSConfig {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub nameservers: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub options: Vec<PodDNSConfigOption>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub searches: Vec<Name>,
 }
 
@@ -685,9 +713,9 @@ pub struct PodDNSConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodDNSConfigOption {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub value: Name,
 }
 
@@ -699,7 +727,7 @@ pub struct PodSecurityContext {
     pub app_armor_profile: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub fs_group: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_group_change_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub run_as_group: Option<i64>,
@@ -707,17 +735,17 @@ pub struct PodSecurityContext {
     pub run_as_non_root: Option<bool>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub run_as_user: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub se_linux_change_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub se_linux_options: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub seccomp_profile: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub supplemental_groups: Vec<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub supplemental_groups_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub sysctls: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub windows_options: serde_json::Value,
@@ -735,7 +763,7 @@ pub struct SecurityContext {
     pub capabilities: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub privileged: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub proc_mount: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub read_only_root_filesystem: Option<bool>,
@@ -761,15 +789,15 @@ pub struct PodCondition {
     pub last_probe_time: Option<crate::Timestamp>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_transition_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub observed_generation: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -777,7 +805,7 @@ pub struct PodCondition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodIP {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ip: Name,
 }
 
@@ -785,7 +813,7 @@ pub struct PodIP {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HostIP {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ip: Name,
 }
 
@@ -793,35 +821,43 @@ pub struct HostIP {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocated_resources: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocated_resources_status: Vec<serde_json::Value>,
-    #[serde(rename = "containerID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "containerID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub container_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image: Name,
-    #[serde(rename = "imageID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "imageID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub image_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub last_state: ContainerState,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ready: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: ResourceRequirements,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_count: i32,
     #[serde(skip_serializing_if = "super::is_default")]
     pub started: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub state: ContainerState,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stop_signal: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub user: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_mounts: Vec<serde_json::Value>,
 }
 
@@ -849,15 +885,19 @@ pub struct ContainerStateRunning {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerStateTerminated {
-    #[serde(rename = "containerID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "containerID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub container_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub exit_code: i32,
     #[serde(skip_serializing_if = "super::is_default")]
     pub finished_at: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub signal: Option<i32>,
@@ -869,9 +909,9 @@ pub struct ContainerStateTerminated {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerStateWaiting {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
 }
 
@@ -879,9 +919,9 @@ pub struct ContainerStateWaiting {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodTemplateSpec {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PodSpec,
 }
 
@@ -889,7 +929,7 @@ pub struct PodTemplateSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodOS {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
 }
 
@@ -897,11 +937,11 @@ pub struct PodOS {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodResourceClaim {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_claim_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_claim_template_name: Name,
 }
 
@@ -909,9 +949,9 @@ pub struct PodResourceClaim {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerResizePolicy {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy: Name,
 }
 
@@ -919,56 +959,56 @@ pub struct ContainerResizePolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EphemeralContainer {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub args: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub command: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub env: Vec<EnvVar>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub env_from: Vec<EnvFromSource>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image_pull_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub lifecycle: Option<Lifecycle>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub liveness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ports: Vec<ContainerPort>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub readiness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resize_policy: Vec<ContainerResizePolicy>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: ResourceRequirements,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub restart_policy_rules: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub security_context: Option<SecurityContext>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub startup_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stdin: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub stdin_once: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub target_container_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub termination_message_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub termination_message_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub tty: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_devices: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_mounts: Vec<VolumeMount>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub working_dir: Name,
 }

@@ -10,11 +10,11 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodDisruptionBudget {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PodDisruptionBudgetSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: PodDisruptionBudgetStatus,
 }
 
@@ -35,7 +35,7 @@ pub struct PodDisruptionBudgetSpec {
     pub min_available: Option<crate::rules::IntOrString>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub selector: Option<crate::rules::LabelSelector>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub unhealthy_pod_eviction_policy: Name,
 }
 
@@ -43,18 +43,18 @@ pub struct PodDisruptionBudgetSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodDisruptionBudgetStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub current_healthy: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub desired_healthy: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub disrupted_pods: BTreeMap<Name, crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub disruptions_allowed: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub expected_pods: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
 }

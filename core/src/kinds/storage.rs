@@ -12,19 +12,19 @@ use crate::object::{Kind, Name, Object};
 pub struct StorageClass {
     #[serde(skip_serializing_if = "super::is_default")]
     pub allow_volume_expansion: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allowed_topologies: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub mount_options: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub parameters: BTreeMap<Name, Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub provisioner: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reclaim_policy: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_binding_mode: Name,
 }
 
@@ -39,9 +39,9 @@ impl Object for StorageClass {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CSINode {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: CSINodeSpec,
 }
 
@@ -56,7 +56,7 @@ impl Object for CSINode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CSINodeSpec {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub drivers: Vec<CSINodeDriver>,
 }
 
@@ -66,11 +66,15 @@ pub struct CSINodeSpec {
 pub struct CSINodeDriver {
     #[serde(skip_serializing_if = "super::is_default")]
     pub allocatable: Option<VolumeNodeResources>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(rename = "nodeID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "nodeID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub node_id: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub topology_keys: Vec<Name>,
 }
 
@@ -86,9 +90,9 @@ pub struct VolumeNodeResources {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CSIDriver {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: CSIDriverSpec,
 }
 
@@ -105,24 +109,24 @@ impl Object for CSIDriver {
 pub struct CSIDriverSpec {
     #[serde(skip_serializing_if = "super::is_default")]
     pub attach_required: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_group_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub node_allocatable_update_period_seconds: Option<i64>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub pod_info_on_mount: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub prevent_pod_scheduling_if_missing: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub requires_republish: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub se_linux_mount: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub service_account_token_in_secrets: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub storage_capacity: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub token_requests: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_lifecycle_modes: Vec<Name>,
 }

@@ -48,7 +48,7 @@ pub struct Volume {
     pub image: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub iscsi: Option<ISCSIVolumeSource>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub nfs: Option<NFSVolumeSource>,
@@ -80,9 +80,9 @@ pub struct Volume {
 pub struct ConfigMapVolumeSource {
     #[serde(skip_serializing_if = "super::is_default")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<KeyToPath>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -94,11 +94,11 @@ pub struct ConfigMapVolumeSource {
 pub struct SecretVolumeSource {
     #[serde(skip_serializing_if = "super::is_default")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<KeyToPath>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub secret_name: Name,
 }
 
@@ -106,11 +106,11 @@ pub struct SecretVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct KeyToPath {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub key: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
 }
 
@@ -118,7 +118,7 @@ pub struct KeyToPath {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EmptyDirVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub medium: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub size_limit: Option<crate::rules::Quantity>,
@@ -128,9 +128,9 @@ pub struct EmptyDirVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HostPathVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -140,7 +140,7 @@ pub struct HostPathVolumeSource {
 pub struct ProjectedVolumeSource {
     #[serde(skip_serializing_if = "super::is_default")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub sources: Vec<VolumeProjection>,
 }
 
@@ -166,9 +166,9 @@ pub struct VolumeProjection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConfigMapProjection {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<KeyToPath>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -178,9 +178,9 @@ pub struct ConfigMapProjection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SecretProjection {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<KeyToPath>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub optional: Option<bool>,
@@ -190,7 +190,7 @@ pub struct SecretProjection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DownwardAPIProjection {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<DownwardAPIVolumeFile>,
 }
 
@@ -200,7 +200,7 @@ pub struct DownwardAPIProjection {
 pub struct DownwardAPIVolumeSource {
     #[serde(skip_serializing_if = "super::is_default")]
     pub default_mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub items: Vec<DownwardAPIVolumeFile>,
 }
 
@@ -212,7 +212,7 @@ pub struct DownwardAPIVolumeFile {
     pub field_ref: Option<super::ObjectFieldSelector>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub mode: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub resource_field_ref: Option<super::ResourceFieldSelector>,
@@ -222,11 +222,11 @@ pub struct DownwardAPIVolumeFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceAccountTokenProjection {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub audience: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub expiration_seconds: Option<i64>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
 }
 
@@ -234,9 +234,9 @@ pub struct ServiceAccountTokenProjection {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeClaimVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub claim_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
 }
 
@@ -252,9 +252,9 @@ pub struct EphemeralVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeClaimTemplate {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PersistentVolumeClaimSpec,
 }
 
@@ -262,15 +262,15 @@ pub struct PersistentVolumeClaimTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CSIVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub driver: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub node_publish_secret_ref: Option<super::LocalObjectReference>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_attributes: BTreeMap<Name, Name>,
 }
 
@@ -278,11 +278,11 @@ pub struct CSIVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NFSVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub server: Name,
 }
 
@@ -290,13 +290,13 @@ pub struct NFSVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GCEPersistentDiskVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub partition: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub pd_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
 }
 
@@ -304,13 +304,17 @@ pub struct GCEPersistentDiskVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AWSElasticBlockStoreVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub partition: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
-    #[serde(rename = "volumeID", skip_serializing_if = "super::is_default")]
+    #[serde(
+        rename = "volumeID",
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "super::is_default"
+    )]
     pub volume_id: Name,
 }
 
@@ -318,27 +322,27 @@ pub struct AWSElasticBlockStoreVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ISCSIVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub chap_auth_discovery: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub chap_auth_session: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub initiator_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub iqn: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub iscsi_interface: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub lun: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub portals: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
     #[serde(skip_serializing_if = "super::is_default")]
     pub secret_ref: Option<super::LocalObjectReference>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub target_portal: Name,
 }
 
@@ -346,21 +350,21 @@ pub struct ISCSIVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RBDVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub image: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub keyring: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub monitors: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub pool: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
     #[serde(skip_serializing_if = "super::is_default")]
     pub secret_ref: Option<super::LocalObjectReference>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub user: Name,
 }
 
@@ -368,11 +372,11 @@ pub struct RBDVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolume {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PersistentVolumeSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: PersistentVolumeStatus,
 }
 
@@ -387,7 +391,7 @@ impl Object for PersistentVolume {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeSpec {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub access_modes: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub aws_elastic_block_store: Option<AWSElasticBlockStoreVolumeSource>,
@@ -395,7 +399,7 @@ pub struct PersistentVolumeSpec {
     pub azure_disk: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub azure_file: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub capacity: BTreeMap<Name, crate::rules::Quantity>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub cephfs: serde_json::Value,
@@ -421,13 +425,13 @@ pub struct PersistentVolumeSpec {
     pub iscsi: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub local: Option<LocalVolumeSource>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub mount_options: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub nfs: Option<NFSVolumeSource>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub node_affinity: Option<VolumeNodeAffinity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub persistent_volume_reclaim_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub photon_persistent_disk: serde_json::Value,
@@ -439,13 +443,13 @@ pub struct PersistentVolumeSpec {
     pub rbd: serde_json::Value,
     #[serde(rename = "scaleIO", skip_serializing_if = "super::is_default")]
     pub scale_io: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub storage_class_name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub storageos: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_attributes_class_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_mode: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub vsphere_volume: serde_json::Value,
@@ -457,11 +461,11 @@ pub struct PersistentVolumeSpec {
 pub struct PersistentVolumeStatus {
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_phase_transition_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub phase: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
 }
 
@@ -481,9 +485,9 @@ pub struct CSIPersistentVolumeSource {
     pub controller_expand_secret_ref: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub controller_publish_secret_ref: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub driver: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub node_expand_secret_ref: serde_json::Value,
@@ -491,11 +495,11 @@ pub struct CSIPersistentVolumeSource {
     pub node_publish_secret_ref: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub node_stage_secret_ref: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub read_only: bool,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_attributes: BTreeMap<Name, Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_handle: Name,
 }
 
@@ -503,9 +507,9 @@ pub struct CSIPersistentVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct LocalVolumeSource {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fs_type: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub path: Name,
 }
 
@@ -513,11 +517,11 @@ pub struct LocalVolumeSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeClaim {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: PersistentVolumeClaimSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: PersistentVolumeClaimStatus,
 }
 
@@ -532,23 +536,23 @@ impl Object for PersistentVolumeClaim {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeClaimSpec {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub access_modes: Vec<Name>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub data_source: Option<TypedLocalObjectReference>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub data_source_ref: Option<TypedObjectReference>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resources: VolumeResourceRequirements,
     #[serde(skip_serializing_if = "super::is_default")]
     pub selector: Option<crate::rules::LabelSelector>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub storage_class_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_attributes_class_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_mode: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_name: Name,
 }
 
@@ -556,21 +560,21 @@ pub struct PersistentVolumeClaimSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PersistentVolumeClaimStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub access_modes: Vec<Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocated_resource_statuses: BTreeMap<Name, Name>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub allocated_resources: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub capacity: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub current_volume_attributes_class_name: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub modify_volume_status: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub phase: Name,
 }
 
@@ -578,9 +582,9 @@ pub struct PersistentVolumeClaimStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VolumeResourceRequirements {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub limits: BTreeMap<Name, crate::rules::Quantity>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub requests: BTreeMap<Name, crate::rules::Quantity>,
 }
 
@@ -588,11 +592,11 @@ pub struct VolumeResourceRequirements {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TypedLocalObjectReference {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub api_group: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kind: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
 }
 
@@ -600,13 +604,13 @@ pub struct TypedLocalObjectReference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TypedObjectReference {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub api_group: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kind: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub namespace: Name,
 }
 
@@ -614,18 +618,18 @@ pub struct TypedObjectReference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectReference {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub api_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub field_path: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub kind: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub namespace: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub resource_version: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub uid: Name,
 }

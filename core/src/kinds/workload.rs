@@ -8,11 +8,11 @@ use crate::object::{Kind, Name, Object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Deployment {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: DeploymentSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: DeploymentStatus,
 }
 
@@ -29,7 +29,7 @@ impl Object for Deployment {
 pub struct DeploymentSpec {
     #[serde(skip_serializing_if = "super::is_default")]
     pub min_ready_seconds: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub paused: bool,
     #[serde(skip_serializing_if = "super::is_default")]
     pub progress_deadline_seconds: Option<i32>,
@@ -37,11 +37,11 @@ pub struct DeploymentSpec {
     pub replicas: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub revision_history_limit: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub selector: crate::rules::LabelSelector,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub strategy: DeploymentStrategy,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub template: super::PodTemplateSpec,
 }
 
@@ -49,23 +49,23 @@ pub struct DeploymentSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DeploymentStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub available_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub collision_count: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<DeploymentCondition>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ready_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub terminating_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub unavailable_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub updated_replicas: i32,
 }
 
@@ -77,13 +77,13 @@ pub struct DeploymentCondition {
     pub last_transition_time: Option<crate::Timestamp>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_update_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -93,7 +93,7 @@ pub struct DeploymentCondition {
 pub struct DeploymentStrategy {
     #[serde(skip_serializing_if = "super::is_default")]
     pub rolling_update: Option<RollingUpdateDeployment>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -111,11 +111,11 @@ pub struct RollingUpdateDeployment {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ReplicaSet {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: ReplicaSetSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: ReplicaSetStatus,
 }
 
@@ -134,9 +134,9 @@ pub struct ReplicaSetSpec {
     pub min_ready_seconds: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub replicas: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub selector: crate::rules::LabelSelector,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub template: super::PodTemplateSpec,
 }
 
@@ -144,19 +144,19 @@ pub struct ReplicaSetSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ReplicaSetStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub available_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<ReplicaSetCondition>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub fully_labeled_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ready_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub terminating_replicas: i32,
 }
 
@@ -166,13 +166,13 @@ pub struct ReplicaSetStatus {
 pub struct ReplicaSetCondition {
     #[serde(skip_serializing_if = "super::is_default")]
     pub last_transition_time: Option<crate::Timestamp>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub message: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub reason: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub r#type: Name,
 }
 
@@ -180,11 +180,11 @@ pub struct ReplicaSetCondition {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DaemonSet {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: DaemonSetSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: DaemonSetStatus,
 }
 
@@ -203,9 +203,9 @@ pub struct DaemonSetSpec {
     pub min_ready_seconds: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub revision_history_limit: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub selector: crate::rules::LabelSelector,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub template: super::PodTemplateSpec,
     #[serde(skip_serializing_if = "super::is_default")]
     pub update_strategy: serde_json::Value,
@@ -215,25 +215,25 @@ pub struct DaemonSetSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DaemonSetStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub collision_count: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub current_number_scheduled: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub desired_number_scheduled: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub number_available: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub number_misscheduled: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub number_ready: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub number_unavailable: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub updated_number_scheduled: i32,
 }
 
@@ -241,11 +241,11 @@ pub struct DaemonSetStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct StatefulSet {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub spec: StatefulSetSpec,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub status: StatefulSetStatus,
 }
 
@@ -266,21 +266,21 @@ pub struct StatefulSetSpec {
     pub ordinals: serde_json::Value,
     #[serde(skip_serializing_if = "super::is_default")]
     pub persistent_volume_claim_retention_policy: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub pod_management_policy: Name,
     #[serde(skip_serializing_if = "super::is_default")]
     pub replicas: Option<i32>,
     #[serde(skip_serializing_if = "super::is_default")]
     pub revision_history_limit: Option<i32>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub selector: crate::rules::LabelSelector,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub service_name: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub template: super::PodTemplateSpec,
     #[serde(skip_serializing_if = "super::is_default")]
     pub update_strategy: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub volume_claim_templates: Vec<super::PersistentVolumeClaim>,
 }
 
@@ -288,25 +288,25 @@ pub struct StatefulSetSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct StatefulSetStatus {
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub available_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub collision_count: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub conditions: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub current_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub current_revision: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub observed_generation: i64,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub ready_replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub replicas: i32,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub update_revision: Name,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub updated_replicas: i32,
 }
 
@@ -316,9 +316,9 @@ pub struct StatefulSetStatus {
 pub struct ControllerRevision {
     #[serde(skip_serializing_if = "super::is_default")]
     pub data: serde_json::Value,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub metadata: crate::Meta,
-    #[serde(skip_serializing_if = "super::is_default")]
+    #[serde(deserialize_with = "super::or_default", skip_serializing_if = "super::is_default")]
     pub revision: i64,
 }
 

@@ -1,8 +1,9 @@
 //! Tests of the crate from outside.
 
-mod runner;
-mod rules;
-mod store;
 mod codec;
+mod rules;
+mod runner;
 mod schema;
+mod store;
 mod yaml;
+mod kinds;

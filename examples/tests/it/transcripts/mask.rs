@@ -69,6 +69,7 @@ pattern!(ACCESS, r"\bkube-api-access-[a-z0-9]{5}\b");
 pattern!(DURATION, r"^(\d+[smhdy]){1,3}$|^<invalid>$");
 pattern!(REPEATED, r"^(\d+[smhdy])+ \(x\d+ over (\d+[smhdy])+\)$");
 pattern!(AGO, r"\((\d+[smhdy])+ ago\)");
+pattern!(PLACE, r"\b(worker|zone)-[abc]\b");
 pattern!(SPACES, r" {2,}");
 
 /// Whether a command's output keeps its spaces.
@@ -164,7 +165,7 @@ pub(super) fn lines(text: &str, command: &str, raw: bool) -> Vec<String> {
         .replace("<age  >", "<age>")
         .lines()
         .map(|line| {
-            if raw { line.trim_end().to_owned() } else { SPACES.replace_all(line.trim(), "  ").into_owned() }
+            if raw { line.trim_end().to_owned() } else { cells(line).trim().to_owned() }
         })
         .filter(|line| !line.is_empty())
         .collect();
@@ -173,6 +174,11 @@ pub(super) fn lines(text: &str, command: &str, raw: bool) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+/// Which of several equally good nodes a pod gets is chance: the text without node and zone.
+pub(super) fn anywhere(line: &str) -> String {
+    PLACE.replace_all(line, "<place>").into_owned()
 }
 
 #[test]

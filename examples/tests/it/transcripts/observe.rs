@@ -29,7 +29,7 @@ pub(super) enum Change {
     /// A step began.
     Step(String),
     /// An object was added, changed or deleted: its kind, key and state (that before its end).
-    Object { kind: Name, key: Key, gone: bool, state: Value },
+    Object { kind: Name, key: Key, gone: bool, state: Value, at: Instant },
 }
 
 impl Observer {
@@ -71,6 +71,34 @@ impl Observer {
         }
     }
 
+    /// Prints what happened to pods, with milliseconds.
+    pub(super) fn print(&self) {
+        let history = self.history();
+        let mut begun = None;
+        for change in &history {
+            match change {
+                Change::Step(name) => println!("    {name}"),
+                Change::Object { kind, key, gone, state, at } => {
+                    let begun = *begun.get_or_insert(*at);
+                    let what = match kind.as_str() {
+                        "Pod" => format!(
+                            "{} {}{}{}",
+                            state["status"]["phase"].as_str().unwrap_or_default(),
+                            if ready(state) { "ready " } else { "" },
+                            if state["metadata"]["deletionTimestamp"].is_null() { "" } else { "terminating " },
+                            state["spec"]["nodeName"].as_str().unwrap_or_default()
+                        ),
+                        "ReplicaSet" | "Deployment" => format!("{} {}", state["spec"]["replicas"], state["status"]),
+                        "Event" => state["message"].to_string(),
+                        _ => String::new(),
+                    };
+                    let ms = at.duration_since(begun).as_millis();
+                    println!("    {ms:6} {kind} {} {}{what}", key.name, if *gone { "GONE " } else { "" });
+                }
+            }
+        }
+    }
+
     pub(super) fn names(&self) -> Names {
         Names::new(self.0.lock().expect("no panic under the lock").names.clone())
     }
@@ -97,7 +125,7 @@ impl Seen {
             }
             None => (true, self.objects.remove(&at).unwrap_or(Value::Null)),
         };
-        self.history.push(Change::Object { kind, key, gone, state });
+        self.history.push(Change::Object { kind, key, gone, state, at: self.last });
     }
 
     /// Names that the cluster made up.
@@ -188,17 +216,19 @@ pub(super) fn recorded(checks: &Value, joined: impl Fn(&str) -> bool) -> Checks 
 pub(super) fn checks(history: &[Change], joined: impl Fn(&str) -> bool) -> Checks {
     let mut pods: BTreeMap<Key, Value> = BTreeMap::new();
     let mut checks = Checks { most_pods_at_once: 0, most_pods_not_terminating: 0, groups: Vec::new() };
-    let mut step = String::new();
     let mut open: Option<Group> = None;
+    // Whether a step began that waited for quiet since the last numbers were noted.
+    let mut anew = true;
     for change in history {
         match change {
             Change::Step(name) => {
                 if let Some(group) = open.take() {
-                    push(&mut checks.groups, group, joined(&step));
+                    push(&mut checks.groups, group, !anew);
+                    anew = false;
                 }
-                step.clone_from(name);
+                anew |= !joined(name);
             }
-            Change::Object { kind, key, gone, state } if kind == "Pod" => {
+            Change::Object { kind, key, gone, state, .. } if kind == "Pod" => {
                 if *gone {
                     pods.remove(key);
                 } else {
@@ -222,7 +252,7 @@ pub(super) fn checks(history: &[Change], joined: impl Fn(&str) -> bool) -> Check
         }
     }
     if let Some(group) = open.take() {
-        push(&mut checks.groups, group, joined(&step));
+        push(&mut checks.groups, group, !anew);
     }
     checks
 }
