@@ -85,11 +85,8 @@ pub(crate) fn verb(
 ) -> Option<Result<Verb, ()>> {
     let named = !target.key.name.is_empty();
     Some(Ok(match *method {
-        Method::GET | Method::HEAD
-            if target.watch || query.flag("watch") && target.subresource.is_empty() =>
-        {
-            Verb::Watch
-        }
+        // Of one object, only the deprecated path is a watch.
+        Method::GET | Method::HEAD if target.watch || query.flag("watch") && !named => Verb::Watch,
         Method::GET | Method::HEAD if named => Verb::Get,
         Method::GET | Method::HEAD => Verb::List,
         Method::POST => Verb::Create,

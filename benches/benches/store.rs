@@ -86,7 +86,10 @@ fn memory() {
     }
     let after = resident();
     let size = pod(0).bytes().len();
-    println!("memory: {PODS} pods of {size} bytes, one commit each: {} MB (goal 400)", (after - before) >> 20);
+    println!(
+        "memory: {PODS} pods of {size} bytes, one commit each: {} MB (goal 400)",
+        (after - before) >> 20
+    );
     for n in 0..PODS {
         store.commit_now(put(n)).expect("the store takes pods");
     }
@@ -123,7 +126,9 @@ fn commit<S: Store>(name: &str, store: &S, criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(32));
     group.bench_function("32 writers", |b| {
-        let batch = |txns: Vec<Txn>| block_on(futures_util::future::join_all(txns.into_iter().map(|t| store.commit(t))));
+        let batch = |txns: Vec<Txn>| {
+            block_on(futures_util::future::join_all(txns.into_iter().map(|t| store.commit(t))))
+        };
         b.iter_batched(|| (0..32).map(&mut txn).collect(), batch, BatchSize::PerIteration);
     });
     group.finish();
@@ -159,7 +164,9 @@ fn reads(criterion: &mut Criterion) {
 
 fn watches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("watch");
-    for (name, prefix) in [("100 watch the key", "/registry/pods/"), ("100 watch other keys", "/registry/nodes/")] {
+    for (name, prefix) in
+        [("100 watch the key", "/registry/pods/"), ("100 watch other keys", "/registry/nodes/")]
+    {
         let limits = Limits::default();
         let store = LogStore::inline(MemoryLog, clock(), limits).expect("the memory log loads");
         fill(&store, 10_000);

@@ -16,7 +16,7 @@ use orlop_scheduler::{Profile, Scheduler};
 use serde_json::{Value, json};
 
 use crate::part::Part;
-use crate::parts::Network;
+use crate::parts::{Controllers, Network};
 use crate::spec::{ClusterSpec, NodeSpec};
 
 /// Gives each node its runtime.
@@ -72,14 +72,18 @@ pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
     if spec.controllers || !controllers.is_empty() {
         let mut runner = Runner::new(&entropy);
         if spec.controllers {
-            let kinds = stored_kinds(&scheme);
-            let config = orlop_controllers::Config { ca_bundle: authority, kinds, ..Default::default() };
+            let config = orlop_controllers::Config { ca_bundle: authority, ..Default::default() };
             orlop_controllers::add_all(&mut runner, config);
+            stored_kinds(&scheme).into_iter().for_each(|kind| runner.follow(kind));
         }
         for controller in controllers {
             controller(&mut runner);
         }
-        add(Box::new(runner), "system:kube-controller-manager", Name::new_static("kube-controller-manager"));
+        add(
+            Box::new(Controllers::new(runner)),
+            "system:kube-controller-manager",
+            Name::new_static("kube-controller-manager"),
+        );
     }
     if spec.scheduler {
         let seed = entropy.child("scheduler").next_u64();
@@ -104,10 +108,11 @@ pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
     parts
 }
 
-/// Every kind whose objects are stored, each in the version in which it is.
+/// Every built-in kind whose objects are stored, each in the version in which it is. Custom kinds are learned of from
+/// their definitions.
 fn stored_kinds(scheme: &Scheme) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
-    for resource in scheme.resources().filter(|resource| resource.is_stored()) {
+    for resource in scheme.resources().filter(|resource| resource.is_stored() && !resource.custom) {
         if !kinds.iter().any(|kind| kind.same_resource(&resource.stored_as)) {
             kinds.push(resource.stored_as.clone());
         }
@@ -208,7 +213,8 @@ pub fn system_pods(spec: &ClusterSpec, node: &NodeSpec, data_plane: bool) -> Vec
         .collect()
 }
 
-/// Objects that a cluster has besides those of the API itself: the Service of its DNS, where there is one.
+/// Objects that a cluster has besides those of the API itself, where a data plane carries connections: the Service of
+/// its DNS, and the class of Ingresses that it serves.
 pub fn system_objects(spec: &ClusterSpec, data_plane: bool) -> Vec<(Kind, Value)> {
     let Some(address) = spec.dns_address().filter(|_| data_plane) else { return Vec::new() };
     let dns = json!({
@@ -227,5 +233,11 @@ pub fn system_objects(spec: &ClusterSpec, data_plane: bool) -> Vec<(Kind, Value)
             ],
         },
     });
-    vec![(orlop_core::kinds::Service::KIND, dns)]
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "IngressClass",
+        "metadata": {"name": "orlop"},
+        "spec": {"controller": orlop_netplan::ingress::CONTROLLER},
+    });
+    vec![(orlop_core::kinds::Service::KIND, dns), (orlop_core::kinds::IngressClass::KIND, class)]
 }

@@ -2,5 +2,7 @@
 
 mod budget;
 mod manifests;
+mod rolling;
 mod shared;
 mod transcripts;
+mod up;

@@ -164,9 +164,7 @@ pub(super) fn lines(text: &str, command: &str, raw: bool) -> Vec<String> {
     let mut lines: Vec<String> = text
         .replace("<age  >", "<age>")
         .lines()
-        .map(|line| {
-            if raw { line.trim_end().to_owned() } else { cells(line).trim().to_owned() }
-        })
+        .map(|line| if raw { line.trim_end().to_owned() } else { cells(line).trim().to_owned() })
         .filter(|line| !line.is_empty())
         .collect();
     if command.contains("rollout status") {

@@ -85,10 +85,16 @@ impl Observer {
                             "{} {}{}{}",
                             state["status"]["phase"].as_str().unwrap_or_default(),
                             if ready(state) { "ready " } else { "" },
-                            if state["metadata"]["deletionTimestamp"].is_null() { "" } else { "terminating " },
+                            if state["metadata"]["deletionTimestamp"].is_null() {
+                                ""
+                            } else {
+                                "terminating "
+                            },
                             state["spec"]["nodeName"].as_str().unwrap_or_default()
                         ),
-                        "ReplicaSet" | "Deployment" => format!("{} {}", state["spec"]["replicas"], state["status"]),
+                        "ReplicaSet" | "Deployment" => {
+                            format!("{} {}", state["spec"]["replicas"], state["status"])
+                        }
                         "Event" => state["message"].to_string(),
                         _ => String::new(),
                     };
