@@ -2,6 +2,7 @@
 
 mod budget;
 mod manifests;
+mod readme;
 mod rolling;
 mod shared;
 mod transcripts;

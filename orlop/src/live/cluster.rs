@@ -192,7 +192,18 @@ impl Cluster {
         let mut request = Self::request(verb, &resource.kind, key, Some(Body::Value(object)));
         request.options.force = verb != Verb::Create;
         request.options.field_validation = Name::new_static("Strict");
-        let response = self.api.call(request).await.map_err(|status| refused(manifest, &status))?;
+        let mut answer = self.api.call(request.clone()).await;
+        if answer.as_ref().is_err_and(|status| lacks_account(&resource.kind, status)) {
+            // A controller makes it a moment after the namespace, and nobody is to know that moment.
+            let spec = &manifest.value["spec"];
+            let account = spec["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+            let account = Key::new(request.key.namespace.as_str(), account.unwrap_or("default"));
+            let kind = orlop_core::kinds::ServiceAccount::KIND;
+            if self.wait_for(&kind, &account, ACCOUNT_WAIT_MAX, |_| true).await.is_ok() {
+                answer = self.api.call(request).await;
+            }
+        }
+        let response = answer.map_err(|status| refused(manifest, &status))?;
         Ok(match before {
             None => Applied::Created,
             Some(before) if before == response.revision() => Applied::Unchanged,
@@ -313,6 +324,16 @@ impl Cluster {
 
 fn decode<T: Object>(stored: &Stored) -> Result<Item<T>, Status> {
     Item::decode(stored).map_err(|error| Status::internal(&error.to_string()))
+}
+
+/// How long a pod's service account may be missing.
+const ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Whether a pod was refused because its service account does not exist.
+fn lacks_account(kind: &Kind, status: &Status) -> bool {
+    kind.same_resource(&orlop_core::kinds::Pod::KIND)
+        && status.code == 403
+        && status.message.contains("error looking up service account")
 }
 
 /// The API's refusal at the place of the field that it names.
