@@ -6,7 +6,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use http_body_util::{BodyExt, Full};
+//! use http_body_util::BodyExt;
 //! use orlop_api::{Config, LocalApi, User};
 //! use orlop_apiserver::{Authentication, Shell};
 //! use orlop_core::store::MemoryStore;
@@ -24,7 +24,7 @@
 //! let me = User { name: "me".into(), ..User::default() };
 //! let create = http::Request::post("/api/v1/namespaces/default/configmaps")
 //!     .header("content-type", "application/yaml")
-//!     .body(Full::from("{metadata: {name: colours}, data: {sky: blue}}"))?;
+//!     .body("{metadata: {name: colours}, data: {sky: blue}}".to_owned())?;
 //! let answer = shell.in_process(me).oneshot(create).await?;
 //! assert_eq!(answer.status(), 201);
 //!
