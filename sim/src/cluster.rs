@@ -82,7 +82,8 @@ pub(crate) struct Ground {
 impl Control {
     /// A cluster of which nothing is started yet.
     pub(crate) fn new(ground: Ground) -> Result<Control, InvalidSpec> {
-        let Ground { handle, clock, api, spec, entropy, profiles, policy, faults, faults_on, monitor } = ground;
+        let Ground { handle, clock, api, spec, entropy, profiles, policy, faults, faults_on, monitor } =
+            ground;
         let nodes = number_nodes(&spec)?
             .into_iter()
             .map(|node| {

@@ -87,7 +87,12 @@ impl ServiceFacts {
         let given = |ip: &&Name| !ip.is_empty() && *ip != "None";
         ServiceFacts {
             addresses: spec.cluster_ips.iter().filter(given).cloned().collect(),
-            node_ports: spec.ports.iter().filter_map(|port| port.node_port).filter(|port| *port > 0).collect(),
+            node_ports: spec
+                .ports
+                .iter()
+                .filter_map(|port| port.node_port)
+                .filter(|port| *port > 0)
+                .collect(),
         }
     }
 }

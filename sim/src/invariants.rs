@@ -11,9 +11,7 @@ use orlop_core::store::{Event, Revision};
 use orlop_core::{Key, Name, Stored, Timestamp};
 
 use crate::executor::Handle;
-use crate::facts::{
-    Amounts, DeploymentFacts, NodeFacts, PodFacts, ReplicaSetFacts, ServiceFacts, moment,
-};
+use crate::facts::{Amounts, DeploymentFacts, NodeFacts, PodFacts, ReplicaSetFacts, ServiceFacts, moment};
 use crate::history::History;
 
 /// Something that must never be, and was.
@@ -114,7 +112,13 @@ impl Monitor {
         &self.violations
     }
 
-    pub(crate) fn report(&mut self, now: Timestamp, invariant: &'static str, because: &'static str, found: Found) {
+    pub(crate) fn report(
+        &mut self,
+        now: Timestamp,
+        invariant: &'static str,
+        because: &'static str,
+        found: Found,
+    ) {
         if let Err(seen) = found {
             self.violations.push(Violation { invariant, because, seen, at: now });
             self.handle.halt();
@@ -386,7 +390,9 @@ fn service_addresses_unique(seen: &Seen, key: &Key, service: &ServiceFacts) -> F
 /// A namespace that is gone holds nothing.
 fn namespace_empty(seen: &Seen, namespace: &Name) -> Found {
     match seen.population.get(namespace) {
-        Some(left) if *left > 0 => Err(format!("namespace {namespace} is gone, {left} of its objects are not")),
+        Some(left) if *left > 0 => {
+            Err(format!("namespace {namespace} is gone, {left} of its objects are not"))
+        }
         _ => Ok(()),
     }
 }
@@ -404,15 +410,17 @@ fn stays_available(seen: &mut Seen, key: &Key, was: i32, desired: &Name, since: 
     };
     let required = deployment.required.since(since).min().unwrap_or(0);
     let name = deployment.name.clone();
-    let (mut before, mut after) = (0, 0);
+    let mut stay = 0;
     for (other, set) in seen.sets.iter_mut().filter(|(_, set)| set.deployment == uid) {
-        let available = set.available.since(since).max().unwrap_or(0);
-        after += available.min(set.replicas);
-        before += available.min(if other == key { was } else { set.replicas });
+        if other == key && set.available.since(since).min().unwrap_or(0) <= replicas {
+            // Only pods go that were seen not to be available.
+            return Ok(());
+        }
+        stay += set.available.since(since).max().unwrap_or(0).min(set.replicas);
     }
-    if after < before && after < required {
+    if stay < required {
         return Err(format!(
-            "{name} needs {required} pods, {key} goes from {was} to {replicas} replicas, and {after} stay"
+            "{name} needs {required} pods, {key} goes from {was} to {replicas} replicas, and {stay} stay"
         ));
     }
     Ok(())
@@ -434,7 +442,9 @@ fn terminating_pods_end(seen: &Seen, now: Timestamp, faults: bool) -> Found {
 fn nodes_ready(seen: &Seen) -> Vec<String> {
     let waits = |node: &&NodeFacts| !node.ready || !node.schedulable;
     let named = seen.nodes.iter().filter(|(_, node)| waits(node));
-    named.map(|(name, node)| format!("{name}: ready {}, schedulable {}", node.ready, node.schedulable)).collect()
+    named
+        .map(|(name, node)| format!("{name}: ready {}, schedulable {}", node.ready, node.schedulable))
+        .collect()
 }
 
 /// No object is left whose owners are all gone.

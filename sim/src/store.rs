@@ -33,7 +33,11 @@ struct Current {
 
 impl SimStore {
     /// An empty store; with `durable`, on a disk that can be broken.
-    pub(crate) fn new(durable: bool, clock: Arc<dyn Clock>, observer: Observer) -> Result<SimStore, LogError> {
+    pub(crate) fn new(
+        durable: bool,
+        clock: Arc<dyn Clock>,
+        observer: Observer,
+    ) -> Result<SimStore, LogError> {
         let disk = durable.then(Disk::new);
         let current = Current::open(disk, &clock)?;
         Ok(SimStore(Arc::new(Inner { clock, current: Mutex::new(current), observer: Mutex::new(observer) })))

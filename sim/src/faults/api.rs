@@ -164,6 +164,8 @@ impl Stream for Interrupted {
                 },
                 State::Asking(asking) => match asking.as_mut().poll(cx) {
                     Poll::Pending => return Poll::Pending,
+                    // A kind is gone: whoever follows has to ask for others.
+                    Poll::Ready(Err(status)) if status.code == 404 => return Poll::Ready(None),
                     Poll::Ready(Err(_)) => State::Away(this.api.pause(Duration::from_secs(1))),
                     Poll::Ready(Ok(cuts)) => {
                         let next = this.api.interruption();

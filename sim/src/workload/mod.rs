@@ -43,7 +43,12 @@ impl Workload {
         }
     }
 
-    pub(crate) fn run(self, control: Control, entropy: Entropy, on: Switch) -> impl Future<Output = ()> + Send {
+    pub(crate) fn run(
+        self,
+        control: Control,
+        entropy: Entropy,
+        on: Switch,
+    ) -> impl Future<Output = ()> + Send {
         let mut load = Load {
             link: control.link(),
             control,
@@ -286,7 +291,8 @@ impl Load {
     async fn kill_app_pod(&mut self) -> Result<(), Status> {
         let Some(at) = self.choose(self.apps.len()) else { return Ok(()) };
         let key = self.apps[at].key.clone();
-        let pods = self.list_pods(&key.namespace, |list| list.label_selector = format!("app={}", key.name)).await?;
+        let pods =
+            self.list_pods(&key.namespace, |list| list.label_selector = format!("app={}", key.name)).await?;
         match pick(&pods, &mut self.entropy).cloned() {
             Some(pod) => self.delete(Pod::KIND, pod).await,
             None => Ok(()),

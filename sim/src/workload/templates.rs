@@ -82,7 +82,13 @@ impl Manner {
 }
 
 /// A Deployment that does not exist yet.
-pub(super) fn deployment(app: &str, namespace: &str, replicas: u64, template: Value, entropy: &mut Entropy) -> Value {
+pub(super) fn deployment(
+    app: &str,
+    namespace: &str,
+    replicas: u64,
+    template: Value,
+    entropy: &mut Entropy,
+) -> Value {
     let strategy = match entropy.below(4) {
         0 => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
         1 => json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use orlop_sim::{Faults, Options, Simulation, Workload};
 
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// A short, busy life with everything going wrong, as a digest.
+/// A short, busy life, as a digest.
 fn life(seed: u64, faults: Faults) -> String {
-    let mut sim = Simulation::new(seed, Options::nodes(3).faults(faults)).expect("the cluster starts");
-    sim.load(Workload::for_nodes(3));
-    if let Err(violation) = sim.run_for(3 * MINUTE) {
-        panic!("{}", crate::again(seed, 3, faults, &[violation]));
+    let mut sim = Simulation::new(seed, Options::nodes(2).faults(faults)).expect("the cluster starts");
+    sim.load(busy());
+    if let Err(violation) = sim.run_for(Duration::from_secs(20) * crate::scale()) {
+        panic!("{}", crate::again(seed, 2, faults, &[violation]));
     }
     sim.digest()
+}
+
+fn busy() -> Workload {
+    Workload { every: Duration::from_secs(1), ..Workload::for_nodes(2) }
 }
 
 #[test]
@@ -34,13 +36,14 @@ fn twenty_seeds_twice() {
 
 #[test]
 fn how_time_is_cut_does_not_show() {
+    let time = Duration::from_secs(30);
     let run = |steps: u32| {
         let mut sim = Simulation::new(5, Options::nodes(2)).expect("the cluster starts");
-        sim.load(Workload::for_nodes(2));
+        sim.load(busy());
         for _ in 0..steps {
-            sim.run_for(MINUTE / steps).expect("nothing is violated");
+            sim.run_for(time / steps).expect("nothing is violated");
         }
         sim.digest()
     };
-    assert_eq!(run(1), run(7 * 2));
+    assert_eq!(run(1), run(12));
 }

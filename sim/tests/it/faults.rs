@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use orlop_sim::{Faults, Options, Simulation, Workload};
 
-fn survives(seed: u64, nodes: usize, faults: Faults, time: Duration) {
+fn survives(seed: u64, nodes: usize, faults: Faults, seconds: u64) {
     let mut sim = Simulation::new(seed, Options::nodes(nodes).faults(faults)).expect("the cluster starts");
     sim.load(Workload::for_nodes(nodes));
-    if let Err(violation) = sim.run_for(time) {
+    if let Err(violation) = sim.run_for(Duration::from_secs(seconds) * crate::scale()) {
         panic!("{}", crate::again(seed, nodes, faults, &[violation]));
     }
     if let Err(violations) = sim.settle(Duration::from_secs(3600)) {
@@ -17,22 +17,22 @@ fn survives(seed: u64, nodes: usize, faults: Faults, time: Duration) {
 
 #[test]
 fn all_faults_at_once() {
-    for seed in 100..106 {
-        survives(seed, 4, Faults::ALL, Duration::from_secs(900));
+    for seed in (100..).take(crate::scale() as usize) {
+        survives(seed, 3, Faults::ALL, 90);
     }
 }
 
 #[test]
 fn each_kind_of_fault() {
     for (seed, kind) in (200..).zip(["api", "watches", "restarts", "runtime", "store", "clocks"]) {
-        survives(seed, 3, kind.parse().expect("a kind of fault"), Duration::from_secs(600));
+        survives(seed, 2, kind.parse().expect("a kind of fault"), 30);
     }
 }
 
 #[test]
 fn no_fault() {
-    for seed in 300..303 {
-        survives(seed, 4, Faults::NONE, Duration::from_secs(900));
+    for seed in (300..).take(crate::scale() as usize) {
+        survives(seed, 3, Faults::NONE, 60);
     }
 }
 

@@ -14,3 +14,9 @@ fn again(seed: u64, nodes: usize, faults: Faults, violations: &[Violation]) -> S
         lines.join("\n  ")
     )
 }
+
+/// How many times longer than usual, and with how many times more seeds, simulations run: `ORLOP_SIM_SCALE`, 1 where it
+/// is absent. Worth raising together with `--release`.
+fn scale() -> u32 {
+    std::env::var("ORLOP_SIM_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orlop_core::kinds::{Deployment, Pod};
+use orlop_core::kinds::{ConfigMap, Deployment, Namespace, Pod};
 use orlop_core::store::Store;
-use orlop_core::{Key, Object, Write};
+use orlop_core::{Key, Kind, Object, Write};
 use orlop_sim::{Component, Options, Simulation};
 use serde_json::json;
 
@@ -81,5 +81,106 @@ fn deleting_a_deployment_leaves_nothing() {
     let view = sim.control().store().view();
     for prefix in ["/registry/pods/default/", "/registry/replicasets/", "/registry/deployments/"] {
         assert_eq!(view.count(prefix, ""), 0, "{prefix}");
+    }
+}
+
+const WIDGET: Kind = Kind::namespaced("example.test", "v1", "Widget", "widgets");
+const DEFINITION: Kind =
+    Kind::cluster("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
+
+/// Defines widgets, without waiting for anybody to have noticed.
+fn define(sim: &mut Simulation) {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.test"},
+        "spec": {
+            "group": "example.test",
+            "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+        },
+    });
+    perform(sim, Write::create(DEFINITION, definition));
+}
+
+/// Makes an object that another owns.
+fn put(sim: &mut Simulation, kind: &Kind, namespace: &str, name: &str, owner: Option<(&Kind, &str)>) {
+    let mut owners = Vec::new();
+    if let Some((kind, owner)) = owner {
+        let prefix = match kind.group.as_str() {
+            "" => format!("/registry/{}/{namespace}/", kind.plural),
+            group => format!("/registry/{group}/{}/{namespace}/", kind.plural),
+        };
+        let stored =
+            sim.control().store().view().get(&format!("{prefix}{owner}")).expect("the owner is there");
+        let uid = stored.object.body.header().uid.clone();
+        owners.push(json!({"apiVersion": kind.api_version(), "kind": kind.kind, "name": owner, "uid": uid}));
+    }
+    let object = json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": {"name": name, "namespace": namespace, "ownerReferences": owners},
+    });
+    perform(sim, Write::create(kind.clone(), object));
+}
+
+/// The widgets, and the config maps but that of the authority.
+fn left(sim: &Simulation) -> Vec<String> {
+    let view = sim.control().store().view();
+    let entries = ["/registry/example.test/widgets/", "/registry/configmaps/"]
+        .map(|prefix| view.range(prefix, "", usize::MAX));
+    let names = entries.iter().flatten().map(|entry| entry.key["/registry/".len()..].to_owned());
+    names.filter(|name| !name.contains("kube-") && !name.contains("extension-apiserver")).collect()
+}
+
+#[test]
+fn custom_objects_own_and_are_owned() {
+    let mut sim = Simulation::new(4, Options::nodes(1)).expect("the cluster starts");
+    // At one moment: the controllers see the kind, its object and what that owns in one cut.
+    define(&mut sim);
+    put(&mut sim, &ConfigMap::KIND, "default", "root", None);
+    put(&mut sim, &WIDGET, "default", "w", Some((&ConfigMap::KIND, "root")));
+    put(&mut sim, &ConfigMap::KIND, "default", "leaf", Some((&WIDGET, "w")));
+    sim.run_for(5 * SECOND).expect("nothing is violated");
+    assert_eq!(
+        left(&sim),
+        ["example.test/widgets/default/w", "configmaps/default/leaf", "configmaps/default/root"]
+    );
+    perform(&mut sim, Write::delete(ConfigMap::KIND, Key::new("default", "root")));
+    sim.run_for(5 * SECOND).expect("nothing is violated");
+    assert_eq!(left(&sim), [""; 0]);
+}
+
+#[test]
+fn a_namespace_ends_with_its_custom_objects() {
+    let mut sim = Simulation::new(5, Options::nodes(1)).expect("the cluster starts");
+    let shop = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    perform(&mut sim, Write::create(Namespace::KIND, shop));
+    sim.run_for(SECOND).expect("nothing is violated");
+    define(&mut sim);
+    put(&mut sim, &WIDGET, "shop", "w", None);
+    perform(&mut sim, Write::delete(Namespace::KIND, Key::cluster("shop")));
+    sim.run_for(10 * SECOND).expect("nothing is violated");
+    assert_eq!(left(&sim), [""; 0]);
+    assert_eq!(sim.control().store().view().count("/registry/namespaces/shop", ""), 0);
+}
+
+#[test]
+fn a_definition_takes_its_objects_and_what_they_own_with_it() {
+    let mut sim = Simulation::new(6, Options::nodes(1)).expect("the cluster starts");
+    for _ in 0..2 {
+        define(&mut sim);
+        put(&mut sim, &WIDGET, "default", "w", None);
+        put(&mut sim, &ConfigMap::KIND, "default", "leaf", Some((&WIDGET, "w")));
+        sim.run_for(5 * SECOND).expect("nothing is violated");
+        assert_eq!(left(&sim), ["example.test/widgets/default/w", "configmaps/default/leaf"]);
+        perform(&mut sim, Write::delete(DEFINITION, Key::cluster("widgets.example.test")));
+        sim.run_for(5 * SECOND).expect("nothing is violated");
+        assert_eq!(left(&sim), [""; 0]);
+        // Whoever starts now has never heard of widgets; whoever starts later has.
+        sim.control().stop(Component::Controllers);
+        sim.control().start(Component::Controllers);
     }
 }
