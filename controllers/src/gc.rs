@@ -3,10 +3,11 @@
 //! In the background (the owner goes first), in the foreground (an owner that has the finalizer `foregroundDeletion` waits
 //! for those that block it), or not at all (the finalizer `orphan`: the owned are released first).
 //!
-//! A key stands for all objects of that name, whatever their kind.
+//! A key stands for all objects of that name, whatever their kind: of every kind that the runner follows. An owner of a
+//! kind that is not seen counts as present, until it is.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::time::Duration;
 
 use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::plan::{Action, Propagation};
@@ -16,20 +17,13 @@ use serde_json::{Value, json};
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
-/// Collects garbage among the kinds that it knows. See the module's documentation.
-pub struct GarbageCollector {
-    kinds: Arc<[Kind]>,
-}
+/// When to look again at an object whose owner's kind is about to be seen.
+const SOON: Duration = Duration::from_secs(1);
+/// When to look again at an object whose owner's kind is not known: it may be defined yet.
+const LATER: Duration = Duration::from_secs(30);
 
-impl GarbageCollector {
-    /// A collector that knows of these kinds, built-in or not. An owner of another kind counts as present.
-    pub fn new(kinds: impl IntoIterator<Item = Kind>) -> GarbageCollector {
-        let mut kinds: Vec<Kind> = kinds.into_iter().collect();
-        kinds.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
-        kinds.dedup_by(|a, b| a.same_resource(b));
-        GarbageCollector { kinds: kinds.into() }
-    }
-}
+/// Collects garbage. See the module's documentation.
+pub struct GarbageCollector;
 
 impl Controller for GarbageCollector {
     type Effect = Infallible;
@@ -39,22 +33,18 @@ impl Controller for GarbageCollector {
     }
 
     fn watches(&self, watches: &mut Watches<'_>) {
-        for kind in self.kinds.iter() {
-            let (kinds, own) = (self.kinds.clone(), kind.clone());
-            watches.mapped_of(kind.clone(), move |key, stored, world| {
-                concerned(&kinds, &own, key, stored, world)
-            });
-        }
+        watches.every(concerned);
     }
 
-    fn reconcile(&self, key: &Key, world: &World, _ctx: &mut Context<'_>) -> Plan {
+    fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan {
         let mut plan = Plan::nothing();
-        for kind in self.kinds.iter() {
+        let mut unsure = false;
+        for kind in world.kinds() {
             if let Some(stored) = world.object(kind, key) {
-                self.look(&Object { kind, key, stored }, world, &mut plan);
+                unsure |= look(&Object { kind, key, stored }, world, &mut plan);
             }
         }
-        plan
+        if unsure { plan.wake_at(ctx.now + if world.awaits() { SOON } else { LATER }) } else { plan }
     }
 }
 
@@ -111,8 +101,10 @@ impl Object<'_> {
 
 /// What an owner reference points to.
 enum Owner {
-    /// It is there, or its kind is not known.
+    /// It is there, or cannot be.
     Solid,
+    /// Its kind is not seen.
+    Unknown,
     /// It is gone.
     Dangling,
     /// It is being deleted, and waits for what it owns.
@@ -120,8 +112,8 @@ enum Owner {
 }
 
 /// The objects that refer to the owner with this UID.
-fn owned<'a>(kinds: &'a [Kind], world: &'a World, uid: &'a str) -> impl Iterator<Item = Object<'a>> {
-    kinds.iter().flat_map(move |kind| {
+fn owned<'a>(world: &'a World, uid: &'a str) -> impl Iterator<Item = Object<'a>> {
+    world.kinds().flat_map(move |kind| {
         let object = move |key| Some(Object { kind, key, stored: world.object(kind, key)? });
         world.owned_keys(kind, uid).iter().filter_map(object)
     })
@@ -129,7 +121,7 @@ fn owned<'a>(kinds: &'a [Kind], world: &'a World, uid: &'a str) -> impl Iterator
 
 /// Whom a change concerns: the object itself if it is owned or goes; its owners, who may wait for it; what it owns, if it
 /// goes or is gone.
-fn concerned(kinds: &[Kind], kind: &Kind, key: &Key, stored: &Stored, world: &World) -> Vec<Key> {
+fn concerned(kind: &Kind, key: &Key, stored: &Stored, world: &World) -> Vec<Key> {
     let header = stored.body.header();
     let mut keys = Vec::new();
     let gone = world.object(kind, key).is_none_or(|now| now.body.header().uid != header.uid);
@@ -143,104 +135,109 @@ fn concerned(kinds: &[Kind], kind: &Kind, key: &Key, stored: &Stored, world: &Wo
         }
     }
     if gone || header.deleted.is_some() {
-        keys.extend(owned(kinds, world, &header.uid).map(|object| object.key.clone()));
+        keys.extend(owned(world, &header.uid).map(|object| object.key.clone()));
     }
     keys
 }
 
-impl GarbageCollector {
-    fn owned<'a>(&'a self, world: &'a World, object: &'a Object<'a>) -> impl Iterator<Item = Object<'a>> {
-        owned(&self.kinds, world, &object.stored.body.header().uid)
-    }
+fn owned_by<'a>(object: &'a Object<'a>, world: &'a World) -> impl Iterator<Item = Object<'a>> {
+    owned(world, &object.stored.body.header().uid)
+}
 
-    fn owner(&self, object: &Object<'_>, reference: &OwnerReference, world: &World) -> Owner {
-        let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
-        let Some(kind) = self.kinds.iter().find(|kind| kind.kind == reference.kind && kind.group == group)
-        else {
-            return Owner::Solid;
-        };
-        let key = match kind.scope {
-            Scope::Cluster => Key::cluster(reference.name.clone()),
-            // An owner in a namespace cannot own what is in none.
-            Scope::Namespaced if object.key.namespace.is_empty() => return Owner::Solid,
-            Scope::Namespaced => Key::new(object.key.namespace.clone(), reference.name.clone()),
-        };
-        match world.object(kind, &key).filter(|stored| stored.body.header().uid == reference.uid) {
-            None => Owner::Dangling,
-            Some(stored) if (Object { kind, key: &key, stored }).waits_for_owned() => Owner::Waiting,
-            Some(_) => Owner::Solid,
-        }
+fn owner(object: &Object<'_>, reference: &OwnerReference, world: &World) -> Owner {
+    let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+    let known = world.kinds().find(|kind| kind.kind == reference.kind && kind.group == group);
+    let Some(kind) = known else { return Owner::Unknown };
+    let key = match kind.scope {
+        Scope::Cluster => Key::cluster(reference.name.clone()),
+        // An owner in a namespace cannot own what is in none.
+        Scope::Namespaced if object.key.namespace.is_empty() => return Owner::Solid,
+        Scope::Namespaced => Key::new(object.key.namespace.clone(), reference.name.clone()),
+    };
+    match world.object(kind, &key).filter(|stored| stored.body.header().uid == reference.uid) {
+        None => Owner::Dangling,
+        Some(stored) if (Object { kind, key: &key, stored }).waits_for_owned() => Owner::Waiting,
+        Some(_) => Owner::Solid,
     }
+}
 
-    fn look(&self, object: &Object<'_>, world: &World, plan: &mut Plan) {
-        if object.is_deleting() {
-            if object.has_finalizer(ORPHAN) {
-                self.release_owned(object, world, plan);
-            } else if object.has_finalizer(FOREGROUND) {
-                self.finish_foreground(object, world, plan);
-            }
-            return;
+/// Plans for one object; answers whether it is to be looked at again, for not all kinds that matter are seen.
+fn look(object: &Object<'_>, world: &World, plan: &mut Plan) -> bool {
+    if object.is_deleting() {
+        if world.awaits() && (object.has_finalizer(ORPHAN) || object.has_finalizer(FOREGROUND)) {
+            // It may own what is not seen yet.
+            return true;
         }
-        if object.owners().is_empty() {
-            return;
-        }
-        let (mut solid, mut dangling, mut waiting) = (Vec::new(), 0, 0);
-        for reference in object.owners() {
-            match self.owner(object, reference, world) {
-                Owner::Solid => solid.push(reference),
-                Owner::Dangling => dangling += 1,
-                Owner::Waiting => waiting += 1,
-            }
-        }
-        if !solid.is_empty() {
-            if dangling + waiting > 0 {
-                plan.writes.push(object.with_owners(&solid));
-            }
-            return;
-        }
-        if waiting > 0 && self.owned(world, object).next().is_some() {
-            if self.owned(world, object).any(|owned| owned.waits_for_owned()) {
-                // Each waits for the other: this one blocks nobody any more.
-                let freed: Vec<OwnerReference> = object
-                    .owners()
-                    .iter()
-                    .map(|owner| OwnerReference { block_owner_deletion: false, ..owner.clone() })
-                    .collect();
-                if freed != object.owners() {
-                    plan.writes.push(object.with_owners(&freed.iter().collect::<Vec<_>>()));
-                    return;
-                }
-            }
-            plan.writes.push(object.delete(Propagation::Foreground));
-            return;
-        }
-        // Whoever put a finalizer on the object has said how it is to go.
-        plan.writes.push(object.delete(if object.has_finalizer(ORPHAN) {
-            Propagation::Orphan
+        if object.has_finalizer(ORPHAN) {
+            release_owned(object, world, plan);
         } else if object.has_finalizer(FOREGROUND) {
-            Propagation::Foreground
-        } else {
-            Propagation::Background
-        }));
-    }
-
-    fn release_owned(&self, object: &Object<'_>, world: &World, plan: &mut Plan) {
-        let uid = &object.stored.body.header().uid;
-        for owned in self.owned(world, object) {
-            let rest: Vec<&OwnerReference> =
-                owned.owners().iter().filter(|owner| owner.uid != *uid).collect();
-            plan.writes.push(owned.with_owners(&rest));
+            finish_foreground(object, world, plan);
         }
-        plan.writes.push(object.without_finalizer(ORPHAN));
+        return false;
     }
-
-    fn finish_foreground(&self, object: &Object<'_>, world: &World, plan: &mut Plan) {
-        let uid = &object.stored.body.header().uid;
-        let blocks = |owned: &Object<'_>| {
-            owned.owners().iter().any(|owner| owner.uid == *uid && owner.block_owner_deletion)
-        };
-        if !self.owned(world, object).any(|owned| blocks(&owned)) {
-            plan.writes.push(object.without_finalizer(FOREGROUND));
+    let (mut solid, mut dangling, mut waiting, mut unknown) = (Vec::new(), 0, 0, false);
+    for reference in object.owners() {
+        match owner(object, reference, world) {
+            Owner::Solid => solid.push(reference),
+            Owner::Unknown => {
+                unknown = true;
+                solid.push(reference);
+            }
+            Owner::Dangling => dangling += 1,
+            Owner::Waiting => waiting += 1,
         }
+    }
+    if !solid.is_empty() {
+        if dangling + waiting > 0 {
+            plan.writes.push(object.with_owners(&solid));
+        }
+        return unknown;
+    }
+    if dangling + waiting == 0 {
+        return false;
+    }
+    if waiting > 0 && owned_by(object, world).next().is_some() {
+        if owned_by(object, world).any(|owned| owned.waits_for_owned()) {
+            // Each waits for the other: this one blocks nobody any more.
+            let freed: Vec<OwnerReference> = object
+                .owners()
+                .iter()
+                .map(|owner| OwnerReference { block_owner_deletion: false, ..owner.clone() })
+                .collect();
+            if freed != object.owners() {
+                plan.writes.push(object.with_owners(&freed.iter().collect::<Vec<_>>()));
+                return false;
+            }
+        }
+        plan.writes.push(object.delete(Propagation::Foreground));
+        return false;
+    }
+    // Whoever put a finalizer on the object has said how it is to go.
+    plan.writes.push(object.delete(if object.has_finalizer(ORPHAN) {
+        Propagation::Orphan
+    } else if object.has_finalizer(FOREGROUND) {
+        Propagation::Foreground
+    } else {
+        Propagation::Background
+    }));
+    false
+}
+
+fn release_owned(object: &Object<'_>, world: &World, plan: &mut Plan) {
+    let uid = &object.stored.body.header().uid;
+    for owned in owned_by(object, world) {
+        let rest: Vec<&OwnerReference> = owned.owners().iter().filter(|owner| owner.uid != *uid).collect();
+        plan.writes.push(owned.with_owners(&rest));
+    }
+    plan.writes.push(object.without_finalizer(ORPHAN));
+}
+
+fn finish_foreground(object: &Object<'_>, world: &World, plan: &mut Plan) {
+    let uid = &object.stored.body.header().uid;
+    let blocks = |owned: &Object<'_>| {
+        owned.owners().iter().any(|owner| owner.uid == *uid && owner.block_owner_deletion)
+    };
+    if !owned_by(object, world).any(|owned| blocks(&owned)) {
+        plan.writes.push(object.without_finalizer(FOREGROUND));
     }
 }

@@ -5,13 +5,14 @@
 //! ```
 //! use orlop_controllers::{Config, add_all};
 //! use orlop_core::Entropy;
-//! use orlop_core::kinds::{ConfigMap, Pod};
+//! use orlop_core::kinds::ConfigMap;
 //! use orlop_core::Object;
 //! use orlop_core::runner::Runner;
 //!
 //! let mut runner = Runner::new(&Entropy::seeded(1));
-//! let kinds = vec![Pod::KIND, ConfigMap::KIND];
-//! add_all(&mut runner, Config { ca_bundle: String::new(), kinds, ..Config::default() });
+//! add_all(&mut runner, Config::default());
+//! // Garbage is collected among the kinds that the runner follows, and namespaces are emptied of these.
+//! runner.follow(ConfigMap::KIND);
 //! assert!(runner.kinds().iter().any(|kind| kind.kind == "Deployment"));
 //! ```
 
@@ -33,7 +34,7 @@ pub mod taint_eviction;
 
 use std::convert::Infallible;
 
-use orlop_core::{Controller, Kind};
+use orlop_core::Controller;
 
 pub use deployment::DeploymentController;
 pub use endpoints::EndpointsController;
@@ -52,8 +53,6 @@ pub use taint_eviction::TaintEvictionController;
 pub struct Config {
     /// The certificates by which pods know the API server, in PEM.
     pub ca_bundle: String,
-    /// Every kind that can be stored: garbage is collected, and namespaces are emptied, of these.
-    pub kinds: Vec<Kind>,
     /// How patient the cluster is with its nodes.
     pub nodes: NodeSettings,
 }
@@ -70,17 +69,19 @@ impl Add for orlop_core::runner::Runner {
     }
 }
 
-/// Adds every controller of this crate.
+/// Adds every controller of this crate. Garbage is collected, and namespaces are emptied, of every kind that the runner
+/// follows: what the controllers do not read themselves is to be followed besides
+/// ([`Runner::follow`](orlop_core::runner::Runner::follow)).
 pub fn add_all(to: &mut impl Add, config: Config) {
-    let Config { ca_bundle, kinds, nodes } = config;
+    let Config { ca_bundle, nodes } = config;
     to.add(DeploymentController);
     to.add(ReplicaSetController);
     to.add(EndpointSliceController);
     to.add(EndpointsController);
-    to.add(NamespaceController::new(kinds.iter().cloned()));
+    to.add(NamespaceController);
     to.add(ServiceAccountController);
     to.add(RootCaController::new(ca_bundle));
-    to.add(GarbageCollector::new(kinds));
+    to.add(GarbageCollector);
     to.add(NodeLifecycleController::new(nodes));
     to.add(TaintEvictionController);
     to.add(PodGcController);

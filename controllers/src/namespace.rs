@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::kinds::{Namespace, Pod};
@@ -11,21 +12,13 @@ use serde_json::{Value, json};
 /// The finalizer, in a namespace's spec, that this controller removes.
 const FINALIZER: &str = "kubernetes";
 
-/// Deletes what is in a namespace that goes: its pods first, and when these are gone all else. See the module's
-/// documentation.
-pub struct NamespaceController {
-    kinds: Vec<Kind>,
-}
+/// When to look again while a kind is not seen yet. Objects of it are heard of as they appear; that there are none is
+/// not.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-impl NamespaceController {
-    /// A controller that knows of these kinds; those of cluster scope are left out.
-    pub fn new(kinds: impl IntoIterator<Item = Kind>) -> NamespaceController {
-        let mut kinds: Vec<Kind> = kinds.into_iter().filter(|kind| kind.scope == Scope::Namespaced).collect();
-        kinds.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
-        kinds.dedup_by(|a, b| a.same_resource(b));
-        NamespaceController { kinds }
-    }
-}
+/// Deletes what is in a namespace that goes: its pods first, and when these are gone all else, of every kind that the
+/// runner follows. A namespace does not go before all kinds are seen.
+pub struct NamespaceController;
 
 impl Controller for NamespaceController {
     type Effect = Infallible;
@@ -35,16 +28,15 @@ impl Controller for NamespaceController {
     }
 
     fn watches(&self, watches: &mut Watches<'_>) {
-        watches.each::<Namespace>();
-        for kind in &self.kinds {
-            watches.mapped_of(kind.clone(), |key, _, world| {
-                let namespace = Key::cluster(key.namespace.clone());
-                let going = world
-                    .object(&Namespace::KIND, &namespace)
-                    .is_some_and(|n| n.body.header().deleted.is_some());
-                if going { vec![namespace] } else { Vec::new() }
-            });
-        }
+        watches.each::<Namespace>().every(|_, key, _, world| {
+            if key.namespace.is_empty() {
+                return Vec::new();
+            }
+            let namespace = Key::cluster(key.namespace.clone());
+            let going =
+                world.object(&Namespace::KIND, &namespace).is_some_and(|n| n.body.header().deleted.is_some());
+            if going { vec![namespace] } else { Vec::new() }
+        });
     }
 
     fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan {
@@ -54,11 +46,10 @@ impl Controller for NamespaceController {
         if !namespace.spec.finalizers.iter().any(|f| f == FINALIZER) {
             return Plan::nothing();
         }
-        let pods = self.content(&[Pod::KIND], key, world);
+        let pods = content(&Pod::KIND, key, world);
         let (content, reported) = if pods.is_empty() {
-            let others: Vec<Kind> =
-                self.kinds.iter().filter(|kind| !kind.same_resource(&Pod::KIND)).cloned().collect();
-            let content = self.content(&others, key, world);
+            let namespaced = world.kinds().filter(|kind| kind.scope == Scope::Namespaced);
+            let content: Vec<Found> = namespaced.flat_map(|kind| content(kind, key, world)).collect();
             // What is deleted now and has no finalizers will be gone at once.
             let remaining =
                 content.clone().into_iter().filter(|found| !found.finalizers.is_empty()).collect();
@@ -71,6 +62,9 @@ impl Controller for NamespaceController {
             let mut write = Write::delete(found.kind.clone(), found.key.clone());
             write.uid = Some(found.uid.clone());
             plan = plan.and(write);
+        }
+        if content.is_empty() && world.awaits() {
+            return plan.wake_at(ctx.now + PATIENCE);
         }
         if content.is_empty() {
             return plan.and(finalized(namespace));
@@ -94,23 +88,18 @@ struct Found {
     finalizers: Vec<Name>,
 }
 
-impl NamespaceController {
-    fn content(&self, kinds: &[Kind], key: &Key, world: &World) -> Vec<Found> {
-        let of = |kind: &Kind| -> Vec<Found> {
-            let found = |(key, stored): (&Key, &orlop_core::Stored)| {
-                let header = stored.body.header();
-                Found {
-                    kind: kind.clone(),
-                    key: key.clone(),
-                    uid: header.uid.clone(),
-                    deleted: header.deleted.is_some(),
-                    finalizers: header.finalizers.to_vec(),
-                }
-            };
-            world.objects_in(kind, &key.name).map(found).collect()
-        };
-        kinds.iter().flat_map(of).collect()
-    }
+fn content(kind: &Kind, namespace: &Key, world: &World) -> Vec<Found> {
+    let found = |(key, stored): (&Key, &orlop_core::Stored)| {
+        let header = stored.body.header();
+        Found {
+            kind: kind.clone(),
+            key: key.clone(),
+            uid: header.uid.clone(),
+            deleted: header.deleted.is_some(),
+            finalizers: header.finalizers.to_vec(),
+        }
+    };
+    world.objects_in(kind, &namespace.name).map(found).collect()
 }
 
 /// The namespace without our finalizer.

@@ -55,10 +55,20 @@ pub struct Watches<'a> {
     pub(crate) routes: Vec<Route>,
 }
 
-/// Whom a change of one kind concerns.
+/// Whom a change concerns, given the state before and the world after it.
+pub(crate) type Concerns = Box<dyn Fn(&Change, Option<&Change>, &World, &mut Vec<Key>) + Send>;
+
+/// Whom a change of one kind, or of any, concerns.
 pub(crate) struct Route {
-    pub(crate) kind: Kind,
-    pub(crate) keys: Box<dyn Fn(&Change, Option<&Change>, &World, &mut Vec<Key>) + Send>,
+    /// `None`: whatever is followed.
+    pub(crate) kind: Option<Kind>,
+    pub(crate) keys: Concerns,
+}
+
+impl Route {
+    pub(crate) fn heeds(&self, kind: &Kind) -> bool {
+        self.kind.as_ref().is_none_or(|own| own.same_resource(kind))
+    }
 }
 
 impl Watches<'_> {
@@ -116,6 +126,22 @@ impl Watches<'_> {
         })
     }
 
+    /// An object of any kind that is followed, now or later, concerns the keys that `map` finds; as
+    /// [`Watches::mapped_of`]. Such a controller reads [`World::kinds`], and makes nothing followed by itself: what is
+    /// followed beyond what controllers name is for [`Runner::follow`](crate::Runner::follow).
+    pub fn every(
+        &mut self,
+        map: impl Fn(&Kind, &Key, &Stored, &World) -> Vec<Key> + Send + 'static,
+    ) -> &mut Self {
+        let keys: Concerns = Box::new(move |change, before, world, keys| {
+            for stored in [Some(change), before].into_iter().flatten().filter_map(|c| c.object.as_ref()) {
+                keys.extend(map(&change.kind, &change.key, stored, world));
+            }
+        });
+        self.routes.push(Route { kind: None, keys });
+        self
+    }
+
     /// `T` is read, but its changes concern nobody.
     pub fn reads<T: Object>(&mut self) -> &mut Self {
         self.cache.register::<T>();
@@ -134,7 +160,7 @@ impl Watches<'_> {
         keys: impl Fn(&Change, Option<&Change>, &World, &mut Vec<Key>) + Send + 'static,
     ) -> &mut Self {
         self.cache.follow(kind.clone());
-        self.routes.push(Route { kind, keys: Box::new(keys) });
+        self.routes.push(Route { kind: Some(kind), keys: Box::new(keys) });
         self
     }
 }

@@ -22,7 +22,7 @@ use crate::plan::{Action, Failure, FailureReason, Note, Plan, Reference, Wake, W
 use crate::recorder::Recorder;
 use crate::store::Revision;
 use crate::time::{Clock, Timestamp};
-use crate::world::{Cache, Cut, World};
+use crate::world::{Cache, Change, Cut, World};
 
 /// The first back-off of a key that failed; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_BASE: Duration = Duration::from_millis(5);
@@ -195,7 +195,7 @@ impl Runner {
         let routes = watches.routes;
         let entropy = self.entropy.child(erased.controller.name());
         self.slots.push(Slot {
-            primary: routes.first().map(|route| route.kind.clone()),
+            primary: routes.first().and_then(|route| route.kind.clone()),
             controller: Box::new(erased),
             routes,
             entropy,
@@ -209,6 +209,27 @@ impl Runner {
     /// The kinds that the controllers read: what to follow.
     pub fn kinds(&self) -> &[Kind] {
         self.cache.followed()
+    }
+
+    /// Follows a kind beyond those that the controllers name, from now on; see [`Cache::follow`].
+    pub fn follow(&mut self, kind: Kind) {
+        self.cache.follow(kind);
+    }
+
+    /// Follows a kind no longer, for it cannot be followed now; see [`Cache::unfollow`].
+    pub fn unfollow(&mut self, kind: &Kind) {
+        self.cache.unfollow(kind);
+    }
+
+    /// Takes in that a kind has ended, and its objects with it; see [`Cache::retire`].
+    pub fn retire(&mut self, kind: &Kind) {
+        let slots = &mut self.slots;
+        self.cache.retire(kind, |change, before, world| concern(slots, change, before, world));
+    }
+
+    /// How many objects the controllers' views cannot decode; see [`Cache::malformed`].
+    pub fn malformed(&self) -> usize {
+        self.cache.malformed()
     }
 
     /// What the controllers see.
@@ -225,18 +246,8 @@ impl Runner {
 
     /// Takes in what changed.
     pub fn on_cut(&mut self, cut: Cut) {
-        let mut keys = Vec::new();
         let slots = &mut self.slots;
-        self.cache.apply(cut, |change, before, world| {
-            for slot in slots.iter_mut() {
-                for route in slot.routes.iter().filter(|route| route.kind.same_resource(&change.kind)) {
-                    (route.keys)(change, before, world, &mut keys);
-                }
-                for key in keys.drain(..) {
-                    slot.enqueue(key);
-                }
-            }
-        });
+        self.cache.apply(cut, |change, before, world| concern(slots, change, before, world));
         let seen = self.cache.world().revision();
         while let Some((revision, _, _)) = self.held.first() {
             if *revision > seen {
@@ -448,6 +459,19 @@ impl Slot {
             if state.timer.is_none() && !state.busy {
                 self.keys.remove(key);
             }
+        }
+    }
+}
+
+/// Queues every key that a change concerns.
+fn concern(slots: &mut [Slot], change: &Change, before: Option<&Change>, world: &World) {
+    let mut keys = Vec::new();
+    for slot in slots {
+        for route in slot.routes.iter().filter(|route| route.heeds(&change.kind)) {
+            (route.keys)(change, before, world, &mut keys);
+        }
+        for key in keys.drain(..) {
+            slot.enqueue(key);
         }
     }
 }

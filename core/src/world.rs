@@ -1,10 +1,10 @@
 //! What is seen of the store: [`Cache`] takes changes in, [`World`] answers questions.
 
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Deref};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::body::{Malformed, Stored};
 use crate::object::{Key, Kind, Name, Object};
@@ -101,8 +101,10 @@ pub struct World {
     indexes: FxHashMap<TypeId, Box<dyn AnyIndex>>,
 }
 
-#[derive(Default)]
 struct Table {
+    kind: Kind,
+    /// Whether it is known what exists.
+    told: bool,
     objects: BTreeMap<Key, Stored>,
     by_owner: BTreeMap<Name, Vec<Key>>,
 }
@@ -144,6 +146,20 @@ impl World {
         index.keys(value).iter().filter_map(|key| view.get(key))
     }
 
+    /// The kinds of which all objects are seen, ordered by group and plural name.
+    ///
+    /// A kind that is followed from a later moment on is among them once a cut has given its objects in full: before,
+    /// that an object is not seen does not mean that there is none. A kind that has ended
+    /// ([`Cache::retire`]) stays among them, without objects.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values().filter(|table| table.told).map(|table| &table.kind)
+    }
+
+    /// Whether a kind is followed of which it is not yet known what exists.
+    pub fn awaits(&self) -> bool {
+        self.kinds.values().any(|table| !table.told)
+    }
+
     /// The objects of a kind, untyped.
     pub fn objects(&self, kind: &Kind) -> impl Iterator<Item = (&Key, &Stored)> {
         self.table(kind).into_iter().flat_map(|table| table.objects.iter())
@@ -165,7 +181,7 @@ impl World {
     }
 
     fn table(&self, kind: &Kind) -> Option<&Table> {
-        self.kinds.get(&(kind.group.clone(), kind.plural.clone()))
+        self.kinds.get(&place(kind))
     }
 
     fn view<T: Object>(&self) -> &BTreeMap<Key, Item<T>> {
@@ -176,6 +192,11 @@ impl World {
             .as_any();
         &view.downcast_ref::<ViewOf<T>>().expect("a view is stored under its own type").items
     }
+}
+
+/// Where the table of a kind is kept: the version does not matter.
+fn place(kind: &Kind) -> (Name, Name) {
+    (kind.group.clone(), kind.plural.clone())
 }
 
 fn namespace_range<'a, V>(
@@ -193,7 +214,8 @@ fn namespace_range<'a, V>(
 pub struct Cache {
     world: World,
     followed: Vec<Kind>,
-    malformed: u64,
+    /// Whether a cut was taken in.
+    begun: bool,
 }
 
 impl Cache {
@@ -212,16 +234,58 @@ impl Cache {
         &self.followed
     }
 
-    /// Objects that a view could not decode, since the start. Such objects are absent from that view alone.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
+    /// How many objects a view cannot decode as they are now. Such an object is absent from that view alone; one that
+    /// two views cannot decode counts twice.
+    pub fn malformed(&self) -> usize {
+        self.world.views.values().map(|view| view.malformed()).sum()
     }
 
-    /// Follows a kind, for untyped reading.
+    /// Follows a kind, for untyped reading. One that is followed already is known by this version from now on.
+    ///
+    /// After the first cut this changes [`Cache::followed`], and the kind is not among [`World::kinds`] until a cut
+    /// resets it.
     pub fn follow(&mut self, kind: Kind) {
-        self.world.kinds.entry((kind.group.clone(), kind.plural.clone())).or_default();
-        if !self.followed.iter().any(|k| k.same_resource(&kind)) {
-            self.followed.push(kind);
+        if let Some(known) = self.followed.iter_mut().find(|k| k.same_resource(&kind)) {
+            if let Some(table) = self.world.kinds.get_mut(&place(&kind)) {
+                table.kind = kind.clone();
+            }
+            *known = kind;
+            return;
+        }
+        // One that has ended does not stand for another that has taken its name over.
+        let followed = &self.followed;
+        self.world.kinds.retain(|_, table| {
+            let ended = table.told && !followed.iter().any(|k| k.same_resource(&table.kind));
+            !ended || table.kind.kind != kind.kind || table.kind.group != kind.group
+        });
+        let table = self.world.kinds.entry(place(&kind)).or_insert_with(|| Table {
+            kind: kind.clone(),
+            told: false,
+            objects: BTreeMap::new(),
+            by_owner: BTreeMap::new(),
+        });
+        table.kind = kind.clone();
+        table.told = !self.begun;
+        self.followed.push(kind);
+    }
+
+    /// Follows a kind no longer, for it cannot be followed now. What was seen of it stays, but no longer counts as all
+    /// that there is.
+    pub fn unfollow(&mut self, kind: &Kind) {
+        self.followed.retain(|k| !k.same_resource(kind));
+        if let Some(table) = self.world.kinds.get_mut(&place(kind)) {
+            table.told = false;
+        }
+    }
+
+    /// Follows a kind no longer, for it has ended, and its objects with it. Calls `seen` as [`Cache::apply`] does.
+    pub fn retire(&mut self, kind: &Kind, mut seen: impl FnMut(&Change, Option<&Change>, &World)) {
+        self.followed.retain(|k| !k.same_resource(kind));
+        let Some(table) = self.world.kinds.get_mut(&place(kind)) else { return };
+        table.told = true;
+        let keys: Vec<Key> = table.objects.keys().cloned().collect();
+        for key in keys {
+            self.change(Change { kind: kind.clone(), key, object: None }, &mut seen);
         }
     }
 
@@ -231,11 +295,9 @@ impl Cache {
         if self.world.views.contains_key(&TypeId::of::<T>()) {
             return;
         }
-        let mut view = ViewOf::<T> { items: BTreeMap::new() };
+        let mut view = ViewOf::<T> { items: BTreeMap::new(), malformed: BTreeSet::new() };
         for (key, stored) in self.world.objects(&T::KIND) {
-            if !view.put(key, stored) {
-                self.malformed += 1;
-            }
+            view.put(key, stored);
         }
         self.world.views.insert(TypeId::of::<T>(), Box::new(view));
     }
@@ -253,18 +315,25 @@ impl Cache {
     /// Moves to the state that `cut` describes. Calls `seen` for each change, after it was applied, with the state
     /// before.
     pub fn apply(&mut self, cut: Cut, mut seen: impl FnMut(&Change, Option<&Change>, &World)) {
-        for kind in &cut.reset {
-            let kept: std::collections::BTreeSet<&Key> =
-                cut.changes.iter().filter(|c| c.kind.same_resource(kind)).map(|c| &c.key).collect();
-            let gone: Vec<Key> = self
-                .world
-                .objects(kind)
-                .map(|(key, _)| key)
-                .filter(|key| !kept.contains(key))
-                .cloned()
-                .collect();
-            for key in gone {
-                self.change(Change { kind: kind.clone(), key, object: None }, &mut seen);
+        self.begun = true;
+        if !cut.reset.is_empty() {
+            let kept: FxHashSet<(&str, &str, &Key)> =
+                cut.changes.iter().map(|c| (c.kind.group.as_str(), c.kind.plural.as_str(), &c.key)).collect();
+            for kind in &cut.reset {
+                if let Some(table) = self.world.kinds.get_mut(&place(kind)) {
+                    table.told = true;
+                }
+                let is_kept = |key: &Key| kept.contains(&(kind.group.as_str(), kind.plural.as_str(), key));
+                let gone: Vec<Key> = self
+                    .world
+                    .objects(kind)
+                    .map(|(key, _)| key)
+                    .filter(|key| !is_kept(key))
+                    .cloned()
+                    .collect();
+                for key in gone {
+                    self.change(Change { kind: kind.clone(), key, object: None }, &mut seen);
+                }
             }
         }
         for change in cut.changes {
@@ -275,9 +344,7 @@ impl Cache {
 
     fn change(&mut self, change: Change, seen: &mut impl FnMut(&Change, Option<&Change>, &World)) {
         let Change { kind, key, object } = &change;
-        let Some(table) = self.world.kinds.get_mut(&(kind.group.clone(), kind.plural.clone())) else {
-            return;
-        };
+        let Some(table) = self.world.kinds.get_mut(&place(kind)) else { return };
         let before = match object {
             Some(stored) => table.objects.insert(key.clone(), stored.clone()),
             None => table.objects.remove(key),
@@ -309,11 +376,10 @@ impl Cache {
             for index in indexes.values_mut().filter(|index| index.of() == view.type_id_of()) {
                 index.remove(key, view.item(key));
             }
-            let decoded = match object {
+            match object {
                 Some(stored) => view.put(key, stored),
                 None => view.remove(key),
-            };
-            self.malformed += u64::from(!decoded);
+            }
             for index in indexes.values_mut().filter(|index| index.of() == view.type_id_of()) {
                 index.add(key, view.item(key));
             }
@@ -328,15 +394,17 @@ impl Cache {
 trait AnyView: Send + Sync {
     fn kind(&self) -> Kind;
     fn type_id_of(&self) -> TypeId;
-    /// Answers whether the object could be decoded.
-    fn put(&mut self, key: &Key, stored: &Stored) -> bool;
-    fn remove(&mut self, key: &Key) -> bool;
+    fn put(&mut self, key: &Key, stored: &Stored);
+    fn remove(&mut self, key: &Key);
+    /// How many objects cannot be decoded.
+    fn malformed(&self) -> usize;
     fn item(&self, key: &Key) -> Option<&dyn Any>;
     fn as_any(&self) -> &dyn Any;
 }
 
 struct ViewOf<T> {
     items: BTreeMap<Key, Item<T>>,
+    malformed: BTreeSet<Key>,
 }
 
 impl<T: Object> AnyView for ViewOf<T> {
@@ -348,22 +416,26 @@ impl<T: Object> AnyView for ViewOf<T> {
         TypeId::of::<T>()
     }
 
-    fn put(&mut self, key: &Key, stored: &Stored) -> bool {
+    fn put(&mut self, key: &Key, stored: &Stored) {
         match Item::decode(stored) {
             Ok(item) => {
+                self.malformed.remove(key);
                 self.items.insert(key.clone(), item);
-                true
             }
             Err(_) => {
                 self.items.remove(key);
-                false
+                self.malformed.insert(key.clone());
             }
         }
     }
 
-    fn remove(&mut self, key: &Key) -> bool {
+    fn remove(&mut self, key: &Key) {
         self.items.remove(key);
-        true
+        self.malformed.remove(key);
+    }
+
+    fn malformed(&self) -> usize {
+        self.malformed.len()
     }
 
     fn item(&self, key: &Key) -> Option<&dyn Any> {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use orlop_api::api::Cuts;
 use orlop_api::{Link, Status};
 use orlop_core::store::Revision;
-use orlop_core::{Clock, Failure, Outcome, Timestamp, Write};
+use orlop_core::{Clock, Failure, Kind, Outcome, Timestamp, Write};
 
 use crate::part::{Done, Inlet, Job, Part};
 use crate::stats::Watched;
@@ -34,7 +34,8 @@ pub fn drive(
 ) -> impl Future<Output = ()> + Send {
     let inlet = part.hears();
     Drive {
-        follow: Follow::Asking(follow(&link, part.as_ref())),
+        follow: Follow::ask(&link, part.as_ref()),
+        ahead: None,
         inlet,
         watched,
         part,
@@ -50,13 +51,21 @@ struct Drive {
     link: Link,
     clock: Arc<dyn Clock>,
     follow: Follow,
+    /// What will be followed instead, since the part reads other kinds now.
+    ahead: Option<Follow>,
     inlet: Option<Inlet>,
     watched: Watched,
     jobs: FuturesUnordered<Boxed<Finished>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
 
-enum Follow {
+/// Kinds, and how far we are with following them.
+struct Follow {
+    kinds: Vec<Kind>,
+    state: State,
+}
+
+enum State {
     Asking(Boxed<Result<Cuts, Status>>),
     Following(Cuts),
     Waiting(Boxed<()>),
@@ -68,9 +77,37 @@ struct Finished {
     lost: Vec<(Write, Failure)>,
 }
 
-fn follow(link: &Link, part: &dyn Part) -> Boxed<Result<Cuts, Status>> {
-    let (link, kinds) = (link.clone(), part.kinds());
-    Box::pin(async move { link.api.follow(&link.user, &kinds).await })
+impl Follow {
+    fn ask(link: &Link, part: &dyn Part) -> Follow {
+        let (link, kinds) = (link.clone(), part.kinds());
+        let asked = kinds.clone();
+        let asking = Box::pin(async move { link.api.follow(&link.user, &asked).await });
+        Follow { kinds, state: State::Asking(asking) }
+    }
+
+    /// Goes on until cuts come. After a refusal it goes on, too, and tries again in a while.
+    fn poll_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        (link, part, clock): (&Link, &dyn Part, &dyn Clock),
+    ) -> Poll<Result<(), Status>> {
+        loop {
+            match &mut self.state {
+                State::Following(_) => return Poll::Ready(Ok(())),
+                State::Asking(asking) => match ready!(asking.as_mut().poll(cx)) {
+                    Ok(cuts) => self.state = State::Following(cuts),
+                    Err(status) => {
+                        self.state = State::Waiting(clock.sleep_until(clock.now() + RETRY));
+                        return Poll::Ready(Err(status));
+                    }
+                },
+                State::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    *self = Follow::ask(link, part);
+                }
+            }
+        }
+    }
 }
 
 impl Future for Drive {
@@ -106,6 +143,7 @@ impl Drive {
     fn publish(&self) {
         self.watched.set(|stats| {
             stats.jobs = self.jobs.len();
+            stats.malformed = self.part.malformed();
             self.part.loops(&mut stats.loops);
         });
     }
@@ -113,31 +151,56 @@ impl Drive {
     fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         loop {
-            let next = match &mut self.follow {
-                Follow::Asking(asking) => match asking.as_mut().poll(cx) {
+            self.take_ahead(cx);
+            let State::Following(cuts) = &mut self.follow.state else {
+                match self.follow.poll_open(cx, (&self.link, self.part.as_ref(), self.clock.as_ref())) {
                     Poll::Pending => return moved,
-                    Poll::Ready(Ok(cuts)) => {
-                        self.watched.set(|stats| stats.follows += 1);
-                        Follow::Following(cuts)
-                    }
-                    Poll::Ready(Err(_)) => Follow::Waiting(self.clock.sleep_until(self.clock.now() + RETRY)),
-                },
-                Follow::Following(cuts) => match cuts.poll_next_unpin(cx) {
-                    Poll::Pending => return moved,
-                    Poll::Ready(Some(cut)) => {
-                        self.watched.set(|stats| stats.seen = cut.revision);
-                        self.part.on_cut(cut);
-                        moved = true;
-                        continue;
-                    }
-                    Poll::Ready(None) => Follow::Waiting(self.clock.sleep_until(self.clock.now() + RETRY)),
-                },
-                Follow::Waiting(sleep) => match sleep.as_mut().poll(cx) {
-                    Poll::Pending => return moved,
-                    Poll::Ready(()) => Follow::Asking(follow(&self.link, self.part.as_ref())),
-                },
+                    Poll::Ready(Ok(())) => self.watched.set(|stats| stats.follows += 1),
+                    Poll::Ready(Err(status)) if status.code == 404 => self.part.on_unserved(),
+                    Poll::Ready(Err(_)) => {}
+                }
+                continue;
             };
-            self.follow = next;
+            match cuts.poll_next_unpin(cx) {
+                Poll::Pending => return moved,
+                Poll::Ready(Some(cut)) => {
+                    self.watched.set(|stats| stats.seen = cut.revision);
+                    self.part.on_cut(cut);
+                    self.look_ahead();
+                    moved = true;
+                }
+                Poll::Ready(None) => {
+                    self.ahead = None;
+                    self.follow.state = State::Waiting(self.clock.sleep_until(self.clock.now() + RETRY));
+                }
+            }
+        }
+    }
+
+    /// Asks anew if the part reads other kinds now. What is followed goes on until that was granted: so a refusal costs
+    /// only what is new.
+    fn look_ahead(&mut self) {
+        let kinds = self.part.kinds();
+        if kinds == self.follow.kinds {
+            self.ahead = None;
+        } else if self.ahead.as_ref().is_none_or(|ahead| ahead.kinds != kinds) {
+            self.ahead = Some(Follow::ask(&self.link, self.part.as_ref()));
+        }
+    }
+
+    fn take_ahead(&mut self, cx: &mut Context<'_>) {
+        while let Some(mut ahead) = self.ahead.take() {
+            match ahead.poll_open(cx, (&self.link, self.part.as_ref(), self.clock.as_ref())) {
+                Poll::Ready(Ok(())) => {
+                    self.watched.set(|stats| stats.follows += 1);
+                    self.follow = ahead;
+                }
+                Poll::Ready(Err(_)) => self.ahead = Some(ahead),
+                Poll::Pending => {
+                    self.ahead = Some(ahead);
+                    return;
+                }
+            }
         }
     }
 

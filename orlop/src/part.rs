@@ -17,11 +17,14 @@ pub trait Part: Send {
     /// The name in logs and metrics.
     fn name(&self) -> &str;
 
-    /// The kinds that it reads.
+    /// The kinds that it reads. May be others after a cut: then the first cut of all of them is a reset.
     fn kinds(&self) -> Vec<Kind>;
 
     /// Takes in what changed.
     fn on_cut(&mut self, cut: Cut);
+
+    /// Takes in that the API does not serve one of the kinds, so that none can be followed. Asked for anew later.
+    fn on_unserved(&mut self) {}
 
     /// What it hears besides the API. Asked for once.
     fn hears(&mut self) -> Option<Inlet> {
@@ -45,6 +48,11 @@ pub trait Part: Send {
     /// What its deciders have been doing.
     fn loops(&self, out: &mut Vec<LoopStats>) {
         out.clear();
+    }
+
+    /// How many objects it cannot read as they are now: to it they do not exist.
+    fn malformed(&self) -> usize {
+        0
     }
 
     /// When [`Part::poll`] has something to do even if nothing changes.

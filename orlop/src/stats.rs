@@ -32,6 +32,8 @@ pub struct PartStats {
     pub jobs: usize,
     /// How often it followed the API anew.
     pub follows: u64,
+    /// Objects that it cannot read as they are now: to it they do not exist.
+    pub malformed: usize,
     /// Its deciders.
     pub loops: Vec<LoopStats>,
 }

@@ -108,11 +108,12 @@ impl Served {
 impl Definition {
     fn read(entry: &Entry) -> Definition {
         let tree: Value = serde_json::from_slice(entry.object.body.bytes()).unwrap_or_default();
-        let accepted = items(&tree, &["status", "conditions"])
+        // Once established it stays so, even where a later name clashes.
+        let established = items(&tree, &["status", "conditions"])
             .iter()
-            .any(|c| c["type"] == "NamesAccepted" && c["status"] == "True");
+            .any(|c| c["type"] == "Established" && c["status"] == "True");
         let mut out = Definition { resources: Vec::new(), versions: Vec::new() };
-        if !accepted {
+        if !established {
             return out;
         }
         let (spec, names) = (&tree["spec"], &tree["spec"]["names"]);

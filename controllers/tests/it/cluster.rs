@@ -29,7 +29,8 @@ const KINDS: [Kind; 11] = [
 
 fn cluster() -> Model {
     let mut model = Model::new(|runner| {
-        add_all(runner, Config { ca_bundle: "PEM".to_owned(), kinds: KINDS.to_vec(), ..Config::default() });
+        add_all(runner, Config { ca_bundle: "PEM".to_owned(), ..Config::default() });
+        KINDS.into_iter().for_each(|kind| runner.follow(kind));
     });
     model.put(
         &Namespace::KIND,

@@ -1,6 +1,7 @@
 //! Tests of the crate from outside.
 
 mod cluster;
+mod custom;
 mod model;
 mod oracle;
 mod workload;

@@ -73,6 +73,26 @@ impl Model {
         self.changes.push(Change { kind: kind.clone(), key, object: stored });
     }
 
+    /// Tells everything there is of `kind`, as the API does once it is asked to.
+    pub(crate) fn reset(&mut self, kind: &Kind) {
+        self.deliver();
+        let all = self.objects.iter().filter(|((k, _), _)| k == kind);
+        let changes = all
+            .map(|((_, key), (revision, object))| {
+                let bytes = serde_json::to_vec(object).expect("JSON").into();
+                let body = Arc::new(Body::parse(bytes).expect("an object"));
+                let stored = Stored { body, revision: Revision(*revision) };
+                Change { kind: kind.clone(), key: key.clone(), object: Some(stored) }
+            })
+            .collect();
+        self.runner.on_cut(Cut { revision: Revision(self.revision), reset: vec![kind.clone()], changes });
+    }
+
+    /// Removes every object of a kind, as the API does when its definition goes, and says nothing.
+    pub(crate) fn drop_all(&mut self, kind: &Kind) {
+        self.objects.retain(|(k, _), _| k != kind);
+    }
+
     pub(crate) fn deliver(&mut self) {
         let changes = std::mem::take(&mut self.changes);
         self.runner.on_cut(Cut { revision: Revision(self.revision), reset: Vec::new(), changes });

@@ -16,7 +16,8 @@ fn world() -> Model {
     Model::new(|runner| {
         runner.add(DeploymentController);
         runner.add(ReplicaSetController);
-        runner.add(GarbageCollector::new(KINDS));
+        runner.add(GarbageCollector);
+        KINDS.into_iter().for_each(|kind| runner.follow(kind));
     })
 }
 

@@ -226,6 +226,83 @@ fn a_reset_removes_what_is_not_told_again() {
     assert_eq!(runner.world().all::<Group>().count(), 0);
 }
 
+/// Notes every object that it hears of, of whatever kind.
+struct Listener;
+
+impl Controller for Listener {
+    type Effect = std::convert::Infallible;
+
+    fn name(&self) -> &'static str {
+        "listener"
+    }
+
+    fn watches(&self, watches: &mut Watches<'_>) {
+        watches.every(|kind, key, _, _| vec![Key::new(kind.plural.clone(), key.name.clone())]);
+    }
+
+    fn reconcile(&self, key: &Key, world: &World, _: &mut Context<'_>) -> Plan {
+        let kinds: Vec<_> = world.kinds().map(|kind| format!("{}/{}", kind.plural, kind.version)).collect();
+        let text = format!("{key} among {} awaits={}", kinds.join(" "), world.awaits());
+        Plan::write(Write::create(Group::KIND, json!({"metadata": {"name": text}})))
+    }
+}
+
+#[test]
+fn every_kind_is_heard_of_once_it_is_followed_and_until_it_ends() {
+    let mut runner = Runner::new(&Entropy::seeded(1));
+    runner.add(Listener);
+    runner.follow(Group::KIND);
+    let mut toy = Toy::default();
+    let now = Timestamp::from_secs(1);
+    let heard = |runner: &mut Runner| -> Vec<String> {
+        let attempts = runner.poll(now);
+        let told = |attempt: &Attempt| {
+            let Action::Create(object) = &attempt.writes[0].action else { unreachable!() };
+            object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+        };
+        let told = attempts.iter().map(told).collect();
+        attempts.iter().for_each(|attempt| done(runner, now, attempt, 0));
+        told
+    };
+    toy.put(&Group::KIND, group(1));
+    toy.put(&Member::KIND, json!({"metadata": {"name": "m"}}));
+    runner.on_cut(toy.cut(9));
+    assert_eq!(heard(&mut runner), ["groups/g among groups/v1 awaits=false"], "members are not followed");
+
+    runner.follow(Member::KIND);
+    toy.put(&Group::KIND, group(2));
+    runner.on_cut(toy.cut(9));
+    assert_eq!(heard(&mut runner), ["groups/g among groups/v1 awaits=true"]);
+    toy.put(&Member::KIND, json!({"metadata": {"name": "m"}}));
+    runner.on_cut(Cut { reset: vec![Member::KIND], ..toy.cut(9) });
+    assert_eq!(heard(&mut runner), ["members/m among groups/v1 members/v1 awaits=false"]);
+
+    // Another version is another way to look at the same objects.
+    let newer = Kind { version: "v2".into(), ..Member::KIND };
+    runner.follow(newer.clone());
+    assert_eq!(runner.kinds(), [Group::KIND, newer.clone()]);
+    assert_eq!(runner.world().objects(&Member::KIND).count(), 1);
+    assert!(!runner.world().awaits());
+
+    runner.retire(&newer);
+    assert_eq!(heard(&mut runner), ["members/m among groups/v1 members/v2 awaits=false"]);
+    assert_eq!((runner.kinds(), runner.world().objects(&Member::KIND).count()), (&[Group::KIND][..], 0));
+}
+
+#[test]
+fn what_a_view_cannot_read_is_counted_until_it_can() {
+    let (mut runner, _) = runner();
+    let mut toy = Toy::default();
+    let mut odd = group(1);
+    odd["size"] = "many".into();
+    toy.put(&Group::KIND, odd);
+    runner.on_cut(toy.cut(9));
+    assert_eq!((runner.malformed(), runner.world().all::<Group>().count()), (1, 0));
+    toy.put(&Group::KIND, group(1));
+    runner.on_cut(toy.cut(9));
+    assert_eq!((runner.malformed(), runner.world().all::<Group>().count()), (0, 1));
+}
+
 proptest! {
     /// However late the runner learns of its own writes, whatever else changes meanwhile, and wherever a plan breaks
     /// off: it never overshoots.

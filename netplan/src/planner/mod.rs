@@ -55,6 +55,11 @@ impl NetPlanner {
         self.cache.followed()
     }
 
+    /// How many objects it cannot read; see [`Cache::malformed`].
+    pub fn malformed(&self) -> usize {
+        self.cache.malformed()
+    }
+
     /// What it sees.
     pub fn world(&self) -> &World {
         self.cache.world()

@@ -55,11 +55,14 @@ impl fmt::Debug for Loops {
 /// The name and the help of a metric, and its value for a part.
 type Figure<T> = (&'static str, &'static str, fn(&PartStats, u64) -> T);
 
-const PART_GAUGES: [Figure<i64>; 2] = [
+const PART_GAUGES: [Figure<i64>; 3] = [
     ("orlop_part_watch_lag", "Revisions that the part has not seen yet", |stats, latest| {
         signed(latest.saturating_sub(stats.seen.0))
     }),
     ("orlop_part_jobs", "Jobs under way", |stats, _| signed(stats.jobs as u64)),
+    ("orlop_part_malformed", "Objects that the part cannot read and does not see", |stats, _| {
+        signed(stats.malformed as u64)
+    }),
 ];
 
 fn signed(n: u64) -> i64 {

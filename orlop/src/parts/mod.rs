@@ -1,9 +1,11 @@
 //! The components as [`Part`](crate::part::Part)s.
 
-mod deciders;
+mod controllers;
 mod network;
 mod node;
+mod scheduler;
 
+pub use controllers::Controllers;
 pub use network::Network;
 pub use node::NodeAgent;
 

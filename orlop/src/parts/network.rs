@@ -58,6 +58,10 @@ impl Part for Network {
         self.seen = self.planner.plan().revision;
     }
 
+    fn malformed(&self) -> usize {
+        self.planner.malformed()
+    }
+
     fn poll(&mut self, now: Timestamp) -> Vec<Job> {
         if self.under_way || self.seen <= self.applied || self.retry.is_some_and(|at| at > now) {
             return Vec::new();

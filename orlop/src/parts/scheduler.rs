@@ -1,54 +1,12 @@
-//! The controllers' runner and the scheduler: both take cuts and give attempts.
+//! The scheduler: takes cuts and gives attempts.
 
 use orlop_core::runner::AttemptId;
-use orlop_core::{Cut, Failure, Kind, Runner, Timestamp, Write};
+use orlop_core::{Cut, Failure, Kind, Timestamp, Write};
 use orlop_scheduler::Scheduler;
 
 use super::job;
 use crate::part::{Done, Job, Part};
 use crate::stats::LoopStats;
-
-impl Part for Runner {
-    fn name(&self) -> &str {
-        "controllers"
-    }
-
-    fn kinds(&self) -> Vec<Kind> {
-        Runner::kinds(self).to_vec()
-    }
-
-    fn on_cut(&mut self, cut: Cut) {
-        Runner::on_cut(self, cut);
-    }
-
-    fn poll(&mut self, now: Timestamp) -> Vec<Job> {
-        Runner::poll(self, now).into_iter().map(job).collect()
-    }
-
-    fn on_done(&mut self, now: Timestamp, done: Done) -> Vec<Write> {
-        self.on_result(now, AttemptId::new(done.id), done.outcome)
-    }
-
-    fn on_lost_event(&mut self, now: Timestamp, event: &Write, failure: &Failure) -> Option<Write> {
-        Runner::on_lost_event(self, now, event, failure)
-    }
-
-    fn loops(&self, out: &mut Vec<LoopStats>) {
-        out.clear();
-        out.extend(self.stats().map(|(name, stats)| LoopStats {
-            name,
-            depth: stats.depth,
-            looks: stats.reconciles,
-            failures: stats.failures,
-            panics: stats.panics,
-            busy: stats.busy,
-        }));
-    }
-
-    fn next_wake(&self) -> Option<Timestamp> {
-        Runner::next_wake(self)
-    }
-}
 
 impl Part for Scheduler {
     fn name(&self) -> &str {
