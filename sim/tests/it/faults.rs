@@ -10,7 +10,9 @@ fn survives(seed: u64, nodes: usize, faults: Faults, seconds: u64) {
     if let Err(violation) = sim.run_for(Duration::from_secs(seconds) * crate::scale()) {
         panic!("{}", crate::again(seed, nodes, faults, &[violation]));
     }
-    if let Err(violations) = sim.settle(Duration::from_secs(3600)) {
+    // Back-off of what failed lasts the longer, the more went wrong.
+    let limit = Duration::from_secs(if faults.any() { 1800 } else { 300 });
+    if let Err(violations) = sim.settle(limit) {
         panic!("{}", crate::again(seed, nodes, faults, &violations));
     }
 }
