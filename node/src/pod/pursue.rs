@@ -1,0 +1,152 @@
+//! Has the containers run: first a sandbox, then the init containers, then all else.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use orlop_core::Timestamp;
+use orlop_core::runtime::Call;
+
+use super::unit::{Role, Unit};
+use super::{Env, Op, Out, PodMachine, RETRY, Sandbox, Verdict};
+use crate::{spec, volumes};
+
+impl PodMachine {
+    /// Has the containers run.
+    pub(super) fn pursue(&mut self, env: &mut Env<'_>, out: &mut Out) {
+        if self.start_time.is_none() {
+            self.start_time = Some(env.now.truncate_to_secs());
+        }
+        if let Some(limit) = self.item.spec.active_deadline_seconds {
+            let until =
+                self.start_time.unwrap_or(env.now) + Duration::from_secs(u64::try_from(limit).unwrap_or(0));
+            if env.now >= until {
+                let message = "Pod was active on the node longer than the specified deadline".to_owned();
+                self.note(out, false, "DeadlineExceeded", message.clone());
+                self.verdict = Some(Verdict { reason: "DeadlineExceeded", message });
+                return self.begin_ending(env);
+            }
+            out.wake_at(until);
+        }
+        if !self.have_sandbox(env, out) {
+            return;
+        }
+        let never = self.item.spec.restart_policy == "Never";
+        let on_failure = self.item.spec.restart_policy == "OnFailure";
+        let restarts = env.config.restarts;
+        if !self.initialized {
+            for i in 0..self.init_count {
+                let role = self.units[i].role;
+                self.at(i, env, out, |unit, cx| {
+                    unit.ensure(i, cx, |exit| match role {
+                        Role::Sidecar => restarts,
+                        _ => exit.code != 0 && !never && restarts,
+                    });
+                });
+                let unit = &self.units[i];
+                let done = match role {
+                    Role::Sidecar => unit.started(),
+                    _ => unit.exit().is_some_and(|exit| exit.code == 0),
+                };
+                if !done {
+                    return;
+                }
+            }
+            self.initialized = true;
+        }
+        let first = self.init_count;
+        for i in 0..self.units.len() {
+            let sidecar = self.units[i].role == Role::Sidecar;
+            if i < first && !sidecar {
+                continue;
+            }
+            self.at(i, env, out, |unit, cx| {
+                unit.ensure(i, cx, |exit| {
+                    restarts && (sidecar || !(never || (on_failure && exit.code == 0)))
+                });
+            });
+        }
+    }
+
+    /// Whether there is a sandbox to run containers in; does what is needed to have one.
+    fn have_sandbox(&mut self, env: &mut Env<'_>, out: &mut Out) -> bool {
+        match self.sandbox.clone() {
+            Sandbox::Up(_) => return true,
+            Sandbox::None(Some(not_before)) if env.now < not_before => {
+                out.wake_at(not_before);
+                return false;
+            }
+            Sandbox::None(_) => {}
+            Sandbox::Stopped(id) => {
+                // It died: the next one starts from scratch. What has to run no more needs none.
+                if self.restart_is_pointless() {
+                    return false;
+                }
+                self.sandbox = Sandbox::Removing(id.clone());
+                self.note(
+                    out,
+                    false,
+                    "SandboxChanged",
+                    "Pod sandbox changed, it will be killed and re-created.".into(),
+                );
+                out.call(Op::RemoveSandbox, Call::RemoveSandbox(id));
+                return false;
+            }
+            Sandbox::Creating | Sandbox::Stopping(_) | Sandbox::Removing(_) => return false,
+        }
+        if env.config.volumes
+            && let Some((volume, what)) = volumes::missing(&self.item, env.objects)
+        {
+            let message = format!("MountVolume.SetUp failed for volume \"{volume}\" : {what}");
+            if self.volume_told.as_ref() != Some(&message) {
+                self.note(out, true, "FailedMount", message.clone());
+                self.volume_told = Some(message);
+            }
+            return false;
+        }
+        if self.addresses.is_empty() {
+            match self.take_addresses(env) {
+                Ok(addresses) => self.addresses = addresses,
+                Err((why, retry)) => {
+                    if self.volume_told.as_deref() != Some(why) {
+                        self.note(out, true, "NetworkNotReady", why.to_owned());
+                        self.volume_told = Some(why.to_owned());
+                    }
+                    self.sandbox = Sandbox::None(Some(retry));
+                    out.wake_at(retry);
+                    return false;
+                }
+            }
+        }
+        let spec = spec::sandbox(env.config, &self.item, self.sandbox_attempt, self.addresses.clone());
+        self.sandbox_attempt += 1;
+        self.sandbox = Sandbox::Creating;
+        out.call(Op::Sandbox, Call::CreateSandbox(Box::new(spec)));
+        false
+    }
+
+    fn take_addresses(&self, env: &mut Env<'_>) -> Result<Vec<IpAddr>, (&'static str, Timestamp)> {
+        if self.is_host_network() {
+            return Ok(env.config.addresses.clone());
+        }
+        let Some(pool) = env.addresses else {
+            return Err(("network is not ready: the node has no pod range yet", env.now + RETRY));
+        };
+        pool.allocate(env.now).ok_or_else(|| {
+            let retry = pool.next_free_at().unwrap_or(env.now + RETRY).max(env.now + RETRY);
+            ("network is not ready: no address of the node's pod range is free", retry)
+        })
+    }
+
+    /// Whether every container has ended as it should.
+    fn restart_is_pointless(&self) -> bool {
+        let ended = |unit: &Unit| match unit.exit() {
+            Some(exit) => match self.item.spec.restart_policy.as_str() {
+                "Never" => true,
+                "OnFailure" => exit.code == 0,
+                _ => false,
+            },
+            None => false,
+        };
+        self.units[self.init_count..].iter().all(ended)
+    }
+}
