@@ -26,7 +26,7 @@ fn a_bound_pod_runs_at_once() {
         3.0,
         expect![[r#"
             1.00 web Pending
-            1.15 web Running ready a=Completed(0) x=running+ y=running+
+            1.16 web Running ready a=Completed(0) x=running+ y=running+
         "#]],
     );
 }
@@ -50,27 +50,27 @@ fn a_task_ends_after_most_of_a_second() {
         "{name: task, restartPolicy: Never, containers: [{name: main, args: [do-it]}]}",
         5.0,
         expect![[r#"
-        1.00 task Pending
-        1.15 task Running ready main=running+
-        1.95 task Succeeded main=Completed(0)
-    "#]],
+            1.00 task Pending
+            1.16 task Running ready main=running+
+            1.96 task Succeeded main=Completed(0)
+        "#]],
     );
     check(
         "{name: task, restartPolicy: OnFailure, containers: [{name: main, command: [sh, -c, exit 3]}]}",
         5.0,
         expect![[r#"
-        1.00 task Pending
-        1.15 task Running ready main=running+
-        1.95 task Failed main=Error(3)
-    "#]],
+            1.00 task Pending
+            1.16 task Running ready main=running+
+            1.96 task Failed main=Error(3)
+        "#]],
     );
     check(
         "{name: task, restartPolicy: Never, containers: [{name: main, command: [sleep, '99']}]}",
         5.0,
         expect![[r#"
-        1.00 task Pending
-        1.15 task Running ready main=running+
-    "#]],
+            1.00 task Pending
+            1.16 task Running ready main=running+
+        "#]],
     );
 }
 
@@ -84,7 +84,7 @@ fn an_annotation_holds_a_pod_unready() {
     world.run(1.0);
     expect![[r#"
         1.00 web Pending
-        1.15 web Running main=running
+        1.16 web Running main=running
         2.00 web Running ready main=running+
     "#]]
     .assert_eq(&world.trace);
@@ -96,22 +96,22 @@ fn a_terminating_pod_goes_after_a_third_of_a_second() {
         (
             "Always",
             expect![[r#"
-            1.00 web Pending
-            1.15 web Running ready main=running+
-            2.00 web Running terminating ready main=running+
-            2.30 web Succeeded terminating main=Completed(0)
-            2.30 web gone
-        "#]],
+                1.00 web Pending
+                1.16 web Running ready main=running+
+                2.00 web Running terminating ready main=running+
+                2.30 web Succeeded terminating main=Completed(0)
+                2.30 web gone
+            "#]],
         ),
         (
             "Never",
             expect![[r#"
-            1.00 web Pending
-            1.15 web Running ready main=running+
-            2.00 web Running terminating ready main=running+
-            2.30 web Failed terminating main=Error(143)
-            2.30 web gone
-        "#]],
+                1.00 web Pending
+                1.16 web Running ready main=running+
+                2.00 web Running terminating ready main=running+
+                2.30 web Failed terminating main=Error(143)
+                2.30 web gone
+            "#]],
         ),
     ] {
         let mut world = world();
