@@ -11,7 +11,7 @@ use orlop::base::{Clock, Timestamp};
 use tokio::sync::{Mutex, broadcast, watch};
 use tokio::task::JoinSet;
 
-use crate::container::{Container, Live, exit};
+use super::container::{Container, Live, exit};
 
 const IMAGE: &str = "host";
 
