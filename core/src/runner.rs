@@ -3,6 +3,9 @@
 //! `on_cut` takes in what changed, `poll` answers with what to write, `on_result` is told how that went. A shell (one
 //! thread, one task, or the simulator's loop) sits between the runner and the API and decides nothing.
 
+mod erased;
+mod slot;
+
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -15,14 +18,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::controller::{Context, Controller, Route, Watches};
+use crate::controller::{Context, Controller, Watches};
 use crate::entropy::Entropy;
 use crate::object::{Key, Kind, Name};
 use crate::plan::{Action, Failure, FailureReason, Note, Plan, Reference, Wake, Write};
 use crate::recorder::Recorder;
 use crate::store::Revision;
 use crate::time::{Clock, Timestamp};
-use crate::world::{Cache, Change, Cut, World};
+use crate::world::{Cache, Cut, World};
+use erased::{Erased, NoEffects};
+use slot::{Slot, concern};
 
 /// The first back-off of a key that failed; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_BASE: Duration = Duration::from_millis(5);
@@ -133,29 +138,6 @@ pub struct Runner {
     under_way: FxHashMap<AttemptId, (usize, Key, Wake)>,
     next_id: u64,
     stopwatch: Option<Arc<dyn Clock>>,
-}
-
-struct Slot {
-    controller: Box<dyn AnyController>,
-    primary: Option<Kind>,
-    routes: Vec<Route>,
-    entropy: Entropy,
-    queue: VecDeque<Key>,
-    queued: FxHashSet<Key>,
-    keys: FxHashMap<Key, KeyState>,
-    stats: Stats,
-}
-
-/// What is remembered of a key that is not at rest.
-#[derive(Default)]
-struct KeyState {
-    /// Its plan is being carried out, or its view is not there yet.
-    busy: bool,
-    /// It must be looked at once it is free.
-    dirty: bool,
-    failures: u32,
-    failure: Option<Failure>,
-    timer: Option<Timestamp>,
 }
 
 impl Runner {
@@ -427,55 +409,6 @@ impl Runner {
     }
 }
 
-impl Slot {
-    fn enqueue(&mut self, key: Key) {
-        if let Some(state) = self.keys.get_mut(&key)
-            && (state.busy || state.failures > 0 && state.timer.is_some())
-        {
-            state.dirty = true;
-            return;
-        }
-        if self.queued.insert(key.clone()) {
-            self.queue.push_back(key);
-        }
-    }
-
-    /// The key's plan is done and seen.
-    fn free(&mut self, key: Key) {
-        let Some(state) = self.keys.get_mut(&key) else { return };
-        state.busy = false;
-        if std::mem::take(&mut state.dirty) {
-            self.enqueue(key);
-        } else if state.timer.is_none() && state.failures == 0 {
-            self.keys.remove(&key);
-        }
-    }
-
-    /// The key wants nothing: forget what is remembered of it.
-    fn settle(&mut self, key: &Key) {
-        if let Some(state) = self.keys.get_mut(key) {
-            state.failures = 0;
-            state.failure = None;
-            if state.timer.is_none() && !state.busy {
-                self.keys.remove(key);
-            }
-        }
-    }
-}
-
-/// Queues every key that a change concerns.
-fn concern(slots: &mut [Slot], change: &Change, before: Option<&Change>, world: &World) {
-    let mut keys = Vec::new();
-    for slot in slots {
-        for route in slot.routes.iter().filter(|route| route.heeds(&change.kind)) {
-            (route.keys)(change, before, world, &mut keys);
-        }
-        for key in keys.drain(..) {
-            slot.enqueue(key);
-        }
-    }
-}
-
 fn reference(kind: &Kind, key: &Key, world: &World) -> Option<Reference> {
     let stored = world.object(kind, key)?;
     Some(Reference {
@@ -494,42 +427,4 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
-}
-
-/// A controller with its effect type erased.
-trait AnyController: Send {
-    fn name(&self) -> &'static str;
-    fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan<EffectFuture>;
-}
-
-struct Erased<C: Controller> {
-    controller: C,
-    executor: Arc<dyn Executor<C::Effect>>,
-}
-
-impl<C: Controller> AnyController for Erased<C> {
-    fn name(&self) -> &'static str {
-        self.controller.name()
-    }
-
-    fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan<EffectFuture> {
-        let Plan { writes, events, effects, wake } = self.controller.reconcile(key, world, ctx);
-        let effects = effects
-            .into_iter()
-            .map(|effect| {
-                let executor = self.executor.clone();
-                Box::pin(async move { executor.execute(effect).await }) as EffectFuture
-            })
-            .collect();
-        Plan { writes, events, effects, wake }
-    }
-}
-
-struct NoEffects;
-
-#[async_trait]
-impl Executor<Infallible> for NoEffects {
-    async fn execute(&self, effect: Infallible) -> Result<Vec<Write>, Failure> {
-        match effect {}
-    }
 }
