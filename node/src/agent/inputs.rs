@@ -2,7 +2,7 @@
 
 use orlop_core::kinds::{Node, Pod};
 use orlop_core::runtime::{ImageInfo, Reply, RuntimeEvent};
-use orlop_core::{Change, Cut, Item, Key, Object, Timestamp};
+use orlop_core::{Change, Cut, Item, Key, Object, Stored, Timestamp};
 
 use super::{Action, ActionId, ActionResult, Agent, RETRY, Target};
 use crate::pod::{PodMachine, is_mirror};
@@ -16,6 +16,7 @@ impl Agent {
             };
             if kind.same_resource(&Pod::KIND) {
                 self.pods_seen = true;
+                self.malformed.retain(|key| kept(key));
                 let gone: Vec<Key> = self.by_key.keys().filter(|key| !kept(key)).cloned().collect();
                 for key in gone {
                     self.take_pod(&Change { kind: Pod::KIND, key, object: None });
@@ -46,14 +47,19 @@ impl Agent {
     }
 
     fn take_pod(&mut self, change: &Change) {
-        let item = change.object.as_ref().and_then(|stored| {
-            // Most pods are other nodes': the name is looked for before anything is decoded.
-            let known = self.by_key.contains_key(&change.key);
-            if !known && !contains(stored.body.bytes(), self.config.name.as_bytes()) {
-                return None;
+        self.malformed.remove(&change.key);
+        // Most pods are other nodes': the name is looked for before anything is decoded.
+        let known = self.by_key.contains_key(&change.key);
+        let ours = |stored: &&Stored| known || contains(stored.body.bytes(), self.config.name.as_bytes());
+        let item = match change.object.as_ref().filter(ours).map(Item::<Pod>::decode) {
+            Some(Ok(pod)) => Some(pod).filter(|pod| pod.spec.node_name == self.config.name),
+            Some(Err(_)) => {
+                // That it cannot be read does not mean that it is gone: what runs goes on.
+                self.malformed.insert(change.key.clone());
+                return;
             }
-            Item::<Pod>::decode(stored).ok().filter(|pod| pod.spec.node_name == self.config.name)
-        });
+            None => None,
+        };
         if let Some(at) = self.mirrored.iter().position(|mirrored| mirrored.key == change.key) {
             self.mirrored[at].on_pod(item);
             self.mirrored_wake = Some(Timestamp::EPOCH);

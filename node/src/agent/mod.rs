@@ -102,6 +102,8 @@ pub struct Agent {
     objects: Objects,
     pods: BTreeMap<Name, PodMachine>,
     by_key: BTreeMap<Key, Name>,
+    /// Pods that cannot be read, and may be this node's.
+    malformed: BTreeSet<Key>,
     dirty: BTreeSet<Name>,
     wakes: BTreeMap<Name, Timestamp>,
     timers: BTreeSet<(Timestamp, Name)>,
@@ -140,6 +142,7 @@ impl Agent {
             objects: Objects::default(),
             pods: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            malformed: BTreeSet::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -235,6 +238,12 @@ impl Agent {
     /// Pods that the agent still has to do with.
     pub fn pods(&self) -> usize {
         self.pods.len()
+    }
+
+    /// How many pods, of those that may be this node's, it cannot read as they are now. What was read of them before
+    /// holds on.
+    pub fn malformed(&self) -> usize {
+        self.malformed.len()
     }
 
     /// Whether what runs and what should run are both known.

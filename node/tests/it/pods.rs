@@ -591,3 +591,21 @@ fn a_status_has_all_that_kubernetes_tells() {
     "#]]
     .assert_eq(&status);
 }
+
+/// A pod became unreadable to the agent, which took it for gone, and ended it.
+#[test]
+fn a_pod_that_cannot_be_read_runs_on() {
+    let mut world = run("name: web", 5.0);
+    let spec = world.get("web").expect("the pod exists")["spec"].clone();
+    world.edit("web", |pod| pod["spec"]["containers"] = "none".into());
+    world.run(60.0);
+    assert_eq!((world.agent.malformed(), world.agent.pods()), (1, 1));
+    world.edit("web", |pod| pod["spec"] = spec.clone());
+    world.run(10.0);
+    let status = &world.get("web").expect("the pod exists")["status"];
+    assert_eq!(world.agent.malformed(), 0);
+    assert_eq!(
+        (&status["phase"], &status["containerStatuses"][0]["restartCount"]),
+        (&"Running".into(), &0.into())
+    );
+}

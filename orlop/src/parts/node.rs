@@ -55,6 +55,10 @@ impl Part for NodeAgent {
         self.agent.on_cut(cut);
     }
 
+    fn malformed(&self) -> usize {
+        self.agent.malformed()
+    }
+
     fn hears(&mut self) -> Option<Inlet> {
         let events = self.runtime.events().map(Heard::Runtime);
         let planes = stream::unfold((self.gate.clone(), Revision(0)), |(gate, seen)| async move {

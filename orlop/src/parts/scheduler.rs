@@ -47,6 +47,10 @@ impl Part for Scheduler {
         });
     }
 
+    fn malformed(&self) -> usize {
+        self.stats().malformed
+    }
+
     fn next_wake(&self) -> Option<Timestamp> {
         Scheduler::next_wake(self)
     }

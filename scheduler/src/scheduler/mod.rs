@@ -2,7 +2,7 @@
 
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orlop_core::kinds::{Node, Pod};
@@ -49,6 +49,8 @@ pub struct Scheduler {
     recorder: Recorder,
     next_id: u64,
     stats: Stats,
+    /// Plural name and key of what cannot be read.
+    malformed: BTreeSet<(Name, Key)>,
 }
 
 /// What the scheduler has been doing.
@@ -64,8 +66,8 @@ pub struct Stats {
     pub unschedulable: u64,
     /// Attempts and bindings that failed.
     pub errors: u64,
-    /// Objects that could not be read.
-    pub malformed: u64,
+    /// Objects that cannot be read as they are now, and are taken as not there.
+    pub malformed: usize,
 }
 
 #[derive(Clone)]
@@ -105,6 +107,7 @@ impl Scheduler {
             recorder: Recorder::new(),
             next_id: 0,
             stats: Stats::default(),
+            malformed: BTreeSet::new(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Scheduler {
 
     /// What it has been doing.
     pub fn stats(&self) -> Stats {
-        Stats { depth: self.queue.depth(), ..self.stats }
+        Stats { depth: self.queue.depth(), malformed: self.malformed.len(), ..self.stats }
     }
 
     /// What would be decided for a pending pod now, in full; `None` if there is no such pod.
@@ -142,7 +145,8 @@ impl Scheduler {
     /// Takes in what changed.
     pub fn on_cut(&mut self, cut: Cut) {
         for kind in &cut.reset {
-            let kept: std::collections::BTreeSet<&Key> =
+            self.malformed.retain(|(plural, _)| *plural != kind.plural);
+            let kept: BTreeSet<&Key> =
                 cut.changes.iter().filter(|c| c.kind.same_resource(kind)).map(|c| &c.key).collect();
             let mut known = self.snapshot.keys(kind);
             if kind.same_resource(&Pod::KIND) {
@@ -163,12 +167,16 @@ impl Scheduler {
                     None => drop(self.stored.remove(&change.key)),
                 }
             }
+            let place = || (change.kind.plural.clone(), change.key.clone());
+            if !self.malformed.is_empty() {
+                self.malformed.remove(&place());
+            }
             match Change::read(change) {
                 Ok(Some(read)) => self.take(read, &change.kind),
                 Ok(None) => {}
                 Err(_) => {
                     // What cannot be read is taken as not there.
-                    self.stats.malformed += 1;
+                    self.malformed.insert(place());
                     if let Some(gone) = Change::gone(&change.kind, &change.key) {
                         self.take(gone, &change.kind);
                     }
