@@ -66,6 +66,7 @@ pub type Inlet = Pin<Box<dyn Stream<Item = Box<dyn Any + Send>> + Send>>;
 pub type Outside = Pin<Box<dyn Future<Output = Box<dyn Any + Send>> + Send>>;
 
 /// What a part wants done. The writes happen in order until one fails; then the effects, then the outside calls.
+#[derive(Default)]
 pub struct Job {
     /// Names the job in [`Part::on_done`]. `None`: the part does not ask how it went.
     pub id: Option<u64>,
@@ -77,12 +78,6 @@ pub struct Job {
     pub outside: Option<Outside>,
     /// Events for people, written in any case.
     pub events: Vec<Write>,
-}
-
-impl Default for Job {
-    fn default() -> Self {
-        Job { id: None, writes: Vec::new(), effects: Vec::new(), outside: None, events: Vec::new() }
-    }
 }
 
 /// How a job went.

@@ -37,7 +37,10 @@ pub struct Rbac {
     bindings: Kept<Binding>,
 }
 
-struct Kept<T>(Mutex<FxHashMap<Arc<str>, (Revision, Arc<T>)>>);
+/// By key: what was read, and at which revision.
+type Read<T> = FxHashMap<Arc<str>, (Revision, Arc<T>)>;
+
+struct Kept<T>(Mutex<Read<T>>);
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {

@@ -34,7 +34,7 @@ fn answers_of_kubernetes_are_canonical() {
     for (name, conversation) in recorded("api-conversations") {
         for (at, step) in conversation["steps"].as_array().unwrap().iter().enumerate() {
             let response = &step["response"];
-            if !response["status"].as_u64().is_some_and(|s| s < 300) || step.get("project").is_some() {
+            if response["status"].as_u64().is_none_or(|s| s >= 300) || step.get("project").is_some() {
                 continue;
             }
             let body = &response["body"];
@@ -57,9 +57,11 @@ fn answers_of_kubernetes_are_canonical() {
                         let ours = codec::canonical(schema, ty, &tree);
                         if ours != *object {
                             wrong.push(format!("{name} {at}:\n  ours   {ours}\n  theirs {object}"));
-                        } else if sans_version(ours).to_string() == sans_version(object.clone()).to_string() {
-                            same_order += 1;
+                            continue;
                         }
+                        // Values are equal in any order of fields; texts are not.
+                        let texts = [ours, object.clone()].map(|value| sans_version(value).to_string());
+                        same_order += usize::from(texts[0] == texts[1]);
                     }
                 }
             }

@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::stats::{PartStats, Watched};
+use crate::stats::{LoopStats, PartStats, Watched};
 
 /// As far as a part may be behind before the cluster counts as not ready, in revisions.
 const LAG_MAX: u64 = 10_000;
@@ -65,6 +65,16 @@ const PART_GAUGES: [Figure<i64>; 3] = [
     }),
 ];
 
+/// The name and the help of a metric, and its value for a decider.
+type LoopFigure = (&'static str, &'static str, fn(&LoopStats) -> f64);
+
+const LOOP_COUNTERS: [LoopFigure; 4] = [
+    ("orlop_loop_looks", "Looks taken", |l| l.looks as f64),
+    ("orlop_loop_failures", "Plans that failed", |l| l.failures as f64),
+    ("orlop_loop_panics", "Looks that panicked", |l| l.panics as f64),
+    ("orlop_loop_busy_seconds", "Time spent looking", |l| l.busy.as_secs_f64()),
+];
+
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -92,13 +102,7 @@ impl Collector for Loops {
             let gauge = ConstGauge::new(signed(figures.depth as u64));
             gauge.encode(depth.encode_family(&[("loop", figures.name)])?)?;
         }
-        let counters: [(&str, &str, fn(&crate::stats::LoopStats) -> f64); 4] = [
-            ("orlop_loop_looks", "Looks taken", |l| l.looks as f64),
-            ("orlop_loop_failures", "Plans that failed", |l| l.failures as f64),
-            ("orlop_loop_panics", "Looks that panicked", |l| l.panics as f64),
-            ("orlop_loop_busy_seconds", "Time spent looking", |l| l.busy.as_secs_f64()),
-        ];
-        for (name, help, value) in counters {
+        for (name, help, value) in LOOP_COUNTERS {
             let mut family =
                 encoder.encode_descriptor(name, help, None, ConstCounter::new(0f64).metric_type())?;
             for figures in loops() {
