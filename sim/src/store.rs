@@ -71,7 +71,9 @@ impl SimStore {
         drop(old);
         let (events, lost) = difference(&*before, &*now);
         let mut observer = self.0.observer.lock();
-        events.iter().for_each(|event| observer(event));
+        for event in &events {
+            observer(event);
+        }
         Ok(lost)
     }
 

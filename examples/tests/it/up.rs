@@ -155,6 +155,7 @@ impl Running {
         if let Some(mut stderr) = child.stderr.take() {
             let _ = std::io::Read::read_to_string(&mut stderr, &mut errors);
         }
+        let _ = child.wait();
         panic!("ended before it was ready: {errors}");
     }
 
@@ -170,6 +171,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
