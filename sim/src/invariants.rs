@@ -410,17 +410,25 @@ fn stays_available(seen: &mut Seen, key: &Key, was: i32, desired: &Name, since: 
     };
     let required = deployment.required.since(since).min().unwrap_or(0);
     let name = deployment.name.clone();
-    let mut stay = 0;
+    let (mut stay, mut sets) = (0, Vec::new());
     for (other, set) in seen.sets.iter_mut().filter(|(_, set)| set.deployment == uid) {
-        if other == key && set.available.since(since).min().unwrap_or(0) <= replicas {
+        let available: Vec<i32> = set.available.since(since).collect();
+        if other == key && available.iter().min().is_none_or(|least| *least <= replicas) {
             // Only pods go that were seen not to be available.
             return Ok(());
         }
-        stay += set.available.since(since).max().unwrap_or(0).min(set.replicas);
+        let most = available.iter().max().copied().unwrap_or(0);
+        if other != key && most > set.replicas {
+            // Kubernetes' rule counts what statuses say, also of a set that was made smaller a moment ago.
+            return Ok(());
+        }
+        stay += most.min(set.replicas);
+        sets.push(format!("{} of {}, available lately {available:?}", other.name, set.replicas));
     }
     if stay < required {
         return Err(format!(
-            "{name} needs {required} pods, {key} goes from {was} to {replicas} replicas, and {stay} stay"
+            "{name} needs {required} pods, {key} goes from {was} to {replicas} replicas, and {stay} stay: {}",
+            sets.join("; ")
         ));
     }
     Ok(())
