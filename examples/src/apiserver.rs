@@ -42,7 +42,7 @@ async fn serve(options: &Apiserver) -> Result<(), String> {
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if let Some(address) = cluster.address() {
-        println!("serving on https://{address}");
+        say!("serving on https://{address}");
     }
     interrupted().await;
     cluster.shutdown().await;

@@ -1,5 +1,12 @@
 //! The reference cluster: a Kubernetes-compatible cluster in one process.
 
+/// Prints a line. A reader that has gone, as in `orlop up | head`, is no reason to end.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($part)*)));
+    }};
+}
+
 mod apiserver;
 mod options;
 mod preflight;

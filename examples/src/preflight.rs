@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Preflight) -> ExitCode {
     if options.apply {
         for command in mending(&findings) {
             if !options.json {
-                println!("$ {command}");
+                say!("$ {command}");
             }
             match Command::new("sh").args(["-c", &command]).status() {
                 Ok(status) if status.success() => {}
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Preflight) -> ExitCode {
         findings = check(&Facts::read(Path::new("/")), &wants);
     }
     if options.json {
-        println!(
+        say!(
             "{:#}",
             json!({"fit": is_fit(&findings), "checks": findings.iter().map(as_json).collect::<Vec<_>>()})
         );
@@ -60,21 +60,21 @@ fn as_json(finding: &Finding) -> serde_json::Value {
 
 fn print(findings: &[Finding], applied: bool) {
     for finding in findings {
-        println!("{:8} {:20} {}", level(finding), finding.name, finding.found);
+        say!("{:8} {:20} {}", level(finding), finding.name, finding.found);
         if finding.level == Level::Pass {
             continue;
         }
-        println!("         why: {}", finding.why);
+        say!("         why: {}", finding.why);
         for command in &finding.mend {
-            println!("         {}: {command}", if finding.by_hand { "see" } else { "mend" });
+            say!("         {}: {command}", if finding.by_hand { "see" } else { "mend" });
         }
     }
-    println!();
+    say!("");
     if is_fit(findings) {
-        println!("This machine can be a node.");
+        say!("This machine can be a node.");
     } else if applied {
-        println!("This machine cannot be a node yet: what is left needs a decision of yours.");
+        say!("This machine cannot be a node yet: what is left needs a decision of yours.");
     } else {
-        println!("This machine cannot be a node yet. Nothing was changed; --apply runs the commands above.");
+        say!("This machine cannot be a node yet. Nothing was changed; --apply runs the commands above.");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use orlop::Cluster;
 use orlop::api::Status;
-use orlop::base::kinds::{DaemonSet, Deployment, Job, Pod, ReplicaSet, StatefulSet};
+use orlop::base::kinds::{DaemonSet, Deployment, Job, Node, Pod, ReplicaSet, StatefulSet};
 use orlop::base::{Item, Key, Object, Timestamp};
 use serde::Serialize;
 
@@ -68,6 +68,31 @@ impl Workload {
         if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) }
     }
 }
+
+/// Waits until `count` nodes are ready, at most until `deadline`: pods that come before them would first be told that
+/// there is no place for them.
+pub(crate) async fn wait_for_nodes(
+    cluster: &Cluster,
+    count: usize,
+    deadline: Timestamp,
+) -> Result<(), Status> {
+    let clock = cluster.clock().clone();
+    loop {
+        let nodes = cluster.list::<Node>("").await?;
+        let is_ready = |node: &&Item<Node>| {
+            let condition = node.status.conditions.iter().find(|c| c.r#type == "Ready");
+            condition.is_some_and(|c| c.status == "True")
+                && !node.spec.taints.iter().any(|t| t.key == NOT_READY)
+        };
+        if nodes.iter().filter(is_ready).count() >= count || clock.now() >= deadline {
+            return Ok(());
+        }
+        clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+    }
+}
+
+/// The taint of a node that has not been seen ready yet.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Looks at every workload outside `kube-system`.
 pub(crate) async fn look(cluster: &Cluster) -> Result<Readiness, Status> {

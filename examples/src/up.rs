@@ -22,7 +22,7 @@ pub(crate) async fn run(up: Up) -> ExitCode {
 
 fn report(up: &Up, errors: &[String]) {
     if up.json {
-        println!("{}", serde_json::json!({"ready": false, "problems": errors}));
+        say!("{}", serde_json::json!({"ready": false, "problems": errors}));
     } else {
         for error in errors {
             eprintln!("error: {error}");
@@ -64,11 +64,11 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
     };
     if !up.once {
         if !up.json {
-            println!("Ctrl-C ends the cluster.");
+            say!("Ctrl-C ends the cluster.");
         }
         interrupted.await;
         if !up.json {
-            println!();
+            say!("");
         }
     }
     cluster.shutdown().await;
@@ -84,12 +84,15 @@ async fn bring_up(
 ) -> Result<bool, String> {
     let server = cluster.address().map(|address| format!("https://{address}"));
     if !up.json {
-        println!(
+        say!(
             "API server {}, kubeconfig {}",
             server.as_deref().unwrap_or("not served"),
             up.kubeconfig.display()
         );
     }
+    let deadline = cluster.clock().now() + up.timeout;
+    let nodes = up.nodes + up.control_planes;
+    progress::wait_for_nodes(cluster, nodes, deadline).await.map_err(|status| status.message)?;
     let mut counts = [0; 3];
     for manifest in &manifests.objects {
         match cluster.apply(manifest).await {
@@ -103,21 +106,20 @@ async fn bring_up(
         }
         if !manifests.objects.is_empty() {
             let [created, configured, unchanged] = counts;
-            println!("{created} objects created, {configured} configured, {unchanged} unchanged");
+            say!("{created} objects created, {configured} configured, {unchanged} unchanged");
             debug_assert_eq!(Applied::Unchanged as usize, 2);
         }
     }
-    let deadline = cluster.clock().now() + up.timeout;
     let readiness = progress::wait(cluster, deadline, !up.json).await.map_err(|status| status.message)?;
     let summary = summary::summarise(cluster).await.map_err(|status| status.message)?;
     if up.json {
-        println!("{:#}", summary.json(&readiness, problems, server));
+        say!("{:#}", summary.json(&readiness, problems, server));
     } else {
-        println!("\n{}", summary.text());
+        say!("\n{}", summary.text());
         for reason in readiness.reasons() {
             eprintln!("not ready within {:?}: {reason}", up.timeout);
         }
-        println!("kubectl --kubeconfig {} get pods -A -o wide", up.kubeconfig.display());
+        say!("kubectl --kubeconfig {} get pods -A -o wide", up.kubeconfig.display());
     }
     Ok(readiness.is_ready() && problems.is_empty())
 }

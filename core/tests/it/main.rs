@@ -1,9 +1,9 @@
 //! Tests of the crate from outside.
 
 mod codec;
+mod kinds;
 mod rules;
 mod runner;
 mod schema;
 mod store;
 mod yaml;
-mod kinds;

@@ -46,7 +46,9 @@ fn check(quantities: &str, expected: Expect) {
 
 #[test]
 fn quantities_print_canonically() {
-    check("1000m 1024Mi 1.5Gi 0.1n -2500m 1e3 12E 8Ei 9Ei 1e99 1e2000000000 1x", expect![[r#"
+    check(
+        "1000m 1024Mi 1.5Gi 0.1n -2500m 1e3 12E 8Ei 9Ei 1e99 1e2000000000 1x",
+        expect![[r#"
         1000m -> 1 DecimalSI 1 1000m
         1024Mi -> 1Gi BinarySI 1073741824 1073741824000m
         1.5Gi -> 1536Mi BinarySI 1610612736 1610612736000m
@@ -59,7 +61,8 @@ fn quantities_print_canonically() {
         1e99 -> 1e99 DecimalExponent 9223372036854775807 9223372036854775807m
         1e2000000000 -> 100e1999999998 DecimalExponent 9223372036854775807 9223372036854775807m
         1x -> quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
