@@ -36,32 +36,33 @@
 //! [`render`] turns answers into bytes; [`discovery`] and [`openapi`] describe what is served; [`auth`] and [`rbac`]
 //! say who may; [`node`] is the way to node agents.
 
+pub mod admission;
 pub mod api;
 pub mod apply;
-#[cfg(feature = "oracle")]
-pub mod oracle;
-pub mod admission;
 pub mod auth;
-pub mod fields;
-pub mod local;
-pub mod node;
-pub mod rbac;
 pub mod defaults;
 pub mod discovery;
-pub mod openapi;
+pub mod fields;
+pub mod local;
 pub mod managed_fields;
+pub mod node;
+pub mod openapi;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 pub mod patch;
+pub mod rbac;
 pub mod render;
 pub mod request;
 pub mod status;
-pub mod validation;
 mod strategy;
 pub mod subresources;
 mod tree;
+pub mod validation;
 
 pub use api::{Api, Link};
 pub use local::{Config, LocalApi};
 pub use request::{
-    Body, ByteStream, DeleteOptions, ListOptions, LogOptions, MediaType, Options, PatchType, Request, ResourceId, Response, User, Verb, WatchFrame,
+    Body, ByteStream, DeleteOptions, ListOptions, LogOptions, MediaType, Options, PatchType, Request,
+    ResourceId, Response, User, Verb, WatchFrame,
 };
 pub use status::Status;

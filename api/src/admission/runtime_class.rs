@@ -14,7 +14,9 @@ pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
         return Ok(());
     }
     let name = text(review.object, &["spec", "runtimeClassName"]).to_owned();
-    let given = at(review.object, &["spec", "overhead"]).filter(|o| o.as_object().is_some_and(|o| !o.is_empty())).cloned();
+    let given = at(review.object, &["spec", "overhead"])
+        .filter(|o| o.as_object().is_some_and(|o| !o.is_empty()))
+        .cloned();
     let class = match name.as_str() {
         "" => None,
         name => match review.get(&RUNTIME_CLASS, &Key::cluster(name)) {

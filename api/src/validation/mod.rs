@@ -110,7 +110,9 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
             Rules { name: dns_label, fields: apps::stateful_set, change: apps::stateful_set_change }
         }
         ("batch", "Job") => of(batch::job, batch::job_change),
-        ("batch", "CronJob") => Rules { name: batch::cron_job_name, fields: batch::cron_job, change: no_change },
+        ("batch", "CronJob") => {
+            Rules { name: batch::cron_job_name, fields: batch::cron_job, change: no_change }
+        }
         ("autoscaling", "HorizontalPodAutoscaler") => of(policy::autoscaler, no_change),
         ("discovery.k8s.io", "EndpointSlice") => of(network::endpoint_slice, network::endpoint_slice_change),
         ("networking.k8s.io", "Ingress") => of(network::ingress, no_change),

@@ -1,14 +1,14 @@
 //! One binary: linking many is slow.
 
+mod apply;
+mod conversations;
+mod defaults;
 mod documents;
 mod oracle;
 mod patch;
-mod printers;
-mod conversations;
-mod world;
 mod pipeline;
-mod watch;
-mod apply;
-mod defaults;
+mod printers;
 mod trees;
 mod validation;
+mod watch;
+mod world;
