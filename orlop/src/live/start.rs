@@ -6,7 +6,7 @@ use orlop_api::auth::{AlwaysAllow, Authorizer};
 use orlop_api::local::{Config, LocalApi, ServerAddress};
 use orlop_api::rbac::Rbac;
 use orlop_core::runtime::Runtime;
-use orlop_core::store::{MemoryStore, Revision, Store};
+use orlop_core::store::{MemoryStore, Store};
 use orlop_core::{Clock, Entropy, Name};
 use orlop_runtime_mock::MockRuntime;
 use tokio::sync::watch;
@@ -107,13 +107,13 @@ impl Builder {
         api.bootstrap().await.map_err(|status| StartError::Api(status.message))?;
 
         for (kind, object) in system_objects(&spec, !planes.is_empty()) {
-            let created = owner_link(&api).perform(orlop_core::Write::create(kind, object)).await;
+            let write = orlop_core::Write::create(kind, object);
             // After a restart it is there already.
-            if let Err(status) =
-                created.or_else(|status| if status.code == 409 { Ok(Revision(0)) } else { Err(status) })
-            {
-                return Err(StartError::Api(status.message));
+            let key = api.served().scheme.storage_key(&write.kind, &write.key);
+            if key.is_some_and(|key| api.store().view().get(&key).is_some()) {
+                continue;
             }
+            owner_link(&api).perform(write).await.map_err(|status| StartError::Api(status.message))?;
         }
         let parts = assemble(
             &spec,
