@@ -27,6 +27,8 @@ pub struct Violation {
     pub at: Timestamp,
 }
 
+impl std::error::Error for Violation {}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}: {} ({})", self.invariant, self.at.to_nano_string(), self.seen, self.because)

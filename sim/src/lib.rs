@@ -3,7 +3,7 @@
 //! The parts are those of the live cluster: the API over a store, every controller, the scheduler and a node agent with
 //! a runtime for each node, assembled by [`orlop::assembly::assemble`] and driven by [`orlop::drive::drive`]. Here they
 //! run on one thread, one after another ([`Executor`]), on a clock that moves only when nobody has anything left to do.
-//! So two hours take seconds, and the same seed gives the same history, to the byte: what went wrong once goes wrong
+//! So hours of a small cluster take seconds, and the same seed gives the same history, to the byte: what went wrong once goes wrong
 //! again, as often as it takes to understand it.
 //!
 //! ```
