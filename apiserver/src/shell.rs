@@ -16,7 +16,7 @@ use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb, WatchFrame};
 use orlop_core::{Clock, Name};
 use tokio::sync::watch;
 
-use crate::auth::Authentication;
+use crate::auth::{Authentication, impersonated};
 use crate::backend::Backend;
 use crate::body::{Answer, answer, read, refusal, streaming, warn};
 use crate::health::{Check, Health};
@@ -95,6 +95,12 @@ impl Shell {
     {
         let started = self.0.clock.now();
         let (head, body) = request.into_parts();
+        let allowed =
+            |user: &User, attributes: &Attributes| self.0.backend.authorize(user, attributes).allowed;
+        let user = match impersonated(&head.headers, user, allowed) {
+            Ok(user) => user,
+            Err(status) => return refusal(&status),
+        };
         let query = Query::parse(head.uri.query());
         let Some(path) = decoded(head.uri.path()) else {
             return refusal(&Status::bad_request("the path is not valid UTF-8"));

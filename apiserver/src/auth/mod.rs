@@ -1,6 +1,7 @@
 //! Who asks: client certificates and bearer tokens.
 
 mod certificates;
+mod impersonate;
 mod tokens;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use orlop_api::User;
 use orlop_core::Name;
 
 pub use certificates::user_of_certificate;
+pub(crate) use impersonate::impersonated;
 pub use tokens::{InvalidTokenFile, TokenFile};
 
 /// The user of requests without credentials, where those are allowed.
