@@ -156,7 +156,13 @@ async fn run_all(scenarios: &Arc<Vec<Scenario>>, kubectl: &Path) -> Vec<Vec<(usi
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(scenario) = scenarios.get(at) else { return done };
-                done.push((at, run(scenario, &kubectl).await));
+                let mut wrong = run(scenario, &kubectl).await;
+                // A machine that stalls for a moment can tear apart what a recording saw together.
+                if !wrong.is_empty() && REQUIRED.contains(&scenario.scenario.as_str()) {
+                    println!("{}: once more, after {} disagreements", scenario.scenario, wrong.len());
+                    wrong = run(scenario, &kubectl).await;
+                }
+                done.push((at, wrong));
             }
         });
     }
