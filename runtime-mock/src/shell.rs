@@ -508,7 +508,10 @@ mod tests {
             ("# nothing\nset -e\nexec serve", "runs []"),
             ("serve & sleep 3; exit 2", "exit 2 at 3s []"),
             ("(sleep 1; exit 6)", "exit 6 at 1s []"),
-            ("S=$(wget web | awk '{print $2}')\nif [ $S -eq 200 ]; then\n exit 0\nfi\nexit 1", "exit 0 at 0s []"),
+            (
+                "S=$(wget web | awk '{print $2}')\nif [ $S -eq 200 ]; then\n exit 0\nfi\nexit 1",
+                "exit 0 at 0s []",
+            ),
             ("echo one | grep x; sleep infinity", "runs []"),
             ("while true; do", "runs []"),
             ("'unclosed $(", "exit 0 at 2s []"),
