@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use orlop::Cluster;
 use orlop::api::Status;
+use orlop::base::Key;
 use orlop::base::kinds::{Ingress, Node, Pod};
 use orlop::netplan::What;
 use serde_json::{Value, json};
@@ -50,8 +51,13 @@ pub(crate) async fn summarise(cluster: &Cluster) -> Result<Summary, Status> {
 async fn addresses(cluster: &Cluster) -> Result<Vec<[String; 3]>, Status> {
     let ingresses = cluster.list::<Ingress>("").await?;
     let mut rows = Vec::new();
+    // The rows of the DNS are this Service's.
+    let dns = Key::new("kube-system", "kube-dns");
     for published in cluster.published() {
         for entry in &published.addresses {
+            if matches!(&entry.what, What::Service { service, .. } if *service == dns) {
+                continue;
+            }
             let what = match &entry.what {
                 What::Dns => format!("DNS ({})", entry.protocol),
                 What::Ingress => "Ingress".to_owned(),
