@@ -31,6 +31,8 @@ use slot::{Slot, concern};
 
 /// The first back-off of a key that failed; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_BASE: Duration = Duration::from_millis(5);
+/// How long a key rests that wants to be looked at again at a moment that has passed.
+const PAST_WAKE: Duration = Duration::from_secs(1);
 /// The longest back-off.
 const BACKOFF_MAX: Duration = Duration::from_secs(1000);
 
@@ -285,7 +287,7 @@ impl Runner {
                     state.failure = None;
                 }
                 if let Wake::At(at) = wake {
-                    self.wake(slot, &key, at);
+                    self.wake(slot, &key, later(at, now));
                 }
                 Vec::new()
             }
@@ -345,7 +347,7 @@ impl Runner {
         if writes.is_empty() && effects.is_empty() {
             slot.settle(&key);
             if let Wake::At(moment) = wake {
-                self.wake(at, &key, moment);
+                self.wake(at, &key, later(moment, now));
             }
             if events.is_empty() {
                 return None;
@@ -427,4 +429,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+/// When a key is woken that asked for `moment`. One that has passed would have the key looked at without end: a look
+/// that wants nothing but another look learns nothing new at once.
+fn later(moment: Timestamp, now: Timestamp) -> Timestamp {
+    if moment > now { moment } else { now + PAST_WAKE }
 }

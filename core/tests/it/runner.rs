@@ -303,6 +303,39 @@ fn what_a_view_cannot_read_is_counted_until_it_can() {
     assert_eq!((runner.malformed(), runner.world().all::<Group>().count()), (0, 1));
 }
 
+/// Asks to be looked at again now, whatever it sees.
+struct Impatient;
+
+impl Controller for Impatient {
+    type Effect = std::convert::Infallible;
+
+    fn name(&self) -> &'static str {
+        "impatient"
+    }
+
+    fn watches(&self, watches: &mut Watches<'_>) {
+        watches.each::<Group>();
+    }
+
+    fn reconcile(&self, _key: &Key, _world: &World, ctx: &mut Context<'_>) -> Plan {
+        Plan::nothing().wake_at(ctx.now)
+    }
+}
+
+/// A Deployment beyond its progress deadline asked to be looked at again at once. Its controller looked without end,
+/// and a simulator's clock moved by a nanosecond each time.
+#[test]
+fn a_wake_that_has_passed_is_no_endless_look() {
+    let mut runner = Runner::new(&Entropy::seeded(1));
+    runner.add(Impatient);
+    let mut toy = Toy::default();
+    let now = Timestamp::from_secs(1);
+    toy.put(&Group::KIND, group(0));
+    runner.on_cut(toy.cut(9));
+    assert!(runner.poll(now).is_empty());
+    assert_eq!(runner.next_wake(), Some(now + Duration::from_secs(1)));
+}
+
 proptest! {
     /// However late the runner learns of its own writes, whatever else changes meanwhile, and wherever a plan breaks
     /// off: it never overshoots.
