@@ -459,7 +459,9 @@ impl<'a> Pass<'a> {
         if status != self.status {
             self.write_status(status);
         } else if let (Some(deadline), Some(current)) = (deadline, current) {
-            let over = status.is_complete(&self.deployment.spec, generation) || current.reason == TIMED_OUT;
+            // Time changes nothing for a rollout that is through, even if pods fail later.
+            let over = status.is_complete(&self.deployment.spec, generation)
+                || matches!(current.reason.as_str(), TIMED_OUT | DONE);
             if let Some(since) = current.last_update_time.filter(|_| !over) {
                 self.wake = Some((since + deadline + Duration::from_secs(1)).max(self.now));
             }
