@@ -11,6 +11,7 @@ use std::time::Duration;
 use orlop_core::{Key, Name, Revision};
 
 pub use diff::PlanDiff;
+pub use orlop_core::runtime::Protocol;
 pub use pods::{PodEntry, PodIndex};
 
 use crate::choice::{Place, Way, offered};
@@ -95,45 +96,6 @@ pub enum Affinity {
     None,
     /// A client address keeps its endpoint until it was silent for so long (`sessionAffinity: ClientIP`).
     ClientIp(Duration),
-}
-
-/// Transport protocols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// `TCP`, `UDP` or `SCTP`; absent means TCP.
-    pub fn parse(text: &str) -> Option<Protocol> {
-        match text {
-            "" | "TCP" => Some(Protocol::Tcp),
-            "UDP" => Some(Protocol::Udp),
-            "SCTP" => Some(Protocol::Sctp),
-            _ => None,
-        }
-    }
-
-    /// As the API spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "TCP",
-            Protocol::Udp => "UDP",
-            Protocol::Sctp => "SCTP",
-        }
-    }
-}
-
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// One port of a Service.
