@@ -1,7 +1,6 @@
 //! One binary: linking many is slow.
 
 mod apply;
-mod conversations;
 mod defaults;
 mod documents;
 mod oracle;
