@@ -5,6 +5,7 @@ use std::fmt;
 
 use orlop_core::{Key, Name};
 
+use crate::explain::Objection;
 use crate::framework::Refusal;
 
 /// The outcome of one attempt to place a pod.
@@ -25,8 +26,8 @@ pub struct Decision {
     pub narrowed: Option<Narrowed>,
     /// The first predicate that refused, for each node that was looked at and refused.
     pub rejected: BTreeMap<Name, Rejection>,
-    /// All predicates that refuse each of those nodes.
-    pub every: BTreeMap<Name, Vec<Rejection>>,
+    /// All predicates that keep the pod off each node that does not take it.
+    pub every: BTreeMap<Name, Vec<Objection>>,
     /// For each node that was left, every priority's score, normalised and times its weight.
     pub scores: BTreeMap<Name, BTreeMap<Name, i64>>,
     /// The sums of those.

@@ -279,7 +279,7 @@ pub struct SpreadConstraint {
 }
 
 impl SpreadConstraint {
-    fn new(constraint: &kinds::TopologySpreadConstraint, labels: &Labels) -> SpreadConstraint {
+    pub(crate) fn new(constraint: &kinds::TopologySpreadConstraint, labels: &Labels) -> SpreadConstraint {
         let mut selector = constraint.label_selector.clone();
         for key in &constraint.match_label_keys {
             if let (Some(value), Some(selector)) = (labels.get(key), &mut selector) {

@@ -109,6 +109,51 @@ impl Verdict {
     }
 }
 
+/// What of the cluster a predicate's answer for one pod and one node may depend on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Depends(u16);
+
+impl Depends {
+    /// Nothing but the pod.
+    pub const NOTHING: Depends = Depends(0);
+    /// The node's name.
+    pub const NODE_NAME: Depends = Depends(1);
+    /// The node's labels.
+    pub const NODE_LABELS: Depends = Depends(1 << 1);
+    /// The node's taints.
+    pub const NODE_TAINTS: Depends = Depends(1 << 2);
+    /// Whether the node is cordoned.
+    pub const NODE_CORDON: Depends = Depends(1 << 3);
+    /// What pods may have of the node.
+    pub const NODE_CAPACITY: Depends = Depends(1 << 4);
+    /// The images that the node has.
+    pub const NODE_IMAGES: Depends = Depends(1 << 5);
+    /// The pods on the node.
+    pub const PODS_THERE: Depends = Depends(1 << 6);
+    /// The pods on other nodes, and the other nodes themselves.
+    pub const ELSEWHERE: Depends = Depends(1 << 7);
+    /// Objects that are neither nodes nor pods.
+    pub const OTHER_OBJECTS: Depends = Depends(1 << 8);
+    /// Anything.
+    pub const EVERYTHING: Depends = Depends(u16::MAX);
+
+    /// This and that.
+    pub const fn and(self, other: Depends) -> Depends {
+        Depends(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is among it.
+    pub const fn includes(self, other: Depends) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::fmt::Debug for Depends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Depends({:#b})", self.0)
+    }
+}
+
 /// A predicate that looks at one node at a time.
 ///
 /// ```
@@ -139,6 +184,22 @@ pub trait Filter: Send + Sync {
 
     /// May `pod` run on `node`?
     fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict;
+
+    /// What would have to change for `pod` to run on a node that was refused, for people.
+    fn remedy(&self, pod: &PodFacts, node: &NodeView<'_>) -> Option<String> {
+        let _ = (pod, node);
+        None
+    }
+
+    /// What the answer may depend on; a promise that `testkit` tries.
+    fn depends_on(&self) -> Depends {
+        Depends::EVERYTHING
+    }
+
+    /// Whether more capacity, and more nodes, never make it refuse a node that it took; a claim that `testkit` tries.
+    fn is_monotone(&self) -> bool {
+        false
+    }
 }
 
 /// A predicate that prepares something for each pod.
@@ -148,6 +209,16 @@ pub trait PreFilter: Send + Sync {
 
     /// Prepares for `pod`.
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a>;
+
+    /// What the answer may depend on; a promise that `testkit` tries.
+    fn depends_on(&self) -> Depends {
+        Depends::EVERYTHING
+    }
+
+    /// Whether more capacity, and more nodes, never make it refuse a node that it took; a claim that `testkit` tries.
+    fn is_monotone(&self) -> bool {
+        false
+    }
 }
 
 /// What preparing a predicate led to.
@@ -173,6 +244,12 @@ impl<'a> Prepared<'a> {
 pub trait Predicate {
     /// May the pod run on `node`?
     fn filter(&self, node: &NodeView<'_>) -> Verdict;
+
+    /// What would have to change for the pod to run on a node that was refused, for people.
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let _ = node;
+        None
+    }
 
     /// Takes the nodes that refuse out of `nodes`. Must agree with [`Predicate::filter`], which is asked for the
     /// reasons when no node is left.

@@ -43,8 +43,9 @@
 mod bitset;
 mod change; // what a snapshot is told
 mod columns; // what is known of all nodes, column by column
+pub mod config; // a scheduler as users configure it
 mod decision; // what came of it
-mod explain; // and why, for people
+pub mod explain; // and why, for people
 mod facts; // what is known of a pod, of a node
 pub mod framework; // the extension points, one small trait each
 pub mod plugins;
@@ -53,9 +54,10 @@ mod profile; // which plugins, in which order
 mod queue; // who is tried next, and when
 mod resources;
 mod schedule; // the whole algorithm, top to bottom
-mod scheduler;
-mod snapshot;
-mod volumes; // of volumes, claims, storage classes // the cluster, kept change by change // cuts in, bindings out
+mod scheduler; // cuts in, bindings out
+mod snapshot; // the cluster, kept change by change
+mod volumes; // of volumes, claims, storage classes
+pub mod what_if; // what would be if
 
 #[cfg(feature = "oracle")]
 pub mod oracle; // answers to recorded cases
@@ -64,15 +66,16 @@ pub use bitset::NodeSet;
 pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};
 pub use decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
+pub use explain::{Explanation, Objection};
 pub use facts::{AffinityTerm, ClaimRef, HostPort, NodeFacts, PodFacts, SpreadConstraint};
 pub use framework::{
-    Bind, Code, Event, Filter, Hint, MAX_SCORE, Permission, Permit, PostBind, PostFilter, PostFiltered,
-    PreBind, PreEnqueue, PreFilter, PreScore, Predicate, Prepared, Priority, QueueSort, QueueingHint, Reason,
-    Refusal, Reserve, Score, Verdict,
+    Bind, Code, Depends, Event, Filter, Hint, MAX_SCORE, Permission, Permit, PostBind, PostFilter,
+    PostFiltered, PreBind, PreEnqueue, PreFilter, PreScore, Predicate, Prepared, Priority, QueueSort,
+    QueueingHint, Reason, Refusal, Reserve, Score, Verdict,
 };
 pub use preempt::PostFilterContext;
 pub use profile::Profile;
-pub use queue::{Depth, Pending, Place, Queue, backoff};
+pub use queue::{Backoff, Depth, Pending, Place, Queue, backoff};
 pub use resources::Resources;
 pub use schedule::{place, schedule};
 pub use scheduler::{Scheduler, Stats};

@@ -4,7 +4,7 @@ use orlop_core::Name;
 
 use crate::facts::PodFacts;
 use crate::framework::{
-    Bind, Filter, Permit, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, Predicate,
+    Bind, Depends, Filter, Permit, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, Predicate,
     Prepared, Priority, QueueSort, QueueingHint, Reserve, Score, Verdict,
 };
 use crate::plugins;
@@ -221,7 +221,7 @@ impl std::fmt::Debug for Profile {
 }
 
 /// A plugin that looks at one node at a time, in the place of one that prepares.
-struct PerNode<P>(P);
+pub(crate) struct PerNode<P>(pub(crate) P);
 
 struct ForPod<'a, P> {
     plugin: &'a P,
@@ -236,11 +236,23 @@ impl<P: Filter> PreFilter for PerNode<P> {
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         Prepared::ready(ForPod { plugin: &self.0, pod })
     }
+
+    fn depends_on(&self) -> Depends {
+        self.0.depends_on()
+    }
+
+    fn is_monotone(&self) -> bool {
+        self.0.is_monotone()
+    }
 }
 
 impl<P: Filter> Predicate for ForPod<'_, P> {
     fn filter(&self, node: &NodeView<'_>) -> Verdict {
         self.plugin.filter(self.pod, node)
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        self.plugin.remedy(self.pod, node)
     }
 }
 

@@ -20,12 +20,35 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// How long a pod stays unschedulable without being tried again whatever happens.
 const UNSCHEDULABLE_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// How long a pod waits after this many failed attempts.
-pub fn backoff(attempts: u32) -> Duration {
-    match attempts {
-        0 => Duration::ZERO,
-        n => BACKOFF_FIRST.saturating_mul(1 << (n - 1).min(16)).min(BACKOFF_MAX),
+/// How long pods wait that failed: twice as long each time, up to a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait after a first failed attempt.
+    pub first: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    /// From 1 s to 10 s.
+    fn default() -> Backoff {
+        Backoff { first: BACKOFF_FIRST, max: BACKOFF_MAX }
     }
+}
+
+impl Backoff {
+    /// The wait after this many failed attempts.
+    pub fn after(self, attempts: u32) -> Duration {
+        match attempts {
+            0 => Duration::ZERO,
+            n => self.first.saturating_mul(1 << (n - 1).min(30)).min(self.max),
+        }
+    }
+}
+
+/// How long a pod waits by default after this many failed attempts.
+pub fn backoff(attempts: u32) -> Duration {
+    Backoff::default().after(attempts)
 }
 
 /// Where a pending pod is.
@@ -76,6 +99,7 @@ pub struct Queue {
     gated: BTreeSet<Key>,
     under_way: BTreeSet<Key>,
     tickets: u64,
+    backoff: Backoff,
 }
 
 /// How many pods are in each place.
@@ -95,6 +119,12 @@ impl Queue {
     /// An empty queue.
     pub fn new() -> Queue {
         Queue::default()
+    }
+
+    /// This, with other waits from now on.
+    pub(crate) fn with_backoff(mut self, backoff: Backoff) -> Queue {
+        self.backoff = backoff;
+        self
     }
 
     /// One pending pod.
@@ -238,7 +268,7 @@ impl Queue {
         pending.must_wait = must_wait;
         pending.refused_by = by;
         let place = if retry {
-            Place::BackingOff(now + backoff(pending.attempts))
+            Place::BackingOff(now + self.backoff.after(pending.attempts))
         } else {
             Place::Unschedulable(now + UNSCHEDULABLE_MAX)
         };
@@ -264,7 +294,9 @@ impl Queue {
     pub fn retry(&mut self, key: &Key) {
         let Some(pending) = self.pods.get(key) else { return };
         let place = match (pending.place, pending.failed) {
-            (Place::Unschedulable(_), Some(failed)) => Place::BackingOff(failed + backoff(pending.attempts)),
+            (Place::Unschedulable(_), Some(failed)) => {
+                Place::BackingOff(failed + self.backoff.after(pending.attempts))
+            }
             (Place::Unschedulable(_) | Place::Gated, _) => Place::Active,
             (elsewhere, _) => elsewhere,
         };

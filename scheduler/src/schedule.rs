@@ -8,6 +8,7 @@ use orlop_core::Name;
 
 use crate::bitset::NodeSet;
 use crate::decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
+use crate::explain::objections;
 use crate::facts::PodFacts;
 use crate::framework::{Code, Predicate, Prepared, Refusal, Verdict};
 use crate::preempt::PostFilterContext;
@@ -34,7 +35,9 @@ pub fn schedule(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64
             fault: Some(fault),
             ..Decision::default()
         };
+        return decision;
     }
+    decision.every = objections(pod, cluster, profile, &decision);
     decision
 }
 
@@ -94,9 +97,6 @@ fn decide(
             let mut rejected = nodes.clone();
             rejected.subtract(&left);
             decision.rejected = rejections(pod, cluster, &mut ready, &rejected)?;
-            if detail == Detail::Full {
-                decision.every = every_refusal(cluster, &ready, &rejected)?;
-            }
         }
     }
     if feasible.is_empty() {
@@ -253,24 +253,6 @@ fn rejections(
     for node in nodes.iter() {
         if let Some(rejection) = refusal_of(pod, cluster, ready, node, Delta::default())? {
             all.insert(cluster.view(node).name().clone(), rejection);
-        }
-    }
-    Ok(all)
-}
-
-/// Every predicate that refuses each node.
-fn every_refusal(
-    cluster: &Snapshot,
-    ready: &[Ready<'_>],
-    nodes: &NodeSet,
-) -> Result<BTreeMap<Name, Vec<Rejection>>, Fault> {
-    let mut all: BTreeMap<Name, Vec<Rejection>> = BTreeMap::new();
-    for node in nodes.iter().map(|id| cluster.view(id)) {
-        for Ready { plugin, predicate } in ready {
-            if let Verdict::Refuses(refusal) = guarded(plugin, || predicate.filter(&node))? {
-                let rejection = Rejection { plugin: Name::from(*plugin), refusal };
-                all.entry(node.name().clone()).or_default().push(rejection);
-            }
         }
     }
     Ok(all)

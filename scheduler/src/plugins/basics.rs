@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
-use crate::framework::{Bind, PreEnqueue, PreFilter, Predicate, Prepared, QueueSort, Verdict};
+use crate::framework::{Bind, Depends, PreEnqueue, PreFilter, Predicate, Prepared, QueueSort, Verdict};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// Holds pods back while `spec.schedulingGates` is not empty (KEP-3521).
@@ -60,6 +60,14 @@ impl PreFilter for NodeUnschedulable {
             false => Prepared::ready(NotCordoned),
         }
     }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_CORDON
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
+    }
 }
 
 struct NotCordoned;
@@ -85,6 +93,14 @@ impl PreFilter for NodeName {
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         if pod.node.is_empty() { Prepared::Skip } else { Prepared::ready(Named(&pod.node)) }
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_NAME
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 //! pod without its device.
 
 use crate::facts::PodFacts;
-use crate::framework::{Code, PostFilter, PostFiltered, PreFilter, Prepared, Refusal};
+use crate::framework::{Code, Depends, PostFilter, PostFiltered, PreFilter, Prepared, Refusal};
 use crate::preempt::PostFilterContext;
 use crate::snapshot::Snapshot;
 
@@ -21,6 +21,14 @@ impl PreFilter for DynamicResources {
         }
         let reason = "resource claims are not supported by this scheduler";
         Prepared::Refuse(Refusal::new(Code::UnschedulableAndUnresolvable, reason))
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NOTHING
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

@@ -34,23 +34,31 @@ impl QueueingHint for BuiltIn {
     }
 }
 
+/// The hints of all built-in plugins.
+const ALL: [(&str, Rule); 12] = [
+    ("SchedulingGates", |_, _| false),
+    ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
+    ("NodeUnschedulable", |_, event| of_node(event, |_| true)),
+    ("TaintToleration", |_, event| of_node(event, |_| true)),
+    ("NodeAffinity", |pod, event| of_node(event, |node| Required::of(pod).matches(node))),
+    ("NodePorts", node_ports),
+    ("NodeResourcesFit", node_resources),
+    ("PodTopologySpread", spread),
+    ("InterPodAffinity", affinity),
+    ("VolumeRestrictions", |_, event| matches!(event, Event::AssignedPodGone(_)) || of_volumes(event)),
+    ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
+    ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
+];
+
 /// Adds the hints of all built-in plugins.
 pub(super) fn add_to(profile: Profile) -> Profile {
-    let all: [(&'static str, Rule); 12] = [
-        ("SchedulingGates", |_, _| false),
-        ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
-        ("NodeUnschedulable", |_, event| of_node(event, |_| true)),
-        ("TaintToleration", |_, event| of_node(event, |_| true)),
-        ("NodeAffinity", |pod, event| of_node(event, |node| Required::of(pod).matches(node))),
-        ("NodePorts", node_ports),
-        ("NodeResourcesFit", node_resources),
-        ("PodTopologySpread", spread),
-        ("InterPodAffinity", affinity),
-        ("VolumeRestrictions", |_, event| matches!(event, Event::AssignedPodGone(_)) || of_volumes(event)),
-        ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
-        ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
-    ];
-    all.into_iter().fold(profile, |profile, (name, worth_it)| profile.hint(BuiltIn { name, worth_it }))
+    ALL.into_iter().fold(profile, |profile, (name, worth_it)| profile.hint(BuiltIn { name, worth_it }))
+}
+
+/// The hint of one built-in plugin, if it has one.
+pub(crate) fn hint_of(name: &str) -> Option<Box<dyn QueueingHint>> {
+    let (name, worth_it) = ALL.into_iter().find(|(n, _)| *n == name)?;
+    Some(Box::new(BuiltIn { name, worth_it }))
 }
 
 fn of_node(event: &Event<'_>, may_fit: impl Fn(&NodeFacts) -> bool) -> bool {

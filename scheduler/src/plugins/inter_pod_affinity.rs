@@ -9,7 +9,7 @@ use orlop_core::{Labels, Name};
 use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
 use crate::facts::{AffinityTerm, PodFacts};
-use crate::framework::{MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
+use crate::framework::{Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// The plugin.
@@ -110,6 +110,14 @@ impl PreFilter for InterPodAffinity {
             }
         }
         Prepared::ready(hard)
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_LABELS.and(Depends::PODS_THERE).and(Depends::ELSEWHERE).and(Depends::OTHER_OBJECTS)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

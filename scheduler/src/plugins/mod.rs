@@ -27,6 +27,8 @@ pub use pod_topology_spread::PodTopologySpread;
 pub use taint_toleration::TaintToleration;
 pub use volumes::{VolumeBinding, VolumeRestrictions, VolumeZone};
 
+pub(crate) use hints::hint_of;
+
 use crate::profile::Profile;
 
 /// Adds the predicates of volumes, where Kubernetes' default profile has them: behind NodeResourcesFit.

@@ -14,7 +14,7 @@ use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
 use crate::facts::{NodeFacts, PodFacts};
 use crate::framework::{
-    Code, PreFilter, PreScore, Predicate, Prepared, Priority, Refusal, Verdict, normalize,
+    Code, Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Refusal, Verdict, normalize,
 };
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
@@ -155,6 +155,14 @@ impl PreFilter for NodeAffinity {
                 Prepared::Only(nodes.collect(), Box::new(wanted))
             }
         }
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_LABELS.and(Depends::NODE_NAME)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bitset::NodeSet;
 use crate::facts::{HostPort, PodFacts};
-use crate::framework::{PreFilter, Predicate, Prepared, Verdict};
+use crate::framework::{Depends, PreFilter, Predicate, Prepared, Verdict};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// The plugin.
@@ -16,6 +16,14 @@ impl PreFilter for NodePorts {
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         if pod.host_ports.is_empty() { Prepared::Skip } else { Prepared::ready(Wanted(&pod.host_ports)) }
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::PODS_THERE
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

@@ -2,6 +2,8 @@
 //! NodeResourcesBalancedAllocation: prefers nodes whose resources the pod
 //! makes to be used more evenly.
 
+use std::borrow::Cow;
+
 use orlop_core::Name;
 use smallvec::SmallVec;
 
@@ -9,7 +11,7 @@ use crate::bitset::NodeSet;
 use crate::columns::Columns;
 use crate::facts::PodFacts;
 use crate::framework::{
-    Code, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reason, Refusal, Verdict,
+    Code, Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reason, Refusal, Verdict,
 };
 use crate::resources::Resources;
 use crate::snapshot::{NodeId, NodeView, Snapshot};
@@ -21,6 +23,10 @@ pub struct Fit {
     pub strategy: Strategy,
     /// The resources that count for the score, with their weights.
     pub resources: Vec<(Name, i64)>,
+    /// Resources that nodes need not have: somebody else sees to them.
+    pub ignored: Vec<Name>,
+    /// The same of all resources with these prefixes: what stands before the `/`.
+    pub ignored_groups: Vec<Name>,
 }
 
 /// What a good node is to [`Fit`].
@@ -37,7 +43,12 @@ pub enum Strategy {
 impl Default for Fit {
     /// Least allocated, CPU and memory alike.
     fn default() -> Fit {
-        Fit { strategy: Strategy::LeastAllocated, resources: cpu_and_memory() }
+        Fit {
+            strategy: Strategy::LeastAllocated,
+            resources: cpu_and_memory(),
+            ignored: Vec::new(),
+            ignored_groups: Vec::new(),
+        }
     }
 }
 
@@ -51,11 +62,35 @@ impl PreFilter for Fit {
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
-        Prepared::ready(Wanted(&pod.requests))
+        Prepared::ready(Wanted(self.counted(&pod.requests)))
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_CAPACITY.and(Depends::PODS_THERE)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 
-struct Wanted<'a>(&'a Resources);
+impl Fit {
+    /// What of the requests counts.
+    fn counted<'a>(&self, requests: &'a Resources) -> Cow<'a, Resources> {
+        let ignored = |name: &Name| {
+            let group = name.split_once('/').map(|(group, _)| group);
+            self.ignored.contains(name) || group.is_some_and(|g| self.ignored_groups.iter().any(|i| i == g))
+        };
+        if !requests.others.iter().any(|(name, _)| ignored(name)) {
+            return Cow::Borrowed(requests);
+        }
+        let mut counted = requests.clone();
+        counted.others.retain(|(name, _)| !ignored(name));
+        Cow::Owned(counted)
+    }
+}
+
+struct Wanted<'a>(Cow<'a, Resources>);
 
 /// What a pod asks for of each resource that it asks anything of, in the order in which people read it.
 fn wanted(requests: &Resources) -> impl Iterator<Item = (&str, i64)> {
@@ -76,7 +111,7 @@ impl Predicate for Wanted<'_> {
         if node.pod_count() + 1 > node.facts().pods {
             reasons.push("Too many pods".into());
         }
-        for (resource, amount) in wanted(self.0) {
+        for (resource, amount) in wanted(&self.0) {
             let allocatable = node.allocatable(resource);
             if amount > allocatable - node.requested(resource) {
                 reasons.push(format!("Insufficient {resource}").into());
@@ -92,7 +127,7 @@ impl Predicate for Wanted<'_> {
         let columns = cluster.columns();
         let (counts, limits) = (columns.pod_counts(), columns.pod_limits());
         nodes.retain(|node| counts[node.index()] < limits[node.index()]);
-        for (resource, amount) in wanted(self.0) {
+        for (resource, amount) in wanted(&self.0) {
             let Some(resource) = columns.resource(resource) else {
                 *nodes = NodeSet::new();
                 return;

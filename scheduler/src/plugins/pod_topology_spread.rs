@@ -8,7 +8,7 @@ use orlop_core::rules::{Operator, Requirement, Selector, taints};
 use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
 use crate::facts::{PodFacts, SpreadConstraint};
-use crate::framework::{MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
+use crate::framework::{Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
 use crate::plugins::node_affinity::Required;
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
@@ -161,6 +161,15 @@ impl PreFilter for PodTopologySpread {
             }
         }
         Prepared::ready(Hard { constraints, domains, inclusion })
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_LABELS
+            .and(Depends::NODE_TAINTS)
+            .and(Depends::NODE_NAME)
+            .and(Depends::PODS_THERE)
+            .and(Depends::ELSEWHERE)
+            .and(Depends::OTHER_OBJECTS)
     }
 }
 

@@ -8,7 +8,7 @@ use orlop_core::kinds::{Taint, Toleration};
 
 use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
-use crate::framework::{PreFilter, PreScore, Predicate, Prepared, Priority, Verdict, normalize};
+use crate::framework::{Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict, normalize};
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// The plugin.
@@ -36,6 +36,14 @@ impl PreFilter for TaintToleration {
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         Prepared::ready(Tolerations(&pod.tolerations))
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_TAINTS
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

@@ -4,7 +4,7 @@
 use orlop_core::{Key, Name};
 
 use crate::facts::PodFacts;
-use crate::framework::{Code, PreFilter, Predicate, Prepared, Reason, Refusal, Verdict};
+use crate::framework::{Code, Depends, PreFilter, Predicate, Prepared, Reason, Refusal, Verdict};
 use crate::snapshot::{NodeView, Snapshot};
 use crate::volumes::{ClaimFacts, VolumeFacts, suitable};
 
@@ -60,6 +60,14 @@ impl PreFilter for VolumeRestrictions {
         // However many pods use a claim, it counts once.
         alone.others = alone.exclusive.iter().filter(|c| used.iter().any(|p| uses(p, c))).count() as i64;
         if alone.others == 0 { Prepared::Skip } else { Prepared::ready(alone) }
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::PODS_THERE.and(Depends::ELSEWHERE).and(Depends::OTHER_OBJECTS)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 
@@ -148,6 +156,14 @@ impl PreFilter for VolumeBinding {
             .unbound
             .sort_by(|a, b| a.requested.partial_cmp(&b.requested).unwrap_or(std::cmp::Ordering::Equal));
         Prepared::ready(wanted)
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_LABELS.and(Depends::NODE_NAME).and(Depends::OTHER_OBJECTS)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 
@@ -240,6 +256,14 @@ impl PreFilter for VolumeZone {
             }
         }
         if zones.0.is_empty() { Prepared::Skip } else { Prepared::ready(zones) }
+    }
+
+    fn depends_on(&self) -> Depends {
+        Depends::NODE_LABELS.and(Depends::OTHER_OBJECTS)
+    }
+
+    fn is_monotone(&self) -> bool {
+        true
     }
 }
 

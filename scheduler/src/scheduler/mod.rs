@@ -16,7 +16,7 @@ use crate::decision::Decision;
 use crate::facts::PodFacts;
 use crate::framework::{Event, Hint, Permission, Verdict};
 use crate::profile::Profile;
-use crate::queue::{Depth, Pending, Queue};
+use crate::queue::{Backoff, Depth, Pending, Queue};
 use crate::schedule::{guarded, place, schedule};
 use crate::snapshot::Snapshot;
 
@@ -109,6 +109,12 @@ impl Scheduler {
             stats: Stats::default(),
             malformed: BTreeSet::new(),
         }
+    }
+
+    /// This, with other waits for pods that failed. To be called before it is given anything.
+    pub fn with_backoff(mut self, backoff: Backoff) -> Scheduler {
+        self.queue = self.queue.with_backoff(backoff);
+        self
     }
 
     /// The kinds that it reads: what to follow.

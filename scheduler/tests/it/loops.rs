@@ -363,17 +363,20 @@ fn explains_every_refusal_and_the_scores() {
     let decision = rig.scheduler.decision(&Key::new("default", "p1")).expect("it is pending");
     expect![[r#"
         default/p1 -> c
-                                                      c             b
-          ImageLocality                               0             0
-          NodeAffinity                              200             0
-          NodeResourcesBalancedAllocation            68            62
-          NodeResourcesFit                           86            73
-          TaintToleration                           300           300
-          total                                     654           435
+                                                  c         b
+          ImageLocality                           0         0
+          NodeAffinity                          200         0
+          NodeResourcesBalancedAllocation        68        62
+          NodeResourcesFit                       86        73
+          TaintToleration                       300       300
+          total                                 654       435
         refused:
           a  NodeUnschedulable: node(s) were unschedulable
+               uncordon the node
              TaintToleration: node(s) had untolerated taint(s)
+               tolerate gpu:NoSchedule, or take it off the node
              NodeResourcesFit: Insufficient cpu
+               cpu: 2 asked for, the node has 1 in all
     "#]]
-    .assert_eq(&decision.explain());
+    .assert_eq(&decision.explain().to_string());
 }

@@ -1,8 +1,10 @@
 //! What the scheduler decides, and how its queue and bindings behave.
 
+mod config;
 mod decisions;
 mod loops;
 mod oracle;
 mod properties;
 mod rig;
 mod text;
+mod what_if;
