@@ -15,6 +15,7 @@ use crate::managed_fields::{
 };
 use crate::patch::{DEPTH_MAX, deeper_than};
 use crate::status::Cause;
+use crate::tree::sorted;
 
 /// Why an apply was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -37,6 +38,43 @@ pub enum ApplyError {
 
 /// The manager of what was there before the first apply, where nobody had been noted.
 const BEFORE: &str = "before-first-apply";
+
+/// The manager that applied on the client's side before it did on the server's.
+const KUBECTL: &str = "kubectl";
+/// Where it kept what it had applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// The most that annotations may hold, in bytes.
+const ANNOTATIONS_MAX: usize = 256 * 1024;
+
+/// The fields that kubectl applied on the client's side and that still are as it left them: over these it has no
+/// conflict when it goes over to applying on the server's.
+fn last_applied(at: At<'_>, live: &Value) -> Option<FieldSet> {
+    let text = live["metadata"]["annotations"][LAST_APPLIED].as_str()?;
+    let applied: Value = serde_json::from_str(text).ok()?;
+    let mut set = to_set(at, &applied, true).ok()?;
+    let found = compare(at, &applied, live);
+    for other in [&found.modified, &found.added, &found.removed] {
+        set.subtract(other);
+    }
+    Some(set)
+}
+
+/// Brings the annotation of an object that was once applied on the client's side up to date, for clients that still do.
+fn note_applied(object: &mut Value, config: &Value) {
+    let mut config = config.clone();
+    if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.shift_remove(LAST_APPLIED);
+    }
+    let mut text = sorted(&config).to_string();
+    text.push('\n');
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        if text.len() + LAST_APPLIED.len() > ANNOTATIONS_MAX {
+            annotations.shift_remove(LAST_APPLIED);
+        } else {
+            annotations.insert(LAST_APPLIED.into(), text.into());
+        }
+    }
+}
 
 /// Applies the configuration in the manager's name; answers the whole object with its `managedFields`. An answer equal
 /// to `live` means that nothing changes, and nothing is to be written.
@@ -106,7 +144,16 @@ pub fn apply(
         }
     }
     if !force && !conflicts.is_empty() {
-        return Err(conflict(&conflicts));
+        if let Some(own) = unchanged.filter(|_| by.manager == KUBECTL).and_then(|live| last_applied(at, live))
+        {
+            for (_, set) in &mut conflicts {
+                set.subtract(&own);
+            }
+            conflicts.retain(|(_, set)| !set.is_empty());
+        }
+        if !conflicts.is_empty() {
+            return Err(conflict(&conflicts));
+        }
     }
     for (entry, _) in managers.entries.iter_mut().zip(&others).filter(|(_, other)| **other) {
         entry.set.subtract(&changed);
@@ -122,6 +169,11 @@ pub fn apply(
         managers.own(by, Operation::Apply, owned);
     }
     let mut result = result;
+    if by.manager == KUBECTL
+        && unchanged.is_some_and(|live| live["metadata"]["annotations"][LAST_APPLIED].is_string())
+    {
+        note_applied(&mut result, &config);
+    }
     put(&mut result, managers.to_value());
     Ok(match unchanged {
         Some(live) if *live == result => live.clone(),

@@ -54,3 +54,16 @@ pub(crate) fn copy(to: &mut Map<String, Value>, from: Option<&Value>, field: &st
         }
     }
 }
+
+/// The value with the keys of all objects in order.
+pub(crate) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}

@@ -78,13 +78,10 @@ fn with_writer<T>(call: &Call<'_>, then: impl FnOnce(&Writer<'_>) -> T) -> T {
 pub(super) fn own(call: &Call<'_>, live: Option<&Value>, value: &mut Value) {
     let (schema, ty) = (&call.resource.schema, call.resource.ty);
     super::complete::complete(schema, ty, value);
-    with_writer(call, |by| managed_fields::update_on_write(live, value, by, schema, ty));
-    if call.subresource == "scale"
-        && let Some(Value::Array(entries)) = tree::metadata(value).get_mut("managedFields")
-    {
-        // Replicas that were set through a Scale belong to nobody, so that no apply fights over them.
-        entries.retain(|e| e["subresource"] != "scale" || e["operation"] == "Apply");
-    }
+    with_writer(call, |by| match live {
+        Some(live) if call.subresource == "scale" => crate::subresources::scale::own(call, live, value, by),
+        _ => managed_fields::update_on_write(live, value, by, schema, ty),
+    });
 }
 
 /// Applies a patch of any kind but server-side apply.

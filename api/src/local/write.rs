@@ -105,9 +105,10 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
     let mut patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
     let entry = call.existing()?;
     let old = call.tree(&entry.object);
+    let given = (ty == PatchType::Strategic).then(|| patch.value.clone());
     let patched = hooks::patch(call.resource, ty, &old, std::mem::take(&mut patch.value))?;
     let mut parsed = body::Parsed { value: patched, ..patch };
-    conform_patched(call, &mut parsed)?;
+    conform_patched(call, &mut parsed, given.as_ref())?;
     let mut value = parsed.value;
     meta::check_name(call, &value)?;
     meta::check_namespace(call, &mut value)?;
@@ -115,9 +116,14 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
     replace(call, &entry, &old, value)
 }
 
-/// What a patch makes of an object must still be one.
-fn conform_patched(call: &mut Call<'_>, parsed: &mut body::Parsed) -> Result<(), Status> {
-    let shown = parsed.value.clone();
+/// What a patch makes of an object must still be one. Of a strategic merge patch, `given`, errors quote the patch; of
+/// any other, what it made.
+fn conform_patched(
+    call: &mut Call<'_>,
+    parsed: &mut body::Parsed,
+    given: Option<&Value>,
+) -> Result<(), Status> {
+    let made = given.is_none().then(|| parsed.value.clone());
     let result = orlop_core::codec::conform(
         &call.resource.schema,
         call.resource.ty,
@@ -125,10 +131,14 @@ fn conform_patched(call: &mut Call<'_>, parsed: &mut body::Parsed) -> Result<(),
         &parsed.duplicates,
     );
     let invalid = |why: &str| {
-        let quoted = Value::from(shown.to_string());
-        Status::invalid("", "", "", vec![Cause::invalid("patch", &quoted, why)])
+        let quoted = match (given, &made) {
+            (Some(patch), _) => crate::patch::spelt(patch),
+            (None, made) => made.as_ref().map(Value::to_string).unwrap_or_default(),
+        };
+        Status::invalid("", "", "", vec![Cause::invalid("patch", &quoted.into(), why)])
     };
     match (result, call.options.field_validation.as_str()) {
+        (Err(e), _) if given.is_some() => Err(invalid(&crate::patch::restored(&e.message))),
         (Err(e), _) => Err(invalid(&e.message)),
         (Ok(complaints), "Strict") if !complaints.is_empty() => {
             Err(invalid(&format!("strict decoding error: {}", complaints.join(", "))))

@@ -111,6 +111,13 @@ impl Managers {
         }
     }
 
+    /// Takes the time out of the manager's entry.
+    pub(crate) fn forget_time(&mut self, by: &Writer<'_>, operation: Operation) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_of(by, operation)) {
+            entry.time.clear();
+        }
+    }
+
     /// Puts the oldest of too many updaters together, by version.
     pub(crate) fn cap_updaters(&mut self) {
         let updaters = |all: &[Entry]| all.iter().filter(|e| e.operation == Operation::Update).count();

@@ -80,16 +80,5 @@ fn lists_conflict(
 
 /// A value as YAML with its keys in order, for messages.
 pub(super) fn yaml(value: &Value) -> String {
-    fn sorted(value: &Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
-                entries.sort_by(|a, b| a.0.cmp(&b.0));
-                Value::Object(entries.into_iter().collect())
-            }
-            Value::Array(items) => items.iter().map(sorted).collect(),
-            other => other.clone(),
-        }
-    }
-    serde_yaml::to_string(&sorted(value)).unwrap_or_default()
+    serde_yaml::to_string(&crate::tree::sorted(value)).unwrap_or_default()
 }

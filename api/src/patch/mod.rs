@@ -80,6 +80,28 @@ pub(crate) fn spelt(value: &Value) -> String {
     text
 }
 
+/// A type error of JSON in the words of a strategic merge patch, whose result Kubernetes restores from maps instead of
+/// decoding text.
+pub(crate) fn restored(message: &str) -> String {
+    let parts = message.strip_prefix("json: cannot unmarshal ").and_then(|rest| {
+        let (found, rest) = rest.split_once(" into Go ")?;
+        Some((found, rest.rsplit_once("of type ")?.1))
+    });
+    let Some((found, wanted)) = parts else { return message.to_owned() };
+    let found = match found {
+        "object" => "map",
+        "array" => "slice",
+        "number" => "int64",
+        other => other,
+    };
+    match wanted {
+        wanted if wanted.starts_with("[]") => format!("cannot restore slice from {found}"),
+        wanted if wanted.starts_with("map[") => format!("cannot restore map from {found}"),
+        "bool" | "string" | "int32" | "int64" | "float64" => format!("unrecognized type: {wanted}"),
+        _ => format!("cannot restore struct from: {found}"),
+    }
+}
+
 fn spell(value: &Value, text: &mut String) {
     match value {
         Value::Null => text.push_str("<nil>"),

@@ -2,10 +2,11 @@
 
 use orlop_core::rules::LabelSelector;
 use orlop_core::store::Entry;
-use orlop_core::{Kind, Stored};
+use orlop_core::{Kind, Name, Stored};
 use serde_json::{Map, Value, json};
 
 use crate::local::{Admitted, Answer, Call, body, hooks, write};
+use crate::managed_fields::{self, FieldSet, Managers, Operation, Writer};
 use crate::request::{Body, PatchType};
 use crate::status::{Cause, Status};
 use crate::tree::{at, metadata, object, text};
@@ -107,6 +108,31 @@ fn selector(paths: &Paths, tree: &Value) -> String {
         .and_then(|s| s.to_selector().ok())
         .map(|s| s.to_string())
         .unwrap_or_default()
+}
+
+/// Notes in `value` who owns the replicas after a Scale was written.
+///
+/// Owners are kept of the Scale, which is then translated: nobody is noted if nobody was before; a Scale of 0 has no
+/// field, so that it takes it from all; and the writer's own entry has no time.
+pub(crate) fn own(call: &Call<'_>, live: &Value, value: &mut Value, by: &Writer<'_>) {
+    let paths = paths(call);
+    let count = |tree: &Value| find(tree, &paths.spec).and_then(Value::as_i64).unwrap_or_default();
+    let (before, after) = (count(live), count(value));
+    let mut field = FieldSet::default();
+    field.insert(paths.spec.iter().map(|part| Name::from(format!("f:{part}"))));
+    let mut managers = Managers::read(&managed_fields::take(value).unwrap_or_default());
+    let owned = managers.entries.iter().any(|entry| !entry.set.intersection(&field).is_empty());
+    if owned && before != after {
+        for entry in &mut managers.entries {
+            entry.set.subtract(&field);
+        }
+        if after != 0 {
+            managers.own(by, Operation::Update, field);
+            managers.forget_time(by, Operation::Update);
+        }
+        managers.entries.retain(|entry| !entry.set.is_empty());
+    }
+    managed_fields::put(value, managers.to_value());
 }
 
 /// Reads a Scale.

@@ -119,10 +119,13 @@ pub(super) fn update(e: &mut Errors, old: &Value, new: &Value) {
         let added: Vec<_> =
             new.list("finalizers").iter().filter(|f| !old.list("finalizers").contains(f)).collect();
         if !added.is_empty() {
-            e.forbidden(
-                META.field("finalizers"),
-                "no new finalizers can be added if the object is being deleted",
+            let added: Vec<String> =
+                added.iter().map(|f| format!("{:?}", f.as_str().unwrap_or_default())).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
             );
+            e.forbidden(META.field("finalizers"), &why);
         }
     }
     common(e, new);

@@ -69,6 +69,28 @@ fn what_an_autoscaler_owns_stays_when_the_manifest_stops_saying_it() {
     );
 }
 
+/// `kubectl apply --server-side` takes over from `kubectl apply`: what the annotation says, and what still is so, is no
+/// conflict, whoever is noted as its owner; what somebody else has changed since is.
+#[test]
+fn kubectl_goes_over_from_the_client_to_the_server() {
+    let mut live = web(json!({"replicas": 3, "paused": true}));
+    let before = web(json!({"replicas": 3, "paused": false})).to_string();
+    live["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": before});
+    update_on_write(None, &mut live, &by("kubectl-create", "", &[]), Schema::builtin(), deployment());
+    let spec = json!({"replicas": 4});
+    assert!(applied(Some(&live), "helm", spec.clone(), false).is_err());
+    let after = applied(Some(&live), "kubectl", spec, false).unwrap();
+    assert_eq!(
+        after["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"],
+        "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":4}}\n"
+    );
+    let error = applied(Some(&live), "kubectl", json!({"replicas": 4, "paused": false}), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"kubectl-create\" using apps/v1: .spec.paused"
+    );
+}
+
 #[test]
 fn an_apply_that_says_the_same_again_changes_nothing() {
     let spec = json!({"replicas": 3, "template": {"spec": {"containers": [{"name": "a", "image": "b"}]}}});

@@ -51,7 +51,7 @@ macro_rules! pattern {
 }
 
 pattern!(UUID, r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b");
-pattern!(TIME, r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d)");
+pattern!(TIME, r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( UTC)?)");
 pattern!(LONG_TIME, r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}");
 pattern!(REVISION, r#"("?resourceVersion"?: )"\d+""#);
 pattern!(POD_IP, r"\b10\.244\.\d+\.\d+\b(/\d+)?");
