@@ -26,6 +26,8 @@ pub enum ErrorType {
     TooLong,
     /// The list has too many items.
     TooMany,
+    /// The value is of another type.
+    TypeInvalid,
 }
 
 impl ErrorType {
@@ -40,6 +42,7 @@ impl ErrorType {
             ErrorType::Forbidden => "FieldValueForbidden",
             ErrorType::TooLong => "FieldValueTooLong",
             ErrorType::TooMany => "FieldValueTooMany",
+            ErrorType::TypeInvalid => "FieldValueTypeInvalid",
         }
     }
 }
@@ -58,6 +61,22 @@ pub struct FieldError {
 }
 
 impl FieldError {
+    /// A complaint: the start of its sentence, `Invalid value: "x"`, and what is wrong, if there is more to say.
+    pub(crate) fn new(error_type: ErrorType, field: String, start: String, detail: &str) -> FieldError {
+        let message = if detail.is_empty() { start } else { format!("{start}: {detail}") };
+        FieldError { error_type, field, detail: detail.to_owned(), message }
+    }
+
+    /// A value that breaks a rule.
+    pub(crate) fn invalid(field: String, value: &Value, detail: &str) -> FieldError {
+        FieldError::new(ErrorType::Invalid, field, format!("Invalid value: {value}"), detail)
+    }
+
+    /// A field that has no value.
+    pub(crate) fn required(field: String) -> FieldError {
+        FieldError::new(ErrorType::Required, field, "Required value".into(), "")
+    }
+
     /// The complaint as a part of a `Status`.
     pub fn cause(&self) -> Cause {
         Cause {
@@ -85,47 +104,46 @@ pub fn summary(errors: &[FieldError]) -> String {
 
 /// Collects complaints.
 #[derive(Debug, Default)]
-pub(super) struct Errors(pub(super) Vec<FieldError>);
+pub(crate) struct Errors(pub(crate) Vec<FieldError>);
 
 impl Errors {
-    fn push(&mut self, error_type: ErrorType, path: Path<'_>, start: String, detail: &str) {
-        let message = if detail.is_empty() { start } else { format!("{start}: {detail}") };
-        self.0.push(FieldError { error_type, field: path.to_string(), detail: detail.to_owned(), message });
+    pub(crate) fn push(&mut self, error_type: ErrorType, path: Path<'_>, start: String, detail: &str) {
+        self.0.push(FieldError::new(error_type, path.to_string(), start, detail));
     }
 
-    pub(super) fn required(&mut self, path: Path<'_>, detail: &str) {
+    pub(crate) fn required(&mut self, path: Path<'_>, detail: &str) {
         self.push(ErrorType::Required, path, "Required value".into(), detail);
     }
 
-    pub(super) fn forbidden(&mut self, path: Path<'_>, detail: &str) {
+    pub(crate) fn forbidden(&mut self, path: Path<'_>, detail: &str) {
         self.push(ErrorType::Forbidden, path, "Forbidden".into(), detail);
     }
 
-    pub(super) fn invalid(&mut self, path: Path<'_>, value: &Value, detail: &str) {
+    pub(crate) fn invalid(&mut self, path: Path<'_>, value: &Value, detail: &str) {
         self.push(ErrorType::Invalid, path, format!("Invalid value: {value}"), detail);
     }
 
-    pub(super) fn invalid_text(&mut self, path: Path<'_>, value: &str, detail: &str) {
+    pub(crate) fn invalid_text(&mut self, path: Path<'_>, value: &str, detail: &str) {
         self.push(ErrorType::Invalid, path, format!("Invalid value: {value:?}"), detail);
     }
 
-    pub(super) fn duplicate(&mut self, path: Path<'_>, value: &Value) {
+    pub(crate) fn duplicate(&mut self, path: Path<'_>, value: &Value) {
         self.push(ErrorType::Duplicate, path, format!("Duplicate value: {value}"), "");
     }
 
-    pub(super) fn duplicate_text(&mut self, path: Path<'_>, value: &str) {
+    pub(crate) fn duplicate_text(&mut self, path: Path<'_>, value: &str) {
         self.push(ErrorType::Duplicate, path, format!("Duplicate value: {value:?}"), "");
     }
 
-    pub(super) fn not_found(&mut self, path: Path<'_>, value: &str) {
+    pub(crate) fn not_found(&mut self, path: Path<'_>, value: &str) {
         self.push(ErrorType::NotFound, path, format!("Not found: {value:?}"), "");
     }
 
-    pub(super) fn too_long(&mut self, path: Path<'_>, max: usize) {
+    pub(crate) fn too_long(&mut self, path: Path<'_>, max: usize) {
         self.push(ErrorType::TooLong, path, "Too long".into(), &format!("may not be more than {max} bytes"));
     }
 
-    pub(super) fn unsupported(&mut self, path: Path<'_>, value: &Value, supported: &[&str]) {
+    pub(crate) fn unsupported(&mut self, path: Path<'_>, value: &Value, supported: &[&str]) {
         let mut detail = String::from("supported values: ");
         for (i, value) in supported.iter().enumerate() {
             let _ = write!(detail, "{}{value:?}", if i > 0 { ", " } else { "" });
@@ -134,7 +152,7 @@ impl Errors {
     }
 
     /// Complaints of a rule about a text.
-    pub(super) fn rule(&mut self, path: Path<'_>, value: &str, complaints: Vec<String>) {
+    pub(crate) fn rule(&mut self, path: Path<'_>, value: &str, complaints: Vec<String>) {
         for complaint in complaints {
             self.invalid_text(path, value, &complaint);
         }

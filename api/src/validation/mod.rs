@@ -9,10 +9,10 @@ mod batch;
 mod common;
 mod config;
 mod container;
-mod error;
+pub(crate) mod error;
 mod meta;
 mod network;
-mod path;
+pub(crate) mod path;
 mod pod;
 mod pod_update;
 mod policy;
@@ -85,6 +85,33 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
         }
     }
     errors.0
+}
+
+/// What is wrong with the metadata of a new object whose name follows a rule.
+pub(crate) fn new_metadata(object: &Value, name: fn(&str) -> Vec<String>) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::create(&mut errors, object, name);
+    errors.0
+}
+
+/// What is wrong with a change of metadata.
+pub(crate) fn changed_metadata(old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::update(&mut errors, old, new);
+    errors.0
+}
+
+/// What is wrong with the metadata, at `path`, of an object within another. It needs no name.
+pub(crate) fn embedded_metadata(metadata: &Value, path: &str) -> Vec<FieldError> {
+    let mut metadata = metadata.clone();
+    if metadata["name"] == Value::Null {
+        metadata["name"] = "unnamed".into();
+    }
+    let mut errors = new_metadata(&serde_json::json!({"metadata": metadata}), path_segment);
+    for error in &mut errors {
+        error.field = format!("{path}{}", error.field.trim_start_matches("metadata"));
+    }
+    errors
 }
 
 fn rules(group: &str, kind: &str) -> Option<Rules> {

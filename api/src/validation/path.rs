@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A field's place in its object; costs nothing until it is printed.
 #[derive(Clone, Copy)]
-pub(super) struct Path<'a> {
+pub(crate) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     part: Part<'a>,
 }
@@ -19,19 +19,19 @@ enum Part<'a> {
 }
 
 impl<'a> Path<'a> {
-    pub(super) const fn root(field: &'a str) -> Path<'a> {
+    pub(crate) const fn root(field: &'a str) -> Path<'a> {
         Path { parent: None, part: Part::Field(field) }
     }
 
-    pub(super) const fn field(&'a self, name: &'a str) -> Path<'a> {
+    pub(crate) const fn field(&'a self, name: &'a str) -> Path<'a> {
         Path { parent: Some(self), part: Part::Field(name) }
     }
 
-    pub(super) const fn index(&'a self, index: usize) -> Path<'a> {
+    pub(crate) const fn index(&'a self, index: usize) -> Path<'a> {
         Path { parent: Some(self), part: Part::Index(index) }
     }
 
-    pub(super) const fn key(&'a self, key: &'a str) -> Path<'a> {
+    pub(crate) const fn key(&'a self, key: &'a str) -> Path<'a> {
         Path { parent: Some(self), part: Part::Key(key) }
     }
 }
@@ -51,7 +51,7 @@ impl fmt::Display for Path<'_> {
 }
 
 /// Reading what may not be there: an absent field reads as the zero of its type.
-pub(super) trait Read {
+pub(crate) trait Read {
     fn text(&self, field: &str) -> &str;
     fn int(&self, field: &str) -> i64;
     fn list(&self, field: &str) -> &[Value];
