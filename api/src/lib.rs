@@ -40,6 +40,8 @@ pub mod admission;
 pub mod api;
 pub mod apply;
 pub mod auth;
+mod cel;
+mod crd;
 pub mod defaults;
 pub mod discovery;
 pub mod fields;

@@ -17,12 +17,23 @@ pub(super) struct Expr {
 pub(super) enum Kind {
     Const(Const),
     Ident(String),
-    Select { operand: Box<Expr>, field: String, test: bool },
-    Call { target: Option<Box<Expr>>, function: String, args: Vec<Expr> },
+    Select {
+        operand: Box<Expr>,
+        field: String,
+        test: bool,
+    },
+    Call {
+        target: Option<Box<Expr>>,
+        function: String,
+        args: Vec<Expr>,
+    },
     /// Items; the indices of those that are left out where they are none.
     List(Vec<Expr>, Vec<usize>),
     Map(Vec<Entry>),
-    Struct { name: String, fields: Vec<FieldInit> },
+    Struct {
+        name: String,
+        fields: Vec<FieldInit>,
+    },
     Fold(Box<Fold>),
 }
 
@@ -79,11 +90,9 @@ impl Expr {
             Kind::List(items, _) => any(items),
             Kind::Map(entries) => entries.iter().any(|e| e.key.names(variable) || e.value.names(variable)),
             Kind::Struct { fields, .. } => fields.iter().any(|f| f.value.names(variable)),
-            Kind::Fold(fold) => {
-                [&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result]
-                    .iter()
-                    .any(|e| e.names(variable))
-            }
+            Kind::Fold(fold) => [&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result]
+                .iter()
+                .any(|e| e.names(variable)),
         }
     }
 
@@ -121,11 +130,6 @@ impl Complaint {
             }
         }
         let text = source.lines().nth(line - 1).unwrap_or_default();
-        format!(
-            "ERROR: <input>:{line}:{}: {}\n | {text}\n | {}^",
-            column + 1,
-            self.text,
-            ".".repeat(column)
-        )
+        format!("ERROR: <input>:{line}:{}: {}\n | {text}\n | {}^", column + 1, self.text, ".".repeat(column))
     }
 }

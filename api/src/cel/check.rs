@@ -201,7 +201,9 @@ impl Checker<'_> {
                 None => self.complain(at, format!("undefined field '{field}'")),
             },
             Type::Opaque("Object") | Type::Dyn | Type::Error | Type::Param(_) => Type::Dyn,
-            other => self.complain(at, format!("type '{}' does not support field selection", self.shown(&other))),
+            other => {
+                self.complain(at, format!("type '{}' does not support field selection", self.shown(&other)))
+            }
         }
     }
 
@@ -277,7 +279,8 @@ impl Checker<'_> {
                 (true, Some((target, args))) => format!("{target}.({})", args.join(", ")),
                 _ => format!("({})", shown.join(", ")),
             };
-            return self.complain(at, format!("found no matching overload for '{name}' applied to '{applied}'"));
+            return self
+                .complain(at, format!("found no matching overload for '{name}' applied to '{applied}'"));
         };
         self.out.overloads.insert(id, meant);
         result

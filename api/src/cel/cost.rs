@@ -164,7 +164,14 @@ impl Coster<'_> {
     fn scalar(&self, ty: &Type) -> Option<Range> {
         matches!(
             ty,
-            Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint | Type::Null | Type::Meta(_)
+            Type::Bool
+                | Type::Double
+                | Type::Duration
+                | Type::Int
+                | Type::Timestamp
+                | Type::Uint
+                | Type::Null
+                | Type::Meta(_)
         )
         .then_some(Range::fixed(1))
     }
@@ -367,7 +374,10 @@ impl Coster<'_> {
             }
             "strings_quote" => {
                 let size = size(0);
-                let out = Range { min: size.min.saturating_add(2), max: size.max.saturating_mul(2).saturating_add(2) };
+                let out = Range {
+                    min: size.min.saturating_add(2),
+                    max: size.max.saturating_mul(2).saturating_add(2),
+                };
                 Call { cost: size.scaled(WALK).plus(sum), size: Some(out) }
             }
             "starts_with_string" | "ends_with_string" => size(0).scaled(WALK).plus(sum).into(),
@@ -395,8 +405,15 @@ impl Coster<'_> {
                 let own = if overload == "add_list" { Range::fixed(1) } else { out.scaled(WALK) };
                 Call { cost: own.plus(sum), size: Some(out) }
             }
-            "equals" | "not_equals" | "less_string" | "greater_string" | "less_equals_string"
-            | "greater_equals_string" | "less_bytes" | "greater_bytes" | "less_equals_bytes"
+            "equals"
+            | "not_equals"
+            | "less_string"
+            | "greater_string"
+            | "less_equals_string"
+            | "greater_equals_string"
+            | "less_bytes"
+            | "greater_bytes"
+            | "less_equals_bytes"
             | "greater_equals_bytes" => {
                 let max = size(0).max.min(size(1).max);
                 Range { min: u64::from(max > 0), max }.scaled(WALK).plus(sum).into()
@@ -483,7 +500,12 @@ impl Coster<'_> {
                 let cost = of.plus(Range::fixed(1)).scaled(WALK).times(size(0).scaled(PATTERN));
                 Some(Call { cost, size: Some(Range { min: 0, max: of.max }) })
             }
-            "masked" | "prefixLength" | "family" | "isUnspecified" | "isLoopback" | "isLinkLocalMulticast"
+            "masked"
+            | "prefixLength"
+            | "family"
+            | "isUnspecified"
+            | "isLoopback"
+            | "isLinkLocalMulticast"
             | "isLinkLocalUnicast" => one,
             "ip" if target.is_some() => one,
             "containsIP" | "containsCIDR" if target.is_some() => {
@@ -503,9 +525,10 @@ impl Coster<'_> {
             }
             "sets.contains" | "sets.intersects" => Some(size(0).times(size(1)).into()),
             "sets.equivalent" => Some(size(0).times(size(1)).times(Range::fixed(2)).into()),
-            "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name" | "allowed"
-            | "reason" | "error" | "errored" | "sign" | "asInteger" | "isInteger" | "asApproximateFloat"
-            | "isGreaterThan" | "isLessThan" | "compareTo" | "add" | "sub" | "major" | "minor" | "patch" => one,
+            "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name"
+            | "allowed" | "reason" | "error" | "errored" | "sign" | "asInteger" | "isInteger"
+            | "asApproximateFloat" | "isGreaterThan" | "isLessThan" | "compareTo" | "add" | "sub"
+            | "major" | "minor" | "patch" => one,
             _ => None,
         }
     }

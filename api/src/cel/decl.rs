@@ -132,8 +132,27 @@ fn text(node: &Node) -> Decl {
 }
 
 const RESERVED: [&str; 21] = [
-    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// A field's name as expressions write it; `None` where they cannot.
@@ -179,9 +198,9 @@ pub(crate) fn to_value(node: &Node, json: &Json, whole: bool) -> Value {
             let kind = match node.list_type {
                 ListType::Atomic => ListKind::Plain,
                 ListType::Set => ListKind::Set,
-                ListType::Map => {
-                    ListKind::Map(node.list_map_keys.iter().map(|k| escaped(k).unwrap_or_else(|| k.clone())).collect())
-                }
+                ListType::Map => ListKind::Map(
+                    node.list_map_keys.iter().map(|k| escaped(k).unwrap_or_else(|| k.clone())).collect(),
+                ),
             };
             Value::List(Arc::new(List { items, kind }))
         }
@@ -207,9 +226,9 @@ pub(crate) fn to_value(node: &Node, json: &Json, whole: bool) -> Value {
                     }
                 }
                 let meta = map.get("metadata").and_then(Json::as_object);
-                let names = ["name", "generateName"].into_iter().filter_map(|name| {
-                    Some((key(name), Value::from_json(meta?.get(name)?)))
-                });
+                let names = ["name", "generateName"]
+                    .into_iter()
+                    .filter_map(|name| Some((key(name), Value::from_json(meta?.get(name)?))));
                 out.insert(key("metadata"), Value::Map(Arc::new(names.collect())));
             }
             Value::Map(Arc::new(out))

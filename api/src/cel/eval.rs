@@ -362,7 +362,9 @@ pub(super) fn optional(of: &Value, key: &Value) -> Result<Value, String> {
             let found = Key::of(key).and_then(|key| map.get(&key));
             Ok(found.map_or(Value::Optional(None), |value| Value::some(value.clone())))
         }
-        (of, Value::String(field)) if has(of, field).map_err(text)? => Ok(Value::some(select(of, field).map_err(text)?)),
+        (of, Value::String(field)) if has(of, field).map_err(text)? => {
+            Ok(Value::some(select(of, field).map_err(text)?))
+        }
         (Value::Opaque(_), _) => Ok(Value::Optional(None)),
         _ => Err("no such overload".into()),
     }

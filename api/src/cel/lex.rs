@@ -18,8 +18,8 @@ pub(super) enum Token {
 
 /// Longest first.
 const PUNCT: [&str; 26] = [
-    "&&", "||", "<=", ">=", "==", "!=", ".?", "[?", "{?", "<", ">", "!", "+", "-", "*", "/", "%", "?", ":", ".", ",",
-    "(", ")", "[", "]", "{",
+    "&&", "||", "<=", ">=", "==", "!=", ".?", "[?", "{?", "<", ">", "!", "+", "-", "*", "/", "%", "?", ":",
+    ".", ",", "(", ")", "[", "]", "{",
 ];
 
 /// All words with their places; the last is [`Token::End`].
@@ -70,7 +70,8 @@ pub(super) fn lex(source: &str) -> Result<Vec<(Token, Offset)>, Complaint> {
             out.push((Token::Punct("}"), start));
             at += 1;
         } else {
-            let punct = PUNCT.iter().find(|p| p.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c)));
+            let punct =
+                PUNCT.iter().find(|p| p.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c)));
             let Some(punct) = punct else {
                 return Err(Complaint::new(at, format!("Syntax error: token recognition error at: '{c}'")));
             };

@@ -7,7 +7,12 @@ use super::parse::Maker;
 pub(super) const ACCU: &str = "@result";
 
 /// A call without a target.
-pub(super) fn global(made: &mut Maker, at: Offset, name: String, mut args: Vec<Expr>) -> Result<Expr, Complaint> {
+pub(super) fn global(
+    made: &mut Maker,
+    at: Offset,
+    name: String,
+    mut args: Vec<Expr>,
+) -> Result<Expr, Complaint> {
     if name == "has" && args.len() == 1 {
         let arg = args.remove(0);
         let place = arg.at;
@@ -137,7 +142,11 @@ fn filtered(made: &mut Maker, at: Offset, filter: Option<Expr>, step: Expr) -> E
 fn optional(made: &mut Maker, at: Offset, target: Expr, var: &str, mut rest: Vec<Expr>, wrap: bool) -> Expr {
     let body = rest.pop().unwrap_or_else(|| unreachable!("every macro has a body"));
     let call = |made: &mut Maker, target: &Expr, function: &str| {
-        let kind = Kind::Call { target: Some(Box::new(target.clone())), function: function.into(), args: Vec::new() };
+        let kind = Kind::Call {
+            target: Some(Box::new(target.clone())),
+            function: function.into(),
+            args: Vec::new(),
+        };
         made.make(at, kind)
     };
     let has = call(made, &target, "hasValue");

@@ -10,8 +10,23 @@ const LENGTH_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 100;
 /// Words that name nothing.
 const RESERVED: [&str; 17] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
-    "namespace", "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Parses an expression and expands its macros.
@@ -219,7 +234,8 @@ impl Parser {
                     let args = self.arguments(")")?;
                     operand = macros::member(&mut self.made, open, operand, field, args)?;
                 } else {
-                    operand = self.made.make(at, Kind::Select { operand: Box::new(operand), field, test: false });
+                    operand =
+                        self.made.make(at, Kind::Select { operand: Box::new(operand), field, test: false });
                 }
             } else if self.take(".?") {
                 let field = self.field_name()?;
@@ -233,7 +249,9 @@ impl Parser {
                 let index = self.expression()?;
                 self.expect("]")?;
                 operand = self.made.call(at, "_[_]", vec![operand, index]);
-            } else if let (true, Some(name)) = (matches!(self.peek(), Token::Punct("{" | "{?")), operand.qualified()) {
+            } else if let (true, Some(name)) =
+                (matches!(self.peek(), Token::Punct("{" | "{?")), operand.qualified())
+            {
                 operand = self.message(name)?;
             } else {
                 return Ok(operand);

@@ -143,7 +143,12 @@ impl Bindings {
             (a, b) if a.is_dyn() || b.is_dyn() => true,
             (Type::Null, to) | (to, Type::Null) => matches!(
                 to,
-                Type::Null | Type::Object(_) | Type::Opaque(_) | Type::Timestamp | Type::Duration | Type::Optional(_)
+                Type::Null
+                    | Type::Object(_)
+                    | Type::Opaque(_)
+                    | Type::Timestamp
+                    | Type::Duration
+                    | Type::Optional(_)
             ),
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.fits(a, b),
             (Type::Meta(_), Type::Meta(_)) => true,

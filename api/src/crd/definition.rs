@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::openapi::{self, Options};
 use super::schema::{flag, text, texts};
-use super::{field_path, ratchet, structural};
+use super::{field_path, formats, ratchet, structural};
 use crate::validation::error::Errors;
 use crate::validation::path::{Path, Read};
-use crate::validation::{changed_metadata, new_metadata, webhook_client};
+use crate::validation::{FieldError, changed_metadata, new_metadata, webhook_client};
 
 const SPEC: Path<'static> = Path::root("spec");
 const STATUS: Path<'static> = Path::root("status");
@@ -147,9 +147,48 @@ fn whole(e: &mut Errors, object: &Value, old: Option<&Value>, options: &Options)
 }
 
 /// Complains of a change of a definition's status.
-pub(crate) fn update_status(e: &mut Errors, old: &Value, object: &Value) {
-    e.0.extend(changed_metadata(old, object));
-    names(e, &STATUS.field("acceptedNames"), &object["status"]["acceptedNames"]);
+pub(crate) fn update_status(old: &Value, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors(changed_metadata(old, object));
+    names(&mut errors, &STATUS.field("acceptedNames"), &object["status"]["acceptedNames"]);
+    errors.0
+}
+
+/// What a definition's author is warned of: formats that nobody checks.
+pub(crate) fn warnings(object: &Value) -> Vec<String> {
+    fn walk(schema: &Value, out: &mut Vec<String>) {
+        match schema {
+            Value::Object(map) => {
+                let format = text(schema, "format");
+                if !format.is_empty() && schema["format"].is_string() && !formats::is_known(format) {
+                    out.push(format!("unrecognized format {format:?}"));
+                }
+                for (field, below) in map {
+                    match (field.as_str(), below) {
+                        ("properties", Value::Object(properties)) => {
+                            properties.values().for_each(|below| walk(below, out));
+                        }
+                        ("items" | "additionalProperties" | "not" | "allOf" | "anyOf" | "oneOf", below) => {
+                            walk(below, out);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|below| walk(below, out)),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    for version in object["spec"].list("versions") {
+        walk(&version["schema"]["openAPIV3Schema"], &mut out);
+    }
+    let mut seen = Vec::new();
+    out.retain(|warning| {
+        let new = !seen.contains(warning);
+        seen.push(warning.clone());
+        new
+    });
+    out
 }
 
 fn immutable(e: &mut Errors, spec: &Value, old: &Value, options: &Options) {
@@ -275,9 +314,28 @@ fn check_version(e: &mut Errors, at: &Path<'_>, version: &Value, common: &Common
 
 /// What may stand at the root of a schema beside a status that is written apart.
 const ROOT_FIELDS: [&str; 22] = [
-    "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum",
-    "maxLength", "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "required", "items",
-    "properties", "externalDocs", "example", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 ];
 
 fn check_schema(e: &mut Errors, at: &Path<'_>, validation: &Value, status: bool, options: &Options) {
@@ -380,7 +438,10 @@ fn subresources(e: &mut Errors, at: &Path<'_>, subresources: &Value) {
     }
     let path = scale.text("labelSelectorPath");
     let at = at.field("labelSelectorPath");
-    if !path.is_empty() && simple_path(e, at, path) && !path.starts_with(".spec.") && !path.starts_with(".status.")
+    if !path.is_empty()
+        && simple_path(e, at, path)
+        && !path.starts_with(".spec.")
+        && !path.starts_with(".status.")
     {
         e.invalid_text(at, path, "should be a json path under either .spec or .status");
     }
@@ -500,7 +561,11 @@ fn conversion(e: &mut Errors, spec: &Value, options: &Options) {
             e.invalid(versions_at.index(i), version, "duplicate version");
             continue;
         }
-        e.rule(versions_at.index(i), version.as_str().unwrap_or_default(), dns_1035_label(version.as_str().unwrap_or_default()));
+        e.rule(
+            versions_at.index(i),
+            version.as_str().unwrap_or_default(),
+            dns_1035_label(version.as_str().unwrap_or_default()),
+        );
     }
     if options.known_review_version && !versions.iter().any(known_review) {
         let why = "must include at least one of v1, v1beta1";

@@ -21,7 +21,9 @@ fn tokens(path: &str) -> Vec<&str> {
             '.' | '[' | ']' => 1,
             '\'' => {
                 let bytes = rest.as_bytes();
-                (1..bytes.len()).find(|i| bytes[*i] == b'\'' && bytes[i - 1] != b'\\').map_or(rest.len(), |i| i + 1)
+                (1..bytes.len())
+                    .find(|i| bytes[*i] == b'\'' && bytes[i - 1] != b'\\')
+                    .map_or(rest.len(), |i| i + 1)
             }
             _ => rest.find(['.', '[', ']']).unwrap_or(rest.len()),
         };

@@ -7,9 +7,38 @@ use orlop_core::rules::names::{dns_label, dns_subdomain};
 
 /// Formats that Kubernetes 1.36 knows; others are ignored, with a warning.
 const KNOWN: [&str; 33] = [
-    "bsonobjectid", "uri", "email", "hostname", "ipv4", "ipv6", "cidr", "mac", "uuid", "uuid3", "uuid4", "uuid5",
-    "isbn", "isbn10", "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date", "duration",
-    "datetime", "date-time", "int32", "int64", "float", "double", "k8s-short-name", "k8s-long-name", "ip",
+    "bsonobjectid",
+    "uri",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "cidr",
+    "mac",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "creditcard",
+    "ssn",
+    "hexcolor",
+    "rgbcolor",
+    "byte",
+    "password",
+    "date",
+    "duration",
+    "datetime",
+    "date-time",
+    "int32",
+    "int64",
+    "float",
+    "double",
+    "k8s-short-name",
+    "k8s-long-name",
+    "ip",
     "int-or-string",
 ];
 
@@ -88,7 +117,9 @@ fn email(text: &str) -> bool {
     let Some((local, domain)) = address.rsplit_once('@') else { return false };
     let atom = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
     };
     let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
     (quoted || local.split('.').all(atom)) && domain.split('.').all(atom)
@@ -117,7 +148,8 @@ fn uuid(text: &str, version: Option<u8>) -> bool {
         && digits.len() == 32
         && digits.iter().all(u8::is_ascii_hexdigit)
         && version.is_none_or(|v| {
-            digits[12] == v && (v == b'3' || matches!(digits[16].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b'))
+            digits[12] == v
+                && (v == b'3' || matches!(digits[16].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b'))
         })
 }
 
@@ -137,7 +169,8 @@ fn isbn13(text: &str) -> bool {
     let digits: Option<Vec<u32>> =
         text.chars().filter(|c| !matches!(c, ' ' | '-')).map(|c| c.to_digit(10)).collect();
     digits.is_some_and(|d| {
-        d.len() == 13 && d.iter().enumerate().map(|(i, d)| d * if i % 2 == 0 { 1 } else { 3 }).sum::<u32>() % 10 == 0
+        d.len() == 13
+            && d.iter().enumerate().map(|(i, d)| d * if i % 2 == 0 { 1 } else { 3 }).sum::<u32>() % 10 == 0
     })
 }
 
@@ -152,8 +185,7 @@ fn credit_card(text: &str) -> bool {
 
 fn ssn(text: &str) -> bool {
     let shape = |b: &[u8]| b.len() == 11 && matches!(b[3], b'-' | b' ') && matches!(b[6], b'-' | b' ');
-    shape(text.as_bytes())
-        && text.bytes().enumerate().all(|(i, b)| matches!(i, 3 | 6) || b.is_ascii_digit())
+    shape(text.as_bytes()) && text.bytes().enumerate().all(|(i, b)| matches!(i, 3 | 6) || b.is_ascii_digit())
 }
 
 fn rgb(text: &str) -> bool {
@@ -229,9 +261,35 @@ pub(crate) fn go_duration(text: &str) -> Option<i64> {
 /// `3 days`, `1 hour 5 minutes`: what the registry of formats accepts besides.
 fn word_duration(text: &str) -> bool {
     const UNITS: [&str; 29] = [
-        "ns", "nano", "nanosecond", "nanosecs", "nanoseconds", "nanos", "us", "µs", "micro", "microsecs",
-        "microseconds", "ms", "milli", "millis", "milliseconds", "s", "sec", "secs", "second", "seconds", "m", "min",
-        "mins", "minute", "minutes", "h", "hour", "hours", "hr",
+        "ns",
+        "nano",
+        "nanosecond",
+        "nanosecs",
+        "nanoseconds",
+        "nanos",
+        "us",
+        "µs",
+        "micro",
+        "microsecs",
+        "microseconds",
+        "ms",
+        "milli",
+        "millis",
+        "milliseconds",
+        "s",
+        "sec",
+        "secs",
+        "second",
+        "seconds",
+        "m",
+        "min",
+        "mins",
+        "minute",
+        "minutes",
+        "h",
+        "hour",
+        "hours",
+        "hr",
     ];
     const LONG: [&str; 7] = ["d", "day", "days", "w", "week", "weeks", "hrs"];
     let mut rest = text.trim();

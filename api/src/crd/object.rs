@@ -83,7 +83,10 @@ fn scale_paths(scale: &ScalePaths, value: &Value, whole: bool) -> Vec<FieldError
         let why = match found {
             None => return,
             Some(found) => match found.as_i64() {
-                None => format!("{path} accessor error: {found} is of the type {}, expected int64", go_type(found)),
+                None => format!(
+                    "{path} accessor error: {found} is of the type {}, expected int64",
+                    go_type(found)
+                ),
                 Some(n) if n < 0 => "should be a non-negative integer".to_owned(),
                 Some(n) if n > i64::from(i32::MAX) => format!("should be less than or equal to {}", i32::MAX),
                 Some(_) => return,

@@ -59,7 +59,8 @@ pub(super) fn check(e: &mut Errors, at: &Path<'_>, schema: &Value, structural: b
     e.0.extend(judge.cel.0);
     if judge.total > SCHEMA_COST_MAX {
         for (_, path) in &judge.expensive {
-            let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            let why =
+                "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
             e.forbidden(Path::root(path), why);
         }
         let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
@@ -190,9 +191,8 @@ impl Judge {
 
     fn below(&mut self, at: &Path<'_>, schema: &Value, place: &Place<'_>, depth: usize) {
         let inner = Place { root: false, ..place.clone() };
-        let multiplied = |count: Option<Option<u64>>| {
-            count.map(|count| Some(times(count?, parts_max(schema)?)))
-        };
+        let multiplied =
+            |count: Option<Option<u64>>| count.map(|count| Some(times(count?, parts_max(schema)?)));
         let additional = &schema["additionalProperties"];
         if additional.is_object() {
             let mut inner = Place { count: multiplied(place.count), ..inner.clone() };
@@ -243,7 +243,11 @@ impl Judge {
         let ty = text(schema, "type");
         let items = at.field("items");
         if schema["x-kubernetes-preserve-unknown-fields"] == false {
-            e.invalid(at.field("x-kubernetes-preserve-unknown-fields"), &false.into(), "must be true or undefined");
+            e.invalid(
+                at.field("x-kubernetes-preserve-unknown-fields"),
+                &false.into(),
+                "must be true or undefined",
+            );
         }
         let mut needs_type = |field: &str, wanted: &str| {
             if schema[field].is_null() || ty == wanted {
@@ -307,7 +311,9 @@ impl Judge {
         match item {
             Value::Null => e.required(items, "must have a schema if x-kubernetes-list-type is map"),
             Value::Object(_) => {}
-            other => e.invalid(items, other, "must only have a single schema if x-kubernetes-list-type is map"),
+            other => {
+                e.invalid(items, other, "must only have a single schema if x-kubernetes-list-type is map")
+            }
         }
         if !item.is_object() {
             return;
@@ -508,7 +514,14 @@ fn default_at(
     default_at(e, &at.field("additionalProperties"), additional, embedded, inside_meta, pruned, depth + 1);
 }
 
-fn default_value(e: &mut Errors, at: &Path<'_>, schema: &Value, default: &Value, inside_meta: bool, pruned: bool) {
+fn default_value(
+    e: &mut Errors,
+    at: &Path<'_>,
+    schema: &Value,
+    default: &Value,
+    inside_meta: bool,
+    pruned: bool,
+) {
     let node = Node::read(schema);
     if !inside_meta && pruned {
         let mut known = default.clone();

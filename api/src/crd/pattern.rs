@@ -81,7 +81,10 @@ fn rewritten(source: &str) -> Result<String, String> {
                 Some('Z') => return Err("invalid escape sequence: `\\Z`".into()),
                 Some('C') => out.push_str("(?s:.)"),
                 // Quotes and slashes need no backslash, and Rust's engine allows none.
-                Some(mark @ ('"' | '\'' | '/' | '`' | '_' | ',' | ';' | ':' | '=' | '!' | '@' | '%' | '<' | '>')) => {
+                Some(
+                    mark @ ('"' | '\'' | '/' | '`' | '_' | ',' | ';' | ':' | '=' | '!' | '@' | '%' | '<'
+                    | '>'),
+                ) => {
                     out.push(mark);
                 }
                 Some(other) => {
@@ -90,7 +93,11 @@ fn rewritten(source: &str) -> Result<String, String> {
                 }
             },
             '[' if in_class => {
-                if chars.peek() == Some(&':') { out.push('[') } else { out.push_str("\\[") }
+                if chars.peek() == Some(&':') {
+                    out.push('[')
+                } else {
+                    out.push_str("\\[")
+                }
                 // A named class closes with its own bracket.
                 if chars.peek() == Some(&':') {
                     for inner in chars.by_ref() {
@@ -150,7 +157,8 @@ fn rewritten(source: &str) -> Result<String, String> {
 
 /// The most that `2`, `2,` or `2,5` asks for.
 fn repetition(text: &str) -> Option<u32> {
-    let number = |t: &str| t.bytes().all(|b| b.is_ascii_digit()).then(|| t.parse::<u32>().unwrap_or(u32::MAX));
+    let number =
+        |t: &str| t.bytes().all(|b| b.is_ascii_digit()).then(|| t.parse::<u32>().unwrap_or(u32::MAX));
     let (least, most) = text.split_once(',').unwrap_or((text, text));
     if least.is_empty() {
         return None;

@@ -21,7 +21,8 @@ pub(crate) fn item<'a>(node: &Node, old: Old<'a>, item: &Value) -> Old<'a> {
         return None;
     }
     let key = |value: &Value, name: &String| {
-        let default = || node.items.as_ref().and_then(|i| i.properties.get(name)).and_then(|p| p.default.clone());
+        let default =
+            || node.items.as_ref().and_then(|i| i.properties.get(name)).and_then(|p| p.default.clone());
         value.get(name).cloned().or_else(default)
     };
     let of = |value: &Value| node.list_map_keys.iter().map(|name| key(value, name)).collect::<Vec<_>>();
@@ -37,7 +38,9 @@ pub(crate) fn unchanged(old: Old<'_>, new: &Value) -> bool {
 /// Whether two values are the same; numbers by what they are worth, as they may be written in several ways.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64() && a.is_f64() != b.is_f64(),
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || a.as_f64() == b.as_f64() && a.is_f64() != b.is_f64()
+        }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))

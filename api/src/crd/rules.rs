@@ -242,7 +242,8 @@ impl Run {
         let invalid = |why: &str| FieldError::invalid(shown(path), &set.ty.as_str().into(), why);
         let this = decl::to_value(node, value, set.whole);
         let former = old.map(|old| decl::to_value(node, old, set.whole));
-        const SPENT: &str = "validation failed due to running out of cost budget, no further validation rules will be run";
+        const SPENT: &str =
+            "validation failed due to running out of cost budget, no further validation rules will be run";
         for compiled in &set.rules {
             let rule = &compiled.rule;
             if self.budget <= 0 {
@@ -307,7 +308,9 @@ impl Run {
             let text = self.message(compiled, &values).unwrap_or_else(|| default_message(rule));
             let at = shown(&below(path, &compiled.path));
             self.errors.push(match rule.reason.as_deref() {
-                Some("FieldValueForbidden") => FieldError::new(ErrorType::Forbidden, at, "Forbidden".into(), &text),
+                Some("FieldValueForbidden") => {
+                    FieldError::new(ErrorType::Forbidden, at, "Forbidden".into(), &text)
+                }
                 Some("FieldValueRequired") => {
                     FieldError::new(ErrorType::Required, at, "Required value".into(), &text)
                 }

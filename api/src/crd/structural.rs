@@ -24,8 +24,13 @@ pub(super) fn unreadable(schema: &Value) -> Option<String> {
             return Some("schema is too deep".into());
         }
         let map = schema.as_object()?;
-        for field in ["id", "$schema", "$ref", "additionalItems", "patternProperties", "definitions", "dependencies"] {
-            if map.get(field).is_some_and(|v| !v.is_null() && v != "" && v.as_object().is_none_or(|m| !m.is_empty())) {
+        for field in
+            ["id", "$schema", "$ref", "additionalItems", "patternProperties", "definitions", "dependencies"]
+        {
+            if map
+                .get(field)
+                .is_some_and(|v| !v.is_null() && v != "" && v.as_object().is_none_or(|m| !m.is_empty()))
+            {
                 let name = field.trim_start_matches('$');
                 return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
             }
@@ -90,15 +95,22 @@ fn invariants(e: &mut Errors, at: &Path<'_>, schema: &Value, level: Level, depth
     if additional.is_object() {
         invariants(e, &at.field("additionalProperties"), additional, Level::Field, depth + 1);
     }
-    let (embedded, preserves) =
-        (flag(schema, "x-kubernetes-embedded-resource"), flag(schema, "x-kubernetes-preserve-unknown-fields"));
+    let (embedded, preserves) = (
+        flag(schema, "x-kubernetes-embedded-resource"),
+        flag(schema, "x-kubernetes-preserve-unknown-fields"),
+    );
     let int_or_string = flag(schema, "x-kubernetes-int-or-string");
     if int_or_string {
-        for (field, set) in
-            [("x-kubernetes-preserve-unknown-fields", preserves), ("x-kubernetes-embedded-resource", embedded)]
-        {
+        for (field, set) in [
+            ("x-kubernetes-preserve-unknown-fields", preserves),
+            ("x-kubernetes-embedded-resource", embedded),
+        ] {
             if set {
-                e.invalid(at.field(field), &true.into(), "must be false if x-kubernetes-int-or-string is true");
+                e.invalid(
+                    at.field(field),
+                    &true.into(),
+                    "must be false if x-kubernetes-int-or-string is true",
+                );
             }
         }
     }
@@ -267,7 +279,14 @@ fn combined(e: &mut Errors, at: &Path<'_>, schema: &Value, limits: &Value, there
     }
 }
 
-fn stated(e: &mut Errors, at: &Path<'_>, schema: Option<&Value>, limits: &Value, there: &Path<'_>, depth: usize) {
+fn stated(
+    e: &mut Errors,
+    at: &Path<'_>,
+    schema: Option<&Value>,
+    limits: &Value,
+    there: &Path<'_>,
+    depth: usize,
+) {
     let Some(schema) = schema else {
         e.required(*at, &format!("because it is defined in {there}"));
         return;

@@ -107,11 +107,18 @@ impl Walk<'_> {
         };
         let whole = value.as_f64().is_some_and(|f| f.fract() == 0.0);
         let fits = wanted.split(',').any(|wanted| {
-            wanted == found || wanted == "number" && found == "integer" || wanted == "integer" && found == "number" && whole
+            wanted == found
+                || wanted == "number" && found == "integer"
+                || wanted == "integer" && found == "number" && whole
         });
         // The format of a text is looked at instead of its type, unless a number is wanted.
         let text_like = matches!(value, Value::String(_) | Value::Array(_));
-        if !fits && !(text_like && !node.format.is_empty() && !wanted.contains("number") && !wanted.contains("integer")) {
+        if !fits
+            && !(text_like
+                && !node.format.is_empty()
+                && !wanted.contains("number")
+                && !wanted.contains("integer"))
+        {
             out.errors.push(self.mistyped(path, wanted, found));
         }
     }
@@ -140,8 +147,17 @@ impl Walk<'_> {
         let value = Value::from(text);
         let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
         if let Some(most) = limits.max_length.filter(|most| length > *most) {
-            let detail = if most == 1 { "may not be more than 1 byte".to_owned() } else { format!("may not be more than {most} bytes") };
-            out.errors.push(FieldError::new(ErrorType::TooLong, self.field(path), "Too long".into(), &detail));
+            let detail = if most == 1 {
+                "may not be more than 1 byte".to_owned()
+            } else {
+                format!("may not be more than {most} bytes")
+            };
+            out.errors.push(FieldError::new(
+                ErrorType::TooLong,
+                self.field(path),
+                "Too long".into(),
+                &detail,
+            ));
         }
         if let Some(least) = limits.min_length.filter(|least| length < *least) {
             out.errors.push(self.invalid(path, &value, &format!("should be at least {least} chars long")));
@@ -162,14 +178,21 @@ impl Walk<'_> {
         let limits = &node.limits;
         let value = Value::Number(number.clone());
         let given = number.as_f64().unwrap_or_default();
-        if node.ty == "integer" && node.format == "int32" && !(-2_147_483_648.0..=2_147_483_647.0).contains(&given) {
+        if node.ty == "integer"
+            && node.format == "int32"
+            && !(-2_147_483_648.0..=2_147_483_647.0).contains(&given)
+        {
             let why = format!("Checked value must be of type integer with format int32 in {path}");
             out.errors.push(self.composite(why));
         }
         if let Some(factor) = limits.multiple_of.filter(|f| *f > 0.0) {
             let times = if factor < 1.0 { 1.0 / factor * given } else { given / factor };
             if (times - times.round()).abs() > 1e-9 * times.abs().max(1.0) {
-                out.errors.push(self.invalid(path, &value, &format!("should be a multiple of {}", plain(factor))));
+                out.errors.push(self.invalid(
+                    path,
+                    &value,
+                    &format!("should be a multiple of {}", plain(factor)),
+                ));
             }
         }
         if let Some(most) = limits.maximum {
@@ -210,7 +233,11 @@ impl Walk<'_> {
         }
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         if let Some(least) = node.limits.min_items.filter(|least| count < *least) {
-            out.errors.push(self.invalid(path, &count.into(), &format!("should have at least {least} items")));
+            out.errors.push(self.invalid(
+                path,
+                &count.into(),
+                &format!("should have at least {least} items"),
+            ));
         }
         if let Some(most) = node.limits.max_items.filter(|most| count > *most) {
             out.errors.push(self.too_many(path, count, most));
@@ -228,7 +255,11 @@ impl Walk<'_> {
         out.checks += 1;
         let count = i64::try_from(map.len()).unwrap_or(i64::MAX);
         if let Some(least) = node.limits.min_properties.filter(|least| count < *least) {
-            out.errors.push(self.invalid(path, &count.into(), &format!("should have at least {least} properties")));
+            out.errors.push(self.invalid(
+                path,
+                &count.into(),
+                &format!("should have at least {least} properties"),
+            ));
         }
         if let Some(most) = node.limits.max_properties.filter(|most| count > *most) {
             out.errors.push(self.too_many(path, count, most));
@@ -269,14 +300,19 @@ impl Walk<'_> {
         if !node.any_of.is_empty() {
             let (valid, best) = alternatives(&node.any_of);
             if valid == 0 {
-                out.errors.push(self.composite(format!("{path:?} must validate at least one schema (anyOf)")));
+                out.errors
+                    .push(self.composite(format!("{path:?} must validate at least one schema (anyOf)")));
                 out.merge(best.unwrap_or_default());
             }
         }
         if !node.one_of.is_empty() {
             let (valid, best) = alternatives(&node.one_of);
             if valid != 1 {
-                let found = if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
+                let found = if valid == 0 {
+                    "Found none valid".to_owned()
+                } else {
+                    format!("Found {valid} valid alternatives")
+                };
                 let why = format!("{path:?} must validate one and only one schema (oneOf). {found}");
                 out.errors.push(self.composite(why));
                 if valid == 0 {
@@ -293,7 +329,8 @@ impl Walk<'_> {
             }
             if valid != node.all_of.len() {
                 let none = if valid == 0 { ". None validated" } else { "" };
-                out.errors.push(self.composite(format!("{path:?} must validate all the schemas (allOf){none}")));
+                out.errors
+                    .push(self.composite(format!("{path:?} must validate all the schemas (allOf){none}")));
             }
         }
         if let Some(not) = &node.not

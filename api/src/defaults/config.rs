@@ -90,7 +90,7 @@ pub(super) fn custom_resource_definition(object: &mut Object) {
             at(conversion, "webhook", |webhook| at(webhook, "clientConfig", client_config));
         }
         each(spec, "versions", |version| {
-            if version.get("storage") == Some(&Value::Bool(true)) {
+            if stored.is_empty() && version.get("storage") == Some(&Value::Bool(true)) {
                 stored.push(Value::from(text(version, "name")));
             }
         });

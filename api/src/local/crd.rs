@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use super::convert;
 use super::delete::CLEANUP;
 use super::served::{DEFINITIONS, Served};
+use crate::crd::definition::{self, Approval};
 use crate::tree::{at, items, metadata, object, text};
 
 const DEFINITION: Kind =
     Kind::cluster("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions");
 
+/// Says of a definition in one of Kubernetes' own groups whether it was approved.
+const CONFORMANT: &str = "KubernetesAPIApprovalPolicyConformant";
 /// As many objects go in one transaction.
 const BATCH: usize = 500;
 
@@ -62,6 +65,31 @@ fn accept(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now
             if !established {
                 set("Established", false, "NotAccepted", "not all names are accepted");
             }
+        }
+    }
+    let approval = match definition::approved(tree) {
+        Approval::NotNeeded => None,
+        Approval::Missing => Some((
+            "False",
+            "MissingAnnotation",
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111".to_owned(),
+        )),
+        Approval::Approved(url) => Some(("True", "ApprovedAnnotation", format!("approved in {url}"))),
+        Approval::Bypassed(note) => Some(("False", "UnapprovedAnnotation", format!("not approved: {note:?}"))),
+        Approval::Unclear(_) => Some((
+            "False",
+            "InvalidAnnotation",
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111".to_owned(),
+        )),
+    };
+    if let Some((status, reason, message)) = approval {
+        let condition = json!({"type": CONFORMANT, "status": status, "lastTransitionTime": now.to_string(),
+            "reason": reason, "message": message});
+        match conditions.iter_mut().find(|c| c["type"] == CONFORMANT) {
+            Some(known)
+                if known["status"] == status && known["reason"] == reason && known["message"] == message => {}
+            Some(known) => *known = condition,
+            None => conditions.push(condition),
         }
     }
     let status = object(tree, "status");
@@ -124,11 +152,16 @@ fn own(tree: &mut Value, now: Timestamp) {
     let condition = || json!({".": {}, "f:lastTransitionTime": {}, "f:message": {}, "f:reason": {}, "f:status": {}, "f:type": {}});
     let mut names = serde_json::Map::new();
     if let Some(accepted) = at(tree, &["status", "acceptedNames"]).and_then(Value::as_object) {
-        names.extend(accepted.keys().map(|name| (format!("f:{name}"), json!({}))));
+        let said = accepted.iter().filter(|(_, name)| **name != "");
+        names.extend(said.map(|(field, _)| (format!("f:{field}"), json!({}))));
     }
-    let fields = json!({"f:status": {"f:acceptedNames": names, "f:conditions": {
-        "k:{\"type\":\"Established\"}": condition(), "k:{\"type\":\"NamesAccepted\"}": condition(),
-    }}});
+    let mut types: Vec<&str> =
+        items(tree, &["status", "conditions"]).iter().map(|c| text(c, &["type"])).collect();
+    types.retain(|ty| matches!(*ty, "Established" | "NamesAccepted" | CONFORMANT));
+    types.sort_unstable();
+    let conditions: serde_json::Map<String, Value> =
+        types.iter().map(|ty| (format!("k:{{\"type\":{ty:?}}}"), condition())).collect();
+    let fields = json!({"f:status": {"f:acceptedNames": names, "f:conditions": conditions}});
     let entry = json!({"manager": "kube-apiserver", "operation": "Update", "apiVersion": "apiextensions.k8s.io/v1",
         "time": now.to_string(), "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": "status"});
     let meta = metadata(tree);

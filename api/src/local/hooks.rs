@@ -16,7 +16,11 @@ use crate::{defaults, tree};
 pub(super) fn default(call: &Call<'_>, value: &mut Value) {
     if call.resource.custom {
         let ty = orlop_core::schema::Type::Struct(call.resource.ty);
-        return super::custom::default(&call.resource.schema, &ty, value);
+        super::custom::default(&call.resource.schema, &ty, value);
+        if let Some(custom) = call.served.custom(call.kind()) {
+            crate::crd::prune::drop_nulls(&custom.ask.node, value);
+        }
+        return;
     }
     defaults::apply(call.kind(), value);
     defaults::settle(call.kind(), value);
@@ -29,27 +33,37 @@ pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
     if call.resource.kind != call.resource.stored_as && !call.resource.custom {
         return Vec::new();
     }
-    let mut causes: Vec<Cause> =
-        validation::create(call.kind(), value).iter().map(FieldError::cause).collect();
-    if call.resource.custom {
-        let name = tree::text(value, &["metadata", "name"]);
-        for why in orlop_core::rules::names::dns_subdomain(name) {
-            causes.push(Cause::invalid("metadata.name", &name.into(), &why));
-        }
+    let errors = match call.served.custom(call.kind()) {
+        Some(custom) => crate::crd::object::create(&custom.ask, custom.scale.as_ref(), value),
+        None => validation::create(call.kind(), value),
+    };
+    errors.iter().map(FieldError::cause).collect()
+}
+
+/// What the author of an object is warned of.
+pub(super) fn warnings(call: &Call<'_>, value: &Value) -> Vec<String> {
+    if call.kind().plural == "customresourcedefinitions" && call.kind().group == "apiextensions.k8s.io" {
+        return crate::crd::definition::warnings(value);
     }
-    causes
+    Vec::new()
 }
 
 /// What is wrong with a change.
 pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
+    if let Some(custom) = call.served.custom(call.kind()) {
+        let status = call.subresource == "status";
+        let errors = crate::crd::object::update(&custom.ask, custom.scale.as_ref(), old, value, status);
+        return errors.iter().map(FieldError::cause).collect();
+    }
     // Other versions of a kind are told apart by rules that know only the stored one.
-    let stored_version = call.resource.kind == call.resource.stored_as || call.resource.custom;
+    let stored_version = call.resource.kind == call.resource.stored_as;
     match call.subresource.as_str() {
         "" | "scale" if stored_version => {
-            let mut causes: Vec<Cause> =
-                validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect();
-            causes.extend(super::kinds::check_change(call, value, old));
-            causes
+            validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect()
+        }
+        "status" if call.kind().plural == "customresourcedefinitions" => {
+            let errors = crate::crd::definition::update_status(old, value);
+            errors.iter().map(FieldError::cause).collect()
         }
         "status" => super::kinds::check_status(call, value, old),
         _ => Vec::new(),

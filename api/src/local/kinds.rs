@@ -127,36 +127,6 @@ pub(super) fn check_status(call: &Call<'_>, value: &Value, old: &Value) -> Vec<C
     }
 }
 
-/// What is wrong with a change, of kinds that validation does not know.
-pub(super) fn check_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
-    if call.kind().plural != "customresourcedefinitions" {
-        return Vec::new();
-    }
-    let mut causes = Vec::new();
-    for path in [&["group"][..], &["scope"], &["names", "kind"], &["names", "plural"]] {
-        let (new, old) = (at(&value["spec"], path), at(&old["spec"], path));
-        if new != old {
-            let field = format!("spec.{}", path.join("."));
-            causes.push(Cause::invalid(&field, new.unwrap_or(&Value::Null), "field is immutable"));
-        }
-    }
-    let versions = items(value, &["spec", "versions"]);
-    if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        let why = "must have exactly one version marked as storage version";
-        causes.push(Cause::invalid("spec.versions", &value["spec"]["versions"], why));
-    }
-    for (index, stored) in items(value, &["status", "storedVersions"]).iter().enumerate() {
-        if !versions.iter().any(|v| v["name"] == *stored) {
-            let name = stored.as_str().unwrap_or_default();
-            let why = format!(
-                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
-            );
-            causes.push(Cause::invalid(&format!("status.storedVersions[{index}]"), stored, &why));
-        }
-    }
-    causes
-}
-
 /// A pod's first address stands in two fields; the older one wins.
 fn sync_addresses(status: &mut Map<String, Value>) {
     for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
@@ -221,39 +191,21 @@ fn job(value: &mut Value) {
 
 /// The version that is stored from now on is among those that were ever stored.
 fn stored_versions(value: &mut Value) {
-    let storage: Vec<Value> = items(value, &["spec", "versions"])
-        .iter()
-        .filter(|v| v["storage"] == true)
-        .map(|v| v["name"].clone())
-        .collect();
+    let storage = items(value, &["spec", "versions"]).iter().find(|v| v["storage"] == true);
+    let Some(storage) = storage.map(|v| v["name"].clone()) else { return };
     let mut stored = items(value, &["status", "storedVersions"]).to_vec();
-    stored.extend(storage.into_iter().filter(|v| !stored.contains(v)).collect::<Vec<_>>());
+    if !stored.contains(&storage) {
+        stored.push(storage);
+    }
     object(value, "status").insert("storedVersions".into(), stored.into());
 }
 
 fn definition(value: &mut Value) {
-    let stored: Vec<Value> = items(value, &["spec", "versions"])
-        .iter()
-        .filter(|v| v["storage"] == true)
-        .map(|v| v["name"].clone())
-        .collect();
-    let kind = text(value, &["spec", "names", "kind"]).to_owned();
-    let spec = object(value, "spec");
-    let names = spec.entry("names".to_owned()).or_insert(Value::Null);
-    if text(names, &["singular"]).is_empty() {
-        names["singular"] = kind.to_lowercase().into();
-    }
-    if text(names, &["listKind"]).is_empty() {
-        names["listKind"] = format!("{kind}List").into();
-    }
-    if spec.get("conversion").is_none_or(Value::is_null) {
-        spec.insert("conversion".into(), json!({"strategy": "None"}));
-    }
-    let status =
-        json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored});
     if let Some(map) = value.as_object_mut() {
+        let status = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}});
         map.insert("status".into(), status);
     }
+    stored_versions(value);
 }
 
 /// Takes from `value` what a write to this subresource may change, and everything else from `old`.

@@ -39,6 +39,7 @@ pub(crate) mod write;
 pub(crate) use admit::{Admitted, Answer, Call, namespace_key};
 pub use config::{Config, ServerAddress};
 pub(crate) use convert::encode;
+pub(crate) use served::ScalePaths;
 pub use served::Served;
 
 use admit::{Then, check_scope, verb_name};

@@ -10,6 +10,7 @@ use orlop_core::{Kind, Name, Scope};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 
+use crate::crd::object::Requirements;
 use crate::render::{CustomColumns, JsonPath};
 use crate::request::ResourceId;
 use crate::status::Status;
@@ -38,7 +39,7 @@ struct Definition {
 }
 
 /// What is particular to a version of a custom kind.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct CustomVersion {
     /// The definition's name.
     pub(crate) definition: Name,
@@ -46,6 +47,8 @@ pub(crate) struct CustomVersion {
     pub(crate) scale: Option<ScalePaths>,
     /// What clients of this version are warned of.
     pub(crate) deprecation: Option<String>,
+    /// What its schema asks of objects.
+    pub(crate) ask: Arc<Requirements>,
     /// Fields by which objects can be selected.
     pub(crate) selectable: Vec<(String, JsonPath)>,
 }
@@ -137,8 +140,9 @@ impl Definition {
         // The stored version must be known even where it is not served.
         for version in versions.iter().filter(|v| v["served"] == true || v["storage"] == true) {
             let kind = kind_of(version);
-            let schema = version.pointer("/schema/openAPIV3Schema").unwrap_or(&none);
-            let (schema, ty) = Schema::from_crd(schema);
+            let source = version.pointer("/schema/openAPIV3Schema").unwrap_or(&none);
+            let ask = Arc::new(Requirements::read(source));
+            let (schema, ty) = Schema::from_crd(source);
             let served = version["served"] == true;
             let mut verbs: Vec<Name> = match (served, terminating) {
                 (false, _) => Vec::new(),
@@ -183,7 +187,7 @@ impl Definition {
                 .map(|path| (path.trim_start_matches('.').to_owned(), JsonPath::parse(path)))
                 .collect();
             let definition = Name::from(&entry.key[DEFINITIONS.len()..]);
-            let custom = CustomVersion { definition, scale, deprecation, selectable };
+            let custom = CustomVersion { definition, scale, deprecation, ask, selectable };
             out.versions.push((kind, Arc::new(custom), version["additionalPrinterColumns"].clone()));
         }
         out

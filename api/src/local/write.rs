@@ -52,6 +52,7 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
     kinds::prepare_new(call, &mut value, strategy);
     services::prepare(call, &mut value, None)?;
     let causes = hooks::validate_new(call, &value);
+    call.warnings.extend(hooks::warnings(call, &value));
     let causes = services::allocate(call, &mut value, None, causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
@@ -209,6 +210,7 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     services::prepare(call, &mut value, Some(old))?;
     admit(call, Operation::Update, &mut value, Some(old))?;
     let causes = hooks::validate_change(call, &value, old);
+    call.warnings.extend(hooks::warnings(call, &value));
     let causes = services::allocate(call, &mut value, Some(old), causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));

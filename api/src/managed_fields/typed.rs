@@ -111,15 +111,15 @@ impl<'a> At<'a> {
         };
         let mut keys = Vec::with_capacity(names.len());
         for name in names {
-            let value = match map.get(name.as_str()) {
-                Some(value) => value.clone(),
-                None => self.default_key(list, name).ok_or_else(|| {
-                    format!(
-                        "associative list with keys has an element that omits key field {name:?} (and doesn't have default value)"
-                    )
-                })?,
-            };
-            keys.push((name.as_str(), value));
+            let value = map.get(name.as_str()).cloned().or_else(|| self.default_key(list, name));
+            keys.extend(value.map(|value| (name.as_str(), value)));
+        }
+        if keys.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            return Err(format!(
+                "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+                names.join(" ")
+            ));
         }
         Ok(keyed(&mut keys))
     }
@@ -164,7 +164,8 @@ pub(super) fn blank(schema: &Schema, id: StructId) -> Value {
 /// # Errors
 /// A sentence with the path, for what the schema does not know or what has no place in a list.
 pub(crate) fn to_set(at: At<'_>, object: &Value, repeated: bool) -> Result<FieldSet, String> {
-    let mut walk = Walk { set: FieldSet::default(), path: Vec::new(), errors: Vec::new(), repeated };
+    let custom = matches!(at.ty, Ty::Struct(id, _) if at.schema[id].custom);
+    let mut walk = Walk { set: FieldSet::default(), path: Vec::new(), errors: Vec::new(), repeated, custom };
     walk.value(at, object);
     match walk.errors.len() {
         0 => Ok(walk.set),
@@ -179,6 +180,7 @@ struct Walk {
     errors: Vec<String>,
     /// Whether items may repeat.
     repeated: bool,
+    custom: bool,
 }
 
 impl Walk {
@@ -189,6 +191,24 @@ impl Walk {
     fn error(&mut self, text: &str) {
         let path: Vec<&str> = self.path.iter().map(Name::as_str).collect();
         self.errors.push(format!("{}: {text}", super::set::path_text(&path)));
+    }
+
+    /// A custom resource's texts, numbers and truths are what they are declared to be; other kinds are decoded before.
+    fn scalar(&mut self, at: At<'_>, value: &Value) {
+        if !self.custom {
+            return;
+        }
+        let wanted = match (at.ty, value) {
+            (_, Value::Null)
+            | (Ty::Of(Type::String), Value::String(_))
+            | (Ty::Of(Type::Int64 | Type::Float), Value::Number(_))
+            | (Ty::Of(Type::Bool), Value::Bool(_)) => return,
+            (Ty::Of(Type::String), _) => "string",
+            (Ty::Of(Type::Int64 | Type::Float), _) => "numeric (int or float)",
+            (Ty::Of(Type::Bool), _) => "boolean",
+            _ => return,
+        };
+        self.error(&format!("expected {wanted}, got &value.valueUnstructured{{Value:{value}}}"));
     }
 
     /// What is one value must still be of declared fields.
@@ -217,6 +237,7 @@ impl Walk {
         match (at.shape(Some(value), None), value) {
             (Shape::Leaf, _) => {
                 self.declared(at, value);
+                self.scalar(at, value);
                 self.own();
             }
             (_, Value::Null) => {}

@@ -159,6 +159,12 @@ pub(crate) fn update(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
 
 /// Changes a Scale.
 pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, given: Option<&Body>) -> Result<Admitted, Status> {
+    if ty == PatchType::Apply && call.resource.custom {
+        return Err(Status::plain(format!(
+            "failed to convert new object (/{}; autoscaling/v1, Kind=Scale) to proper version: request to convert CR to an invalid group/version: autoscaling/v1",
+            call.key.name
+        )));
+    }
     let patch = body::decode(given, &call.served.scheme).map_err(Status::bad_request)?.value;
     let entry = call.existing()?;
     let old = scale_of(&paths(call), &call.tree(&entry.object), false)?;
@@ -173,7 +179,8 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, given: Option<&Body>) ->
 
 fn set(call: &mut Call<'_>, entry: &Entry, scale: &Value) -> Result<Admitted, Status> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
-    if replicas < 0 {
+    // What a custom kind's object must not be, its own validation says.
+    if replicas < 0 && !call.resource.custom {
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.key.name, vec![cause]));
     }

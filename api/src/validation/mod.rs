@@ -20,6 +20,7 @@ mod resources;
 mod service;
 mod storage;
 mod volume;
+mod webhooks;
 
 use orlop_core::Kind;
 use orlop_core::rules::names::{dns_label, dns_subdomain};
@@ -28,6 +29,7 @@ use serde_json::Value;
 use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
+pub(crate) use webhooks::webhook_client;
 
 /// What is asked of a kind.
 #[derive(Clone, Copy)]
@@ -50,6 +52,9 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod::pod(&mut errors, object),
         ("batch", "Job") => batch::job_create(&mut errors, object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            crate::crd::definition::create(&mut errors, object);
+        }
         ("apps", "StatefulSet") => {
             meta::create(&mut errors, object, dns_label);
             apps::stateful_set(&mut errors, object);
@@ -72,6 +77,10 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// for what concerns the rest.
 pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    if (kind.group.as_str(), kind.kind.as_str()) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
+        crate::crd::definition::update(&mut errors, old, new);
+        return errors.0;
+    }
     meta::update(&mut errors, old, new);
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod_update::pod(&mut errors, old, new),

@@ -12,8 +12,21 @@ use crate::crd::formats;
 /// The type of that name.
 pub(crate) fn type_named(name: &str) -> Option<&'static str> {
     const NAMES: [&str; 15] = [
-        "bool", "int", "uint", "double", "string", "bytes", "null_type", "list", "map", "type", "optional_type",
-        "google.protobuf.Timestamp", "google.protobuf.Duration", "net.IP", "net.CIDR",
+        "bool",
+        "int",
+        "uint",
+        "double",
+        "string",
+        "bytes",
+        "null_type",
+        "list",
+        "map",
+        "type",
+        "optional_type",
+        "google.protobuf.Timestamp",
+        "google.protobuf.Duration",
+        "net.IP",
+        "net.CIDR",
     ];
     NAMES.into_iter().find(|known| *known == name)
 }
@@ -52,7 +65,9 @@ fn double(n: f64) -> String {
     let text = format!("{n:e}");
     match text.split_once("e-") {
         Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
-        None => text.split_once('e').map_or(text.clone(), |(digits, exponent)| format!("{digits}e+{exponent:0>2}")),
+        None => text
+            .split_once('e')
+            .map_or(text.clone(), |(digits, exponent)| format!("{digits}e+{exponent:0>2}")),
     }
 }
 
@@ -122,7 +137,11 @@ pub(super) fn convert(to: &str, value: &Value) -> Answer {
 pub(super) fn inserted(map: &Arc<BTreeMap<Key, Value>>, rest: &[Value]) -> Answer {
     let mut out = BTreeMap::clone(map);
     let mut insert = |key: Key, value: Value| {
-        if out.insert(key, value).is_some() { Err("insert failed: key already exists".to_owned()) } else { Ok(()) }
+        if out.insert(key, value).is_some() {
+            Err("insert failed: key already exists".to_owned())
+        } else {
+            Ok(())
+        }
     };
     match rest {
         [key, value] => match Key::of(key) {

@@ -36,7 +36,10 @@ pub(super) fn format(args: &[Value]) -> Answer {
         };
         let shown = clause_of(clause, precision, value);
         out.push_str(&shown.ok_or_else(|| {
-            format!("error during formatting: argument {at} of type {} does not fit %{clause}", value.type_name())
+            format!(
+                "error during formatting: argument {at} of type {} does not fit %{clause}",
+                value.type_name()
+            )
         })?);
     }
     Ok(Value::text(out))
@@ -90,7 +93,8 @@ fn plain(value: &Value) -> Option<String> {
             format!("[{}]", items?.join(", "))
         }
         Value::Map(map) => {
-            let entry = |(key, value): (&Key, &Value)| Some(format!("{}: {}", plain(&key.value())?, plain(value)?));
+            let entry =
+                |(key, value): (&Key, &Value)| Some(format!("{}: {}", plain(&key.value())?, plain(value)?));
             let entries: Option<Vec<String>> = map.iter().map(entry).collect();
             format!("{{{}}}", entries?.join(", "))
         }

@@ -54,7 +54,9 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
         ("max", []) => extreme(items, Ordering::Greater, "max"),
         ("sum", []) => {
             let Some(first) = items.first() else { return Ok(Value::Int(0)) };
-            items[1..].iter().try_fold(first.clone(), |sum, item| numbers::arithmetic("_+_", &[sum, item.clone()]))
+            items[1..]
+                .iter()
+                .try_fold(first.clone(), |sum, item| numbers::arithmetic("_+_", &[sum, item.clone()]))
         }
         ("slice", [Value::Int(from), Value::Int(to)]) => {
             let at = |at: i64| usize::try_from(at).ok().filter(|at| *at <= items.len());
@@ -109,14 +111,19 @@ fn flatten(items: &[Value], depth: i64, out: &mut Vec<Value>) {
 }
 
 pub(super) fn namespaced(function: &str, args: &[Value]) -> Answer {
-    let within = |a: &List, b: &List| a.items.iter().all(|item| b.items.iter().any(|other| equal(item, other)));
+    let within =
+        |a: &List, b: &List| a.items.iter().all(|item| b.items.iter().any(|other| equal(item, other)));
     match (function, args) {
         ("sets.contains", [Value::List(a), Value::List(b)]) => Ok(Value::Bool(within(b, a))),
-        ("sets.equivalent", [Value::List(a), Value::List(b)]) => Ok(Value::Bool(within(a, b) && within(b, a))),
+        ("sets.equivalent", [Value::List(a), Value::List(b)]) => {
+            Ok(Value::Bool(within(a, b) && within(b, a)))
+        }
         ("sets.intersects", [Value::List(a), Value::List(b)]) => {
             Ok(Value::Bool(a.items.iter().any(|item| b.items.iter().any(|other| equal(item, other)))))
         }
-        ("lists.range", [Value::Int(n)]) if *n <= LENGTH_MAX => Ok(Value::list((0..*n).map(Value::Int).collect())),
+        ("lists.range", [Value::Int(n)]) if *n <= LENGTH_MAX => {
+            Ok(Value::list((0..*n).map(Value::Int).collect()))
+        }
         ("lists.range", [Value::Int(n)]) => Err(format!("list of {n} items is too long")),
         _ => no_overload(),
     }

@@ -110,7 +110,9 @@ fn other(function: &str, args: &[Value]) -> Answer {
                 Opaque::Semver(_) => semver::call(function, args),
                 Opaque::Ip(_) | Opaque::Cidr(..) => net::call(function, args),
                 Opaque::Format(name) => named::validate(function, name, args),
-                Opaque::Authorizer(_) | Opaque::Question(_) | Opaque::Decision(_) => authz::call(function, args),
+                Opaque::Authorizer(_) | Opaque::Question(_) | Opaque::Decision(_) => {
+                    authz::call(function, args)
+                }
                 Opaque::Made(..) => no_overload(),
             }
         }
@@ -145,10 +147,10 @@ pub(super) fn cost_before(function: &str, args: &[Value]) -> u64 {
             _ => 1,
         },
         "string" | "bytes" | "format" | "strings.quote" => walk(size(0)).max(1),
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "distinct" | "flatten" | "reverse"
-        | "sort" => args.first().map_or(1, weight),
-        "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "quantity" | "isQuantity" | "ip"
-        | "isIP" | "cidr" | "isCIDR" | "semver" | "isSemver" | "validate" => walk(size(0)).max(1),
+        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "distinct" | "flatten"
+        | "reverse" | "sort" => args.first().map_or(1, weight),
+        "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "quantity" | "isQuantity"
+        | "ip" | "isIP" | "cidr" | "isCIDR" | "semver" | "isSemver" | "validate" => walk(size(0)).max(1),
         "replace" | "split" | "ip.isCanonical" => walk(size(0) * 2),
         "sets.contains" | "sets.intersects" => size(0).saturating_mul(size(1)).max(1),
         "sets.equivalent" => size(0).saturating_mul(size(1)).saturating_mul(2).max(1),

@@ -37,7 +37,9 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
         ("ip.isCanonical", [Value::String(text)]) => {
             address(text).map(|ip| Value::Bool(ip.to_string() == **text))
         }
-        ("cidr", [Value::String(text)]) => network(text).map(|(net, ip)| Value::opaque(Opaque::Cidr(net, ip))),
+        ("cidr", [Value::String(text)]) => {
+            network(text).map(|(net, ip)| Value::opaque(Opaque::Cidr(net, ip)))
+        }
         ("isCIDR", [Value::String(text)]) => Ok(Value::Bool(network(text).is_ok())),
         (_, [Value::Opaque(of), rest @ ..]) => match &**of {
             Opaque::Ip(ip) if rest.is_empty() => of_address(function, *ip),

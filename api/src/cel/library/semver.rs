@@ -26,7 +26,8 @@ impl Semver {
             let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             (plain && (text == "0" || !text.starts_with('0'))).then(|| text.parse::<u64>().ok())?
         };
-        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let mut parts = core.split('.');
         let numbers = [number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?];
         if parts.next().is_some() || build.is_some_and(|b| !b.split('.').all(word)) {

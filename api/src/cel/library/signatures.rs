@@ -21,7 +21,8 @@ pub(crate) fn signatures() -> &'static HashMap<&'static str, Vec<Signature>> {
     TABLE.get_or_init(|| {
         let mut table: HashMap<&'static str, Vec<Signature>> = HashMap::new();
         for line in TEXT.lines().map(str::trim).filter(|l| !l.is_empty()) {
-            let (name, signature) = read(line).unwrap_or_else(|| panic!("the table of functions has {line:?}"));
+            let (name, signature) =
+                read(line).unwrap_or_else(|| panic!("the table of functions has {line:?}"));
             table.entry(name).or_default().push(signature);
         }
         table

@@ -17,7 +17,8 @@ pub(crate) struct Url {
 
 impl Url {
     fn parse(text: &str) -> Result<Url, String> {
-        let broken = |why: &str| format!("URL parse error during conversion from string: parse {text:?}: {why}");
+        let broken =
+            |why: &str| format!("URL parse error during conversion from string: parse {text:?}: {why}");
         if text.is_empty() {
             return Err(broken("empty url"));
         }
@@ -27,7 +28,9 @@ impl Url {
         let (scheme, rest) = match text.split_once(':') {
             Some((scheme, rest))
                 if scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                    && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) =>
+                    && scheme
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) =>
             {
                 (scheme.to_lowercase(), rest)
             }
@@ -39,7 +42,10 @@ impl Url {
             Some(after) => {
                 let end = after.find('/').unwrap_or(after.len());
                 let authority = &after[..end];
-                (authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned(), after[end..].to_owned())
+                (
+                    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned(),
+                    after[end..].to_owned(),
+                )
             }
             None => (String::new(), rest.to_owned()),
         };
