@@ -99,12 +99,16 @@ fn validation(input: &Value) -> Answer {
 
 fn validation_update(input: &Value) -> Answer {
     let kind = kind_of(&input["new"]);
-    let [old, new] = ["old", "new"].map(|which| {
+    let [old, mut new] = ["old", "new"].map(|which| {
         let mut object = input[which].clone();
         defaults::apply(&kind, &mut object);
         defaults::settle(&kind, &mut object);
         object
     });
+    if kind.kind == "CustomResourceDefinition" {
+        // A definition's status is not the client's to say.
+        new["status"] = old["status"].clone();
+    }
     complaints(&validation::update(&kind, &old, &new))
 }
 
