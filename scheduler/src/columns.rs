@@ -42,6 +42,7 @@ pub struct Columns {
     labels: FxHashMap<Name, LabelColumn>,
     taints: Vec<TaintSet>,
     images: FxHashMap<Name, ImageRow>,
+    image_changes: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,6 +111,8 @@ impl LabelColumn {
 pub struct ImageRow {
     /// The nodes that have it, and its size there in bytes.
     pub nodes: FxHashMap<NodeId, i64>,
+    /// Changes whenever a node gets or loses it.
+    pub(crate) version: u64,
 }
 
 impl Default for Columns {
@@ -128,6 +131,7 @@ impl Default for Columns {
             labels: FxHashMap::default(),
             taints: Vec::new(),
             images: FxHashMap::default(),
+            image_changes: 0,
         };
         for name in ["cpu", "memory", "ephemeral-storage"] {
             columns.intern(&Name::new_static(name));
@@ -250,9 +254,14 @@ impl Columns {
             }
         }
         self.taints.retain(|set| !set.nodes.is_empty());
+        if old.map(|n| &n.images) == new.map(|n| &n.images) {
+            return;
+        }
+        self.image_changes += 1;
         for name in old.iter().flat_map(|n| &n.images).flat_map(|(names, _)| names) {
             if let Some(row) = self.images.get_mut(name) {
                 row.nodes.remove(&node);
+                row.version = self.image_changes;
                 if row.nodes.is_empty() {
                     self.images.remove(name);
                 }
@@ -260,7 +269,9 @@ impl Columns {
         }
         for (names, size) in new.iter().flat_map(|n| &n.images) {
             for name in names {
-                self.images.entry(name.clone()).or_default().nodes.insert(node, *size);
+                let row = self.images.entry(name.clone()).or_default();
+                row.nodes.insert(node, *size);
+                row.version = self.image_changes;
             }
         }
     }

@@ -26,6 +26,8 @@ pub struct Decision {
     pub narrowed: Option<Narrowed>,
     /// The first predicate that refused, for each node that was looked at and refused.
     pub rejected: BTreeMap<Name, Rejection>,
+    /// How many nodes each first refusal keeps off, where `rejected` does not tell it node by node.
+    pub tally: Vec<(Rejection, usize)>,
     /// All predicates that keep the pod off each node that does not take it.
     pub every: BTreeMap<Name, Vec<Objection>>,
     /// For each node that was left, every priority's score, normalised and times its weight.
@@ -104,6 +106,11 @@ impl Decision {
                     *counts.entry(reason.to_string()).or_default() += 1;
                 }
             }
+            for (rejection, nodes) in &self.tally {
+                for reason in &rejection.refusal.reasons {
+                    *counts.entry(reason.to_string()).or_default() += nodes;
+                }
+            }
             if let Some(narrowed) = &self.narrowed {
                 let absent = self.nodes - self.rejected.len();
                 if absent > 0 {
@@ -121,8 +128,9 @@ impl Decision {
 
     /// The names of the plugins whose refusals kept the pod from some node.
     pub fn rejected_by(&self) -> Vec<Name> {
-        let mut names: Vec<Name> =
-            self.rejected.values().chain(&self.refused).map(|r| r.plugin.clone()).collect();
+        let first = self.rejected.values().chain(&self.refused);
+        let first = first.chain(self.tally.iter().map(|(rejection, _)| rejection));
+        let mut names: Vec<Name> = first.map(|rejection| rejection.plugin.clone()).collect();
         names.extend(self.narrowed.iter().flat_map(|n| n.plugins.iter().cloned()));
         names.sort_unstable();
         names.dedup();

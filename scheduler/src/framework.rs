@@ -34,6 +34,7 @@ use smallvec::SmallVec;
 
 use crate::bitset::NodeSet;
 use crate::facts::{NodeFacts, PodFacts};
+use crate::plugins::{InterPodAffinity, PodTopologySpread};
 use crate::preempt::PostFilterContext;
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
@@ -154,6 +155,38 @@ impl std::fmt::Debug for Depends {
     }
 }
 
+/// What a plugin's answers for a node depend on, so that a [`Placer`](crate::Placer) knows which to keep.
+///
+/// `schedule` asks every plugin about every node, whatever it says here.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Reach<'a> {
+    /// On anything.
+    Cluster,
+    /// On the node, the pods on it, and the pod in question but for its name, UID, times and nomination. A score also
+    /// promises that it does not depend on which other nodes were left, and that its normalisation is the one that it
+    /// names.
+    Node,
+    /// As `Node`, and on how many nodes have the pod's images.
+    Images,
+    /// On the pods in the domains of the node, as InterPodAffinity sees them.
+    Affinity(&'a InterPodAffinity),
+    /// On the pods in the domains of the node, as PodTopologySpread sees them.
+    Spread(&'a PodTopologySpread),
+}
+
+/// How a priority normalises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Not at all.
+    AsIs,
+    /// As [`normalize`] does.
+    Highest {
+        /// Whether the highest becomes 0.
+        reverse: bool,
+    },
+}
+
 /// A predicate that looks at one node at a time.
 ///
 /// ```
@@ -182,6 +215,11 @@ pub trait Filter: Send + Sync {
     /// The plugin's name, unique in a profile.
     fn name(&self) -> &str;
 
+    /// What its answers depend on. A plugin that says nothing is asked anew for every pod and every node.
+    fn reach(&self) -> Reach<'_> {
+        Reach::Cluster
+    }
+
     /// May `pod` run on `node`?
     fn filter(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict;
 
@@ -206,6 +244,11 @@ pub trait Filter: Send + Sync {
 pub trait PreFilter: Send + Sync {
     /// The plugin's name, unique in a profile.
     fn name(&self) -> &str;
+
+    /// What its answers depend on. A plugin that says nothing is asked anew for every pod and every node.
+    fn reach(&self) -> Reach<'_> {
+        Reach::Cluster
+    }
 
     /// Prepares for `pod`.
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a>;
@@ -251,6 +294,11 @@ pub trait Predicate {
         None
     }
 
+    /// Whether [`Predicate::filter`] would let the pod run on `node`: for predicates whose reasons take a while to write.
+    fn fits(&self, node: &NodeView<'_>) -> bool {
+        self.filter(node).fits()
+    }
+
     /// Takes the nodes that refuse out of `nodes`. Must agree with [`Predicate::filter`], which is asked for the
     /// reasons when no node is left.
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
@@ -276,6 +324,16 @@ pub trait Score: Send + Sync {
     /// The plugin's name, unique in a profile.
     fn name(&self) -> &str;
 
+    /// What its scores depend on. A plugin that says nothing is asked anew for every pod and every node.
+    fn reach(&self) -> Reach<'_> {
+        Reach::Cluster
+    }
+
+    /// What [`Score::normalize`] does; asked of plugins that reach no farther than the node.
+    fn scale(&self) -> Scale {
+        Scale::AsIs
+    }
+
     /// How well `pod` would run on `node`: 0 to [`MAX_SCORE`], or anything if [`Score::normalize`] maps it there.
     fn score(&self, pod: &PodFacts, node: &NodeView<'_>) -> i64;
 
@@ -289,6 +347,16 @@ pub trait Score: Send + Sync {
 pub trait PreScore: Send + Sync {
     /// The plugin's name, unique in a profile.
     fn name(&self) -> &str;
+
+    /// What its scores depend on. A plugin that says nothing is asked anew for every pod and every node.
+    fn reach(&self) -> Reach<'_> {
+        Reach::Cluster
+    }
+
+    /// What [`Priority::normalize`] does; asked of plugins that reach no farther than the node.
+    fn scale(&self) -> Scale {
+        Scale::AsIs
+    }
 
     /// Prepares for `pod`, given the nodes that were left; `None`: nothing to say about this pod.
     fn pre_score<'a>(

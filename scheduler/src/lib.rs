@@ -44,18 +44,23 @@ mod bitset;
 mod change; // what a snapshot is told
 mod columns; // what is known of all nodes, column by column
 pub mod config; // a scheduler as users configure it
+mod crowds; // pods that no term can tell apart, counted
 mod decision; // what came of it
 pub mod explain; // and why, for people
 mod facts; // what is known of a pod, of a node
 pub mod framework; // the extension points, one small trait each
+mod journal; // what has changed of late
+mod placer; // decisions one after the other, faster
 pub mod plugins;
 mod preempt; // what a post-filter may look at
 mod profile; // which plugins, in which order
 mod queue; // who is tried next, and when
 mod resources;
+mod ring; // who is first among equals
 mod schedule; // the whole algorithm, top to bottom
 mod scheduler; // cuts in, bindings out
 mod snapshot; // the cluster, kept change by change
+mod view; // one node, as it is and as it would be
 mod volumes; // of volumes, claims, storage classes
 pub mod what_if; // what would be if
 
@@ -65,14 +70,16 @@ pub mod oracle; // answers to recorded cases
 pub use bitset::NodeSet;
 pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};
+pub use crowds::Crowd;
 pub use decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
 pub use explain::{Explanation, Objection};
 pub use facts::{AffinityTerm, ClaimRef, HostPort, NodeFacts, PodFacts, SpreadConstraint};
 pub use framework::{
     Bind, Code, Depends, Event, Filter, Hint, MAX_SCORE, Permission, Permit, PostBind, PostFilter,
     PostFiltered, PreBind, PreEnqueue, PreFilter, PreScore, Predicate, Prepared, Priority, QueueSort,
-    QueueingHint, Reason, Refusal, Reserve, Score, Verdict,
+    QueueingHint, Reach, Reason, Refusal, Reserve, Scale, Score, Verdict,
 };
+pub use placer::Placer;
 pub use preempt::PostFilterContext;
 pub use profile::Profile;
 pub use queue::{Backoff, Depth, Pending, Place, Queue, backoff};

@@ -5,11 +5,12 @@
 //! itself had failed. *Unschedulable*: nothing has changed that would make it fit. *Gated*: it may not be tried.
 //! *Under way*: it has a node, and its binding is on its way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_core::{Key, Name, Timestamp};
+use rustc_hash::FxHashMap;
 
 use crate::facts::PodFacts;
 
@@ -80,8 +81,8 @@ pub struct Pending {
     failed: Option<Timestamp>,
     rank: i64,
     ticket: u64,
-    /// Something happened while it was under way that may have changed the outcome.
-    missed: bool,
+    /// How many events there were when it got under way: more now, and something may have changed the outcome.
+    events: u64,
     /// Its back-off must run its course: what failed was the attempt itself, or what came after the choice of a node.
     must_wait: bool,
 }
@@ -89,17 +90,21 @@ pub struct Pending {
 /// Pending pods, and in which order and when they are tried.
 #[derive(Debug, Default)]
 pub struct Queue {
-    pods: BTreeMap<Key, Pending>,
+    ids: FxHashMap<Key, u32>,
+    pods: Vec<Option<Pending>>,
+    free: Vec<u32>,
     /// By rank, then by who came first.
-    active: BTreeSet<(i64, u64, Key)>,
-    backing_off: BTreeSet<(Timestamp, Key)>,
+    active: BTreeSet<(i64, u64, u32)>,
+    /// By moment, then by who failed first.
+    backing_off: BTreeSet<(Timestamp, u64, u32)>,
     /// Those backing off that must wait.
-    waiting: BTreeSet<(Timestamp, Key)>,
-    unschedulable: BTreeSet<(Timestamp, Key)>,
-    gated: BTreeSet<Key>,
-    under_way: BTreeSet<Key>,
+    waiting: BTreeSet<(Timestamp, u64, u32)>,
+    unschedulable: BTreeSet<(Timestamp, u64, u32)>,
+    gated: BTreeSet<u32>,
     tickets: u64,
     backoff: Backoff,
+    /// How many events there were.
+    events: u64,
 }
 
 /// How many pods are in each place.
@@ -127,14 +132,24 @@ impl Queue {
         self
     }
 
+    fn at(&self, id: u32) -> Option<&Pending> {
+        self.pods.get(id as usize)?.as_ref()
+    }
+
+    fn at_mut(&mut self, id: u32) -> Option<&mut Pending> {
+        self.pods.get_mut(id as usize)?.as_mut()
+    }
+
     /// One pending pod.
     pub fn get(&self, key: &Key) -> Option<&Pending> {
-        self.pods.get(key)
+        self.at(*self.ids.get(key)?)
     }
 
     /// The pending pods, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Pending)> {
-        self.pods.iter()
+        let mut all: Vec<&Pending> = self.pods.iter().flatten().collect();
+        all.sort_unstable_by_key(|pending| &pending.facts.key);
+        all.into_iter().map(|pending| (&pending.facts.key, pending))
     }
 
     /// How many pods are where.
@@ -149,11 +164,15 @@ impl Queue {
 
     /// Takes a new pod in, to be tried in turn.
     pub fn add(&mut self, facts: Arc<PodFacts>, rank: i64) {
-        let key = facts.key.clone();
-        self.remove(&key);
+        self.remove(&facts.key);
         self.tickets += 1;
-        self.active.insert((rank, self.tickets, key.clone()));
-        let pending = Pending {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.pods.push(None);
+            u32::try_from(self.pods.len() - 1).expect("fewer than 2^32 pods are pending")
+        });
+        self.active.insert((rank, self.tickets, id));
+        self.ids.insert(facts.key.clone(), id);
+        self.pods[id as usize] = Some(Pending {
             facts,
             place: Place::Active,
             attempts: 0,
@@ -161,22 +180,21 @@ impl Queue {
             failed: None,
             rank,
             ticket: self.tickets,
-            missed: false,
+            events: self.events,
             must_wait: false,
-        };
-        self.pods.insert(key, pending);
+        });
     }
 
     /// Takes in what a pending pod has become; answers with what it was.
     pub fn update(&mut self, facts: Arc<PodFacts>, rank: i64) -> Option<Arc<PodFacts>> {
-        let key = facts.key.clone();
-        let pending = self.pods.get_mut(&key)?;
+        let id = *self.ids.get(&facts.key)?;
+        let pending = self.at_mut(id)?;
         let old = std::mem::replace(&mut pending.facts, facts);
         if pending.rank != rank {
-            let before = (pending.rank, pending.ticket, key);
+            let before = (pending.rank, pending.ticket, id);
             pending.rank = rank;
             if self.active.remove(&before) {
-                self.active.insert((rank, before.1, before.2));
+                self.active.insert((rank, before.1, id));
             }
         }
         Some(old)
@@ -184,40 +202,42 @@ impl Queue {
 
     /// Forgets a pod.
     pub fn remove(&mut self, key: &Key) -> Option<Pending> {
-        self.leave(key);
-        self.pods.remove(key)
+        let id = self.ids.remove(key)?;
+        self.leave(id);
+        self.free.push(id);
+        self.pods[id as usize].take()
     }
 
     /// Takes a pod out of the place where it is.
-    fn leave(&mut self, key: &Key) {
-        let Some(pending) = self.pods.get(key) else { return };
+    fn leave(&mut self, id: u32) {
+        let Some(pending) = self.at(id) else { return };
+        let (rank, ticket, must_wait) = (pending.rank, pending.ticket, pending.must_wait);
         match pending.place {
-            Place::Active => drop(self.active.remove(&(pending.rank, pending.ticket, key.clone()))),
+            Place::Active => drop(self.active.remove(&(rank, ticket, id))),
             Place::BackingOff(until) => {
-                let set = if pending.must_wait { &mut self.waiting } else { &mut self.backing_off };
-                set.remove(&(until, key.clone()));
+                let set = if must_wait { &mut self.waiting } else { &mut self.backing_off };
+                set.remove(&(until, ticket, id));
             }
-            Place::Unschedulable(until) => drop(self.unschedulable.remove(&(until, key.clone()))),
-            Place::Gated => drop(self.gated.remove(key)),
-            Place::UnderWay => drop(self.under_way.remove(key)),
+            Place::Unschedulable(until) => drop(self.unschedulable.remove(&(until, ticket, id))),
+            Place::Gated => drop(self.gated.remove(&id)),
+            Place::UnderWay => {}
         }
     }
 
-    fn put(&mut self, key: &Key, place: Place) {
-        self.leave(key);
-        let Some(pending) = self.pods.get_mut(key) else { return };
+    fn put(&mut self, id: u32, place: Place) {
+        self.leave(id);
+        let Some(pending) = self.at_mut(id) else { return };
         pending.place = place;
+        let (rank, ticket, must_wait) = (pending.rank, pending.ticket, pending.must_wait);
         match place {
-            Place::Active => {
-                self.active.insert((pending.rank, pending.ticket, key.clone()));
-            }
+            Place::Active => drop(self.active.insert((rank, ticket, id))),
             Place::BackingOff(until) => {
-                let set = if pending.must_wait { &mut self.waiting } else { &mut self.backing_off };
-                set.insert((until, key.clone()));
+                let set = if must_wait { &mut self.waiting } else { &mut self.backing_off };
+                set.insert((until, ticket, id));
             }
-            Place::Unschedulable(until) => drop(self.unschedulable.insert((until, key.clone()))),
-            Place::Gated => drop(self.gated.insert(key.clone())),
-            Place::UnderWay => drop(self.under_way.insert(key.clone())),
+            Place::Unschedulable(until) => drop(self.unschedulable.insert((until, ticket, id))),
+            Place::Gated => drop(self.gated.insert(id)),
+            Place::UnderWay => {}
         }
     }
 
@@ -229,20 +249,22 @@ impl Queue {
     /// The next pod to try; it is under way from now on. If there is nothing else to do, that is one whose back-off is
     /// not over but for which something has changed.
     pub fn pop(&mut self) -> Option<Arc<PodFacts>> {
-        let active = self.active.first().map(|(_, _, key)| key);
-        let key = active.or_else(|| self.backing_off.first().map(|(_, key)| key))?.clone();
-        self.put(&key, Place::UnderWay);
-        let pending = self.pods.get_mut(&key)?;
-        pending.missed = false;
+        let active = self.active.first().map(|(_, _, id)| *id);
+        let id = active.or_else(|| self.backing_off.first().map(|(_, _, id)| *id))?;
+        self.put(id, Place::UnderWay);
+        let events = self.events;
+        let pending = self.at_mut(id)?;
+        pending.events = events;
         Some(pending.facts.clone())
     }
 
     /// The pod may not be tried: `by` holds it back.
     pub fn gate(&mut self, key: &Key, by: Name) {
-        if let Some(pending) = self.pods.get_mut(key) {
+        let Some(id) = self.ids.get(key).copied() else { return };
+        if let Some(pending) = self.at_mut(id) {
             pending.refused_by = vec![by];
         }
-        self.put(key, Place::Gated);
+        self.put(id, Place::Gated);
     }
 
     /// No node took the pod: it waits until what `by` refused may have changed.
@@ -257,42 +279,53 @@ impl Queue {
     }
 
     fn put_back(&mut self, key: &Key, by: Vec<Name>, must_wait: bool, now: Timestamp) {
+        let Some(id) = self.ids.get(key).copied() else { return };
+        self.put(id, Place::UnderWay);
         self.tickets += 1;
-        let ticket = self.tickets;
-        self.put(key, Place::UnderWay);
-        let Some(pending) = self.pods.get_mut(key) else { return };
+        let (ticket, events, backoff) = (self.tickets, self.events, self.backoff);
+        let Some(pending) = self.at_mut(id) else { return };
         pending.attempts = pending.attempts.saturating_add(1);
         pending.failed = Some(now);
         pending.ticket = ticket;
-        let retry = by.is_empty() || pending.missed;
+        let retry = by.is_empty() || pending.events < events;
         pending.must_wait = must_wait;
         pending.refused_by = by;
         let place = if retry {
-            Place::BackingOff(now + self.backoff.after(pending.attempts))
+            Place::BackingOff(now + backoff.after(pending.attempts))
         } else {
             Place::Unschedulable(now + UNSCHEDULABLE_MAX)
         };
-        self.put(key, place);
+        self.put(id, place);
     }
 
     /// Something happened, not to be told to `except`: pods for which `worth_it` answers yes are tried again, after what
-    /// is left of their back-off.
+    /// is left of their back-off. Pods under way are, should they fail.
     pub fn on_event(&mut self, except: Option<&Key>, worth_it: impl Fn(&Pending) -> bool) {
-        for key in self.under_way.iter().filter(|key| Some(*key) != except) {
-            if let Some(pending) = self.pods.get_mut(key) {
-                pending.missed = true;
-            }
+        self.events += 1;
+        if let Some(id) = except.and_then(|key| self.ids.get(key)).copied()
+            && let Some(pending) = self.at_mut(id)
+        {
+            pending.events += 1;
         }
-        let waiting = self.unschedulable.iter().map(|(_, key)| key).chain(&self.gated);
-        let keys: Vec<Key> = waiting.filter(|key| worth_it(&self.pods[*key])).cloned().collect();
-        for key in keys {
-            self.retry(&key);
+        if self.unschedulable.is_empty() && self.gated.is_empty() {
+            return;
+        }
+        let waiting = self.unschedulable.iter().map(|(_, _, id)| *id).chain(self.gated.iter().copied());
+        let ids: Vec<u32> = waiting.filter(|id| self.at(*id).is_some_and(&worth_it)).collect();
+        for id in ids {
+            self.retry_at(id);
         }
     }
 
     /// The pod is tried again, after what is left of its back-off.
     pub fn retry(&mut self, key: &Key) {
-        let Some(pending) = self.pods.get(key) else { return };
+        if let Some(id) = self.ids.get(key).copied() {
+            self.retry_at(id);
+        }
+    }
+
+    fn retry_at(&mut self, id: u32) {
+        let Some(pending) = self.at(id) else { return };
         let place = match (pending.place, pending.failed) {
             (Place::Unschedulable(_), Some(failed)) => {
                 Place::BackingOff(failed + self.backoff.after(pending.attempts))
@@ -300,27 +333,27 @@ impl Queue {
             (Place::Unschedulable(_) | Place::Gated, _) => Place::Active,
             (elsewhere, _) => elsewhere,
         };
-        self.put(key, place);
+        self.put(id, place);
     }
 
     /// Moves pods whose moment has come.
     pub fn advance(&mut self, now: Timestamp) {
-        while let Some((_, key)) = self.unschedulable.first().filter(|(at, _)| *at <= now).cloned() {
-            self.retry(&key);
+        while let Some((_, _, id)) = self.unschedulable.first().filter(|(at, ..)| *at <= now).copied() {
+            self.retry_at(id);
         }
         for set in [
-            |queue: &Queue| queue.backing_off.first().cloned(),
-            |queue: &Queue| queue.waiting.first().cloned(),
+            |queue: &Queue| queue.backing_off.first().copied(),
+            |queue: &Queue| queue.waiting.first().copied(),
         ] {
-            while let Some((_, key)) = set(self).filter(|(at, _)| *at <= now) {
-                self.put(&key, Place::Active);
+            while let Some((_, _, id)) = set(self).filter(|(at, ..)| *at <= now) {
+                self.put(id, Place::Active);
             }
         }
     }
 
     /// When [`Queue::advance`] next has something to do.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let first = |set: &BTreeSet<(Timestamp, Key)>| set.first().map(|(at, _)| *at);
+        let first = |set: &BTreeSet<(Timestamp, u64, u32)>| set.first().map(|(at, ..)| *at);
         [first(&self.backing_off), first(&self.waiting), first(&self.unschedulable)]
             .into_iter()
             .flatten()

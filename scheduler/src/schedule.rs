@@ -1,7 +1,6 @@
 //! The whole algorithm, top to bottom: [`schedule`].
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use orlop_core::Name;
@@ -11,15 +10,16 @@ use crate::decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
 use crate::explain::objections;
 use crate::facts::PodFacts;
 use crate::framework::{Code, Predicate, Prepared, Refusal, Verdict};
-use crate::preempt::PostFilterContext;
+use crate::preempt::{Kept, PostFilterContext};
 use crate::profile::Profile;
+use crate::ring::{point_of, start_of};
 use crate::snapshot::{Delta, NodeId, Snapshot};
 
 /// Decides on which node `pod` should run.
 ///
 /// Every predicate prepares itself, then takes out the nodes that it refuses; every priority scores those that are
-/// left; the highest sum wins, and of equal ones the one that a hash of `seed`, the pod's UID and the node's name
-/// prefers. If no node is left, the profile's post-filters look for a way to make room.
+/// left; the highest sum wins. Of equal nodes the one is taken that comes next on a ring: nodes stand where a hash of
+/// their name puts them, and the pod starts at a hash of `seed` and its UID. If no node is left, the profile's post-filters look for a way to make room.
 ///
 /// # Guarantees
 /// The answer depends on the arguments alone, and not on the order in which nodes or pods came into the snapshot. A
@@ -79,7 +79,7 @@ fn decide(
     let Preparation { mut ready, nodes, refused, narrowed_by } = prepare(pod, cluster, profile)?;
     decision.refused = refused;
     if decision.refused.is_some() {
-        return post_filter(pod, cluster, profile, &mut ready, decision);
+        return post_filter(pod, cluster, profile, &mut ready, decision, None);
     }
     if !narrowed_by.is_empty() {
         decision.narrowed = Some(Narrowed { plugins: narrowed_by, nodes: names(cluster, &nodes) });
@@ -93,6 +93,7 @@ fn decide(
     if feasible.is_empty() {
         let left = filter(pod, cluster, &mut ready, &nodes)?;
         feasible.extend(left.iter());
+        sample(pod, cluster, profile, seed, &mut feasible);
         if detail == Detail::Full || feasible.is_empty() {
             let mut rejected = nodes.clone();
             rejected.subtract(&left);
@@ -100,12 +101,26 @@ fn decide(
         }
     }
     if feasible.is_empty() {
-        return post_filter(pod, cluster, profile, &mut ready, decision);
+        return post_filter(pod, cluster, profile, &mut ready, decision, None);
     }
     drop(ready);
     let totals = score(pod, cluster, profile, &feasible, detail, decision)?;
     choose(pod, cluster, seed, &feasible, &totals, detail, decision);
     Ok(())
+}
+
+/// Keeps as many nodes as the profile wants to be scored: those that come first from where the pod starts.
+fn sample(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64, feasible: &mut Vec<NodeId>) {
+    let wanted = profile.nodes_to_score(cluster.len());
+    if feasible.len() <= wanted {
+        return;
+    }
+    let start = start_of(seed, &pod.uid);
+    feasible.sort_by_cached_key(|node| {
+        let name = cluster.view(*node).name();
+        (point_of(name).wrapping_sub(start), name.clone())
+    });
+    feasible.truncate(wanted);
 }
 
 /// What all predicates' preparing led to.
@@ -158,6 +173,21 @@ pub(crate) fn prepare<'a>(
     Ok(p)
 }
 
+/// Whether one node takes a pod; `None` where a predicate refuses others while preparing.
+pub(crate) fn fits_on(
+    pod: &PodFacts,
+    cluster: &Snapshot,
+    profile: &Profile,
+    node: NodeId,
+) -> Result<Option<bool>, Fault> {
+    let mut prepared = prepare(pod, cluster, profile)?;
+    if prepared.refused.is_some() || !prepared.narrowed_by.is_empty() {
+        return Ok(None);
+    }
+    let only = NodeSet::from_iter([node]);
+    Ok(Some(!filter(pod, cluster, &mut prepared.ready, &only)?.is_empty()))
+}
+
 /// The nodes of `among` that no predicate refuses.
 fn filter(
     pod: &PodFacts,
@@ -173,26 +203,16 @@ fn filter(
         }
     }
     // Where room is being made for pods that go first, this pod must fit beside them as well as without them.
-    for (node, waiting) in awaited(pod, cluster) {
-        if left.contains(node) && first_refusal(cluster, ready, node, &waiting)?.is_some() {
-            left.remove(node);
+    for node in cluster.awaited_nodes() {
+        if left.contains(node) {
+            let with = waiting_on(pod, cluster, node);
+            let waiting = Delta { without: Vec::new(), with };
+            if !waiting.with.is_empty() && first_refusal(cluster, ready, node, &waiting)?.is_some() {
+                left.remove(node);
+            }
         }
     }
     Ok(left)
-}
-
-/// Nodes on which pods of no lower priority than `pod` wait for room, with these pods.
-fn awaited<'a>(pod: &PodFacts, cluster: &'a Snapshot) -> BTreeMap<NodeId, Delta<'a>> {
-    let mut nodes: BTreeMap<NodeId, Delta<'a>> = BTreeMap::new();
-    for other in cluster.nominated() {
-        if other.key != pod.key
-            && other.priority >= pod.priority
-            && let Some(node) = cluster.node(&other.nominated)
-        {
-            nodes.entry(node.id()).or_default().with.push(other);
-        }
-    }
-    nodes
 }
 
 /// The first predicate that refuses `node` as it would be after `delta`. Leaves no trace.
@@ -233,14 +253,22 @@ pub(crate) fn refusal_of<'d>(
     node: NodeId,
     mut delta: Delta<'d>,
 ) -> Result<Option<Rejection>, Fault> {
-    let bare = Delta { without: delta.without.clone(), with: Vec::new() };
-    if let Some(waiting) = awaited(pod, cluster).remove(&node) {
-        delta.with.extend(waiting.with);
+    let waiting = waiting_on(pod, cluster, node);
+    if !waiting.is_empty() {
+        let bare = delta.without.clone();
+        delta.with.extend(waiting);
         if let Some(rejection) = first_refusal(cluster, ready, node, &delta)? {
             return Ok(Some(rejection));
         }
+        delta = Delta { without: bare, with: Vec::new() };
     }
-    first_refusal(cluster, ready, node, &bare)
+    first_refusal(cluster, ready, node, &delta)
+}
+
+/// Pods of no lower priority than `pod` that wait for room on a node.
+pub(crate) fn waiting_on<'a>(pod: &PodFacts, cluster: &'a Snapshot, node: NodeId) -> Vec<&'a PodFacts> {
+    let all = cluster.awaited_on(cluster.view(node).name()).iter();
+    all.filter(|other| other.key != pod.key && other.priority >= pod.priority).map(|other| &**other).collect()
 }
 
 fn rejections(
@@ -314,7 +342,8 @@ fn choose(
     let Some(highest) = totals.iter().max() else { return };
     let best = nodes.iter().zip(totals).filter(|(_, total)| *total == highest);
     let best = best.map(|(node, _)| cluster.view(*node).name());
-    decision.node = best.clone().min_by_key(|name| (tie(seed, &pod.uid, name), *name)).cloned();
+    let start = start_of(seed, &pod.uid);
+    decision.node = best.clone().min_by_key(|name| (point_of(name).wrapping_sub(start), *name)).cloned();
     if detail == Detail::Full {
         decision.best = best.cloned().collect();
         decision.best.sort_unstable();
@@ -323,25 +352,14 @@ fn choose(
     }
 }
 
-/// What breaks ties: the same for the same seed, pod and node, whatever the order of the nodes.
-fn tie(seed: u64, uid: &str, node: &str) -> u64 {
-    let mut hasher = rustc_hash::FxHasher::default();
-    hasher.write_u64(seed);
-    hasher.write(uid.as_bytes());
-    hasher.write(node.as_bytes());
-    // FxHash leaves the low bits weak; a finaliser spreads them.
-    let mut x = hasher.finish();
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
-fn post_filter(
+/// Looks for a way to make room, with the help of what is kept of earlier attempts.
+pub(crate) fn post_filter(
     pod: &PodFacts,
     cluster: &Snapshot,
     profile: &Profile,
     ready: &mut [Ready<'_>],
     decision: &mut Decision,
+    mut kept: Option<Kept<'_>>,
 ) -> Result<(), Fault> {
     if profile.post_filters.is_empty() {
         return Ok(());
@@ -349,9 +367,10 @@ fn post_filter(
     let mut result = PostFilterResult::default();
     let mut messages = Vec::new();
     for plugin in &profile.post_filters {
-        let mut context = PostFilterContext::new(pod, cluster, ready, decision);
+        let lent = kept.as_mut().map(Kept::lend);
+        let mut context = PostFilterContext::new(pod, cluster, &mut *ready, &*decision, lent);
         let found = guarded(plugin.name(), || plugin.post_filter(pod, &mut context))?;
-        if let Some(fault) = context.into_fault() {
+        if let Some(fault) = context.fault() {
             return Err(fault);
         }
         if found.nominated.is_some() {

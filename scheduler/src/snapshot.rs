@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orlop_core::{Key, Labels, Name};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::bitset::NodeSet;
 use crate::change::{BudgetFacts, Change, WorkloadFacts};
-use crate::columns::{Columns, LabelColumn, ResourceId};
+use crate::columns::Columns;
+use crate::crowds::{Crowd, CrowdId, Crowds};
 use crate::facts::{NodeFacts, PodFacts};
-use crate::resources::Resources;
+use crate::journal::{Journal, Touch};
 use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
+
+pub use crate::view::{Delta, NodeView};
 
 /// A node's place in the columns of one snapshot. Reused after the node is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,10 +56,11 @@ pub struct Snapshot {
     by_key: FxHashMap<Key, PodId>,
     /// Pods bound to a node that is not here (yet).
     stray: FxHashMap<Name, Vec<PodId>>,
-    /// Pods that keep others away, or draw them near: only they matter to newcomers with no affinity of their own.
-    with_anti_affinity: FxHashSet<PodId>,
-    with_affinity: FxHashSet<PodId>,
+    crowds: Crowds,
+    journal: Journal,
     nominated: BTreeMap<Key, Arc<PodFacts>>,
+    /// The same, by node.
+    awaited: FxHashMap<Name, Vec<Arc<PodFacts>>>,
     namespaces: BTreeMap<Name, Labels>,
     workloads: BTreeMap<(Name, Key), WorkloadFacts>,
     budgets: BTreeMap<Key, BudgetFacts>,
@@ -66,15 +70,16 @@ pub struct Snapshot {
 }
 
 #[derive(Clone, Debug)]
-struct NodeRow {
-    facts: Arc<NodeFacts>,
-    pods: Vec<PodId>,
+pub(crate) struct NodeRow {
+    pub(crate) facts: Arc<NodeFacts>,
+    pub(crate) pods: Vec<PodId>,
 }
 
 #[derive(Clone, Debug)]
 struct PodRow {
     facts: Arc<PodFacts>,
     node: Option<NodeId>,
+    crowd: CrowdId,
 }
 
 impl Snapshot {
@@ -90,14 +95,30 @@ impl Snapshot {
             Change::NodeGone(name) => self.remove_node(&name),
             Change::Pod(facts) => self.put_pod(Arc::new(facts)),
             Change::PodGone(key) => self.remove_pod(&key),
-            Change::Namespace(name, labels) => drop(self.namespaces.insert(name, labels)),
-            Change::NamespaceGone(name) => drop(self.namespaces.remove(&name)),
+            Change::Namespace(name, labels) => {
+                let before = self.namespaces.insert(name.clone(), labels);
+                self.journal.layout += u64::from(before.as_ref() != self.namespaces.get(&name));
+            }
+            Change::NamespaceGone(name) => {
+                self.namespaces.remove(&name);
+                self.journal.layout += 1;
+            }
             Change::Workload(facts) => {
                 self.workloads.insert((facts.kind.clone(), facts.key.clone()), facts);
+                self.journal.selectors += 1;
             }
-            Change::WorkloadGone(kind, key) => drop(self.workloads.remove(&(kind, key))),
-            Change::Budget(facts) => drop(self.budgets.insert(facts.key.clone(), facts)),
-            Change::BudgetGone(key) => drop(self.budgets.remove(&key)),
+            Change::WorkloadGone(kind, key) => {
+                self.workloads.remove(&(kind, key));
+                self.journal.selectors += 1;
+            }
+            Change::Budget(facts) => {
+                self.budgets.insert(facts.key.clone(), facts);
+                self.journal.budgets += 1;
+            }
+            Change::BudgetGone(key) => {
+                self.budgets.remove(&key);
+                self.journal.budgets += 1;
+            }
             Change::Volume(facts) => drop(self.volumes.insert(facts.name.clone(), facts)),
             Change::VolumeGone(name) => drop(self.volumes.remove(&name)),
             Change::Claim(facts) => drop(self.claims.insert(facts.key.clone(), facts)),
@@ -122,8 +143,14 @@ impl Snapshot {
         let facts = Arc::new(facts);
         if let Some(&id) = self.by_name.get(&facts.name) {
             let row = self.nodes[id.index()].as_mut().expect("a named node has a row");
+            if row.facts == facts {
+                return;
+            }
+            self.journal.layout +=
+                u64::from(row.facts.labels != facts.labels || row.facts.taints != facts.taints);
             self.columns.describe(id, Some(&row.facts), Some(&facts));
             row.facts = facts;
+            self.note(Touch::Node(id));
             return;
         }
         let id = self.free_nodes.pop().unwrap_or_else(|| {
@@ -137,8 +164,10 @@ impl Snapshot {
             let row = self.pods[pod.index()].as_mut().expect("a stray pod has a row");
             row.node = Some(id);
             self.columns.account(id, &row.facts, 1);
+            self.crowds.count(row.crowd, id, true);
         }
         self.nodes[id.index()] = Some(NodeRow { facts, pods });
+        self.journal.layout += 1;
     }
 
     fn remove_node(&mut self, name: &str) {
@@ -148,18 +177,32 @@ impl Snapshot {
             let pod = self.pods[pod.index()].as_mut().expect("a node's pod has a row");
             pod.node = None;
             self.columns.account(id, &pod.facts, -1);
+            self.crowds.count(pod.crowd, id, false);
         }
         if !row.pods.is_empty() {
             self.stray.insert(row.facts.name.clone(), row.pods);
         }
         self.columns.describe(id, Some(&row.facts), None);
         self.free_nodes.push(id);
+        self.journal.layout += 1;
+    }
+
+    fn note(&mut self, touch: Touch) {
+        // Who has not looked for as many changes as there are nodes looks at all of them anew.
+        self.journal.note(touch, self.nodes.len().max(1_024));
     }
 
     /// Takes in a pod as it is now. One that holds no place on a node is forgotten.
     pub(crate) fn put_pod(&mut self, facts: Arc<PodFacts>) {
-        if self.nominated.contains_key(&facts.key) && facts.is_assigned() {
-            self.nominated.remove(&facts.key);
+        if facts.is_assigned() {
+            self.forget_nomination(&facts.key);
+        }
+        if let Some(id) = self.by_key.get(&facts.key)
+            && let Some(row) = &mut self.pods[id.index()]
+            && *row.facts == *facts
+        {
+            row.facts = facts;
+            return;
         }
         self.remove_pod_row(&facts.key);
         if !facts.is_assigned() {
@@ -170,60 +213,110 @@ impl Snapshot {
             PodId(u32::try_from(self.pods.len() - 1).expect("a cluster has fewer than 2^32 pods"))
         });
         let node = self.by_name.get(&facts.node).copied();
+        let crowd = self.crowds.join(&facts);
         match node {
             Some(node) => {
                 self.columns.account(node, &facts, 1);
+                self.crowds.count(crowd, node, true);
                 self.nodes[node.index()].as_mut().expect("a named node has a row").pods.push(id);
+                self.note(Touch::Pod { node, crowd, by: 1 });
             }
             None => self.stray.entry(facts.node.clone()).or_default().push(id),
         }
-        if !facts.anti_affinity.is_empty() {
-            self.with_anti_affinity.insert(id);
-        }
-        if !facts.affinity.is_empty() || !facts.preferred_affinity.is_empty() {
-            self.with_affinity.insert(id);
-        }
         self.by_key.insert(facts.key.clone(), id);
-        self.pods[id.index()] = Some(PodRow { facts, node });
+        self.pods[id.index()] = Some(PodRow { facts, node, crowd });
     }
 
     fn remove_pod(&mut self, key: &Key) {
-        self.nominated.remove(key);
+        self.forget_nomination(key);
         self.remove_pod_row(key);
     }
 
     fn remove_pod_row(&mut self, key: &Key) {
         let Some(id) = self.by_key.remove(key) else { return };
-        let row = self.pods[id.index()].take().expect("a known pod has a row");
-        let siblings = match row.node {
+        let PodRow { facts, node, crowd } = self.pods[id.index()].take().expect("a known pod has a row");
+        let siblings = match node {
             Some(node) => {
-                self.columns.account(node, &row.facts, -1);
+                self.columns.account(node, &facts, -1);
+                self.crowds.count(crowd, node, false);
+                self.note(Touch::Pod { node, crowd, by: -1 });
                 &mut self.nodes[node.index()].as_mut().expect("a pod's node has a row").pods
             }
-            None => self.stray.entry(row.facts.node.clone()).or_default(),
+            None => self.stray.entry(facts.node.clone()).or_default(),
         };
         siblings.retain(|pod| *pod != id);
-        if siblings.is_empty() && row.node.is_none() {
-            self.stray.remove(&row.facts.node);
+        if siblings.is_empty() && node.is_none() {
+            self.stray.remove(&facts.node);
         }
-        self.with_anti_affinity.remove(&id);
-        self.with_affinity.remove(&id);
         self.free_pods.push(id);
+        self.crowds.leave(crowd);
+        if self.crowds.is_sparse() {
+            let numbers = self.crowds.renumber();
+            for row in self.pods.iter_mut().flatten() {
+                row.crowd = numbers[row.crowd as usize];
+            }
+            self.journal.layout += 1;
+        }
     }
 
     /// Keeps room for `pod` on the node that it was nominated for, against pods of lower priority.
     pub fn nominate(&mut self, pod: &PodFacts, node: &str) {
-        if node.is_empty() {
-            self.nominated.remove(&pod.key);
-        } else {
-            let facts = PodFacts { nominated: Name::from(node), ..pod.clone() };
-            self.nominated.insert(pod.key.clone(), Arc::new(facts));
+        if self.nominated.get(&pod.key).is_some_and(|p| p.nominated == node && p.uid == pod.uid) {
+            return;
+        }
+        self.forget_nomination(&pod.key);
+        if !node.is_empty() {
+            let facts = Arc::new(PodFacts { nominated: Name::from(node), ..pod.clone() });
+            self.awaited.entry(facts.nominated.clone()).or_default().push(facts.clone());
+            self.touch_named(node);
+            self.nominated.insert(pod.key.clone(), facts);
+        }
+    }
+
+    fn forget_nomination(&mut self, key: &Key) {
+        if self.nominated.is_empty() {
+            return;
+        }
+        let Some(facts) = self.nominated.remove(key) else { return };
+        if let Some(here) = self.awaited.get_mut(&facts.nominated) {
+            here.retain(|pod| pod.key != *key);
+            if here.is_empty() {
+                self.awaited.remove(&facts.nominated);
+            }
+        }
+        self.touch_named(&facts.nominated);
+    }
+
+    fn touch_named(&mut self, node: &str) {
+        if let Some(id) = self.by_name.get(node).copied() {
+            self.note(Touch::Node(id));
         }
     }
 
     /// Pods that wait for room on a node, by key.
     pub fn nominated(&self) -> impl Iterator<Item = &Arc<PodFacts>> {
         self.nominated.values()
+    }
+
+    /// The nodes on which pods wait for room; in no order.
+    pub(crate) fn awaited_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.awaited.keys().filter_map(|name| self.by_name.get(name).copied())
+    }
+
+    /// The node for which a pod is nominated.
+    pub(crate) fn nomination(&self, pod: &Key) -> Option<&Name> {
+        if self.nominated.is_empty() {
+            return None;
+        }
+        self.nominated.get(pod).map(|facts| &facts.nominated)
+    }
+
+    /// The pods that wait for room on one node.
+    pub(crate) fn awaited_on(&self, node: &str) -> &[Arc<PodFacts>] {
+        if self.awaited.is_empty() {
+            return &[];
+        }
+        self.awaited.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// How many nodes there are.
@@ -278,23 +371,35 @@ impl Snapshot {
         self.pods[id.index()].as_ref().expect("a known pod has a row")
     }
 
+    pub(crate) fn pod_at(&self, id: PodId) -> &PodFacts {
+        &self.row(id).facts
+    }
+
+    pub(crate) fn node_row(&self, id: NodeId) -> &NodeRow {
+        self.nodes[id.index()].as_ref().expect("a view is of a node that is there")
+    }
+
     /// All assigned pods whose node is here.
     pub fn pods(&self) -> impl Iterator<Item = (&PodFacts, NodeId)> {
         self.pods.iter().flatten().filter_map(|row| Some((&*row.facts, row.node?)))
     }
 
-    /// Assigned pods with a required anti-affinity.
-    pub fn pods_with_anti_affinity(&self) -> impl Iterator<Item = (&PodFacts, NodeId)> {
-        self.members(&self.with_anti_affinity)
+    /// The assigned pods whose node is here, counted: one crowd for all that no term can tell apart.
+    pub fn crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.crowds.iter().map(|(_, crowd)| crowd)
     }
 
-    /// Assigned pods with any affinity but a required anti-affinity alone.
-    pub fn pods_with_affinity(&self) -> impl Iterator<Item = (&PodFacts, NodeId)> {
-        self.members(&self.with_affinity)
+    /// The crowds whose pods have terms of affinity of their own.
+    pub fn choosy_crowds(&self) -> impl Iterator<Item = &Crowd> {
+        self.crowds.choosy().filter(|crowd| crowd.by_node().next().is_some())
     }
 
-    fn members<'a>(&'a self, of: &'a FxHashSet<PodId>) -> impl Iterator<Item = (&'a PodFacts, NodeId)> {
-        of.iter().map(|id| self.row(*id)).filter_map(|row| Some((&*row.facts, row.node?)))
+    pub(crate) fn crowd_rows(&self) -> &Crowds {
+        &self.crowds
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The labels of a namespace; `None` if it is not known.
@@ -322,6 +427,15 @@ impl Snapshot {
                 of_kind.map(|(_, key)| key.clone()).collect()
             }
         }
+    }
+
+    /// The Services of a namespace.
+    pub(crate) fn services(&self, namespace: &Name) -> impl Iterator<Item = &WorkloadFacts> {
+        let kind = Name::new_static("Service");
+        let first = (kind.clone(), Key::new(namespace.clone(), ""));
+        let own = self.workloads.range(first..);
+        let own = own.take_while(move |((k, key), _)| *k == kind && key.namespace == *namespace);
+        own.map(|(_, facts)| facts)
     }
 
     /// What selects pods: Services, ReplicaSets and the like.
@@ -357,122 +471,5 @@ impl Snapshot {
     /// Disruption budgets.
     pub fn budgets(&self) -> impl Iterator<Item = &BudgetFacts> {
         self.budgets.values()
-    }
-}
-
-/// What is different on one node in thought: pods gone from it, pods added to it.
-#[derive(Clone, Debug, Default)]
-pub struct Delta<'a> {
-    /// Pods of the node that are thought away.
-    pub without: Vec<&'a PodFacts>,
-    /// Pods that are thought there.
-    pub with: Vec<&'a PodFacts>,
-}
-
-/// One node, with the pods on it.
-#[derive(Clone, Copy, Debug)]
-pub struct NodeView<'a> {
-    cluster: &'a Snapshot,
-    id: NodeId,
-    delta: Option<&'a Delta<'a>>,
-}
-
-impl<'a> NodeView<'a> {
-    /// The place in the columns.
-    pub fn id(&self) -> NodeId {
-        self.id
-    }
-
-    /// The snapshot that the node is in.
-    pub fn cluster(&self) -> &'a Snapshot {
-        self.cluster
-    }
-
-    /// What is known of the node itself.
-    pub fn facts(&self) -> &'a NodeFacts {
-        &self.node_row().facts
-    }
-
-    fn node_row(&self) -> &'a NodeRow {
-        self.cluster.nodes[self.id.index()].as_ref().expect("a view is of a node that is there")
-    }
-
-    /// The name.
-    pub fn name(&self) -> &'a Name {
-        &self.facts().name
-    }
-
-    /// One label's text.
-    pub fn label(&self, name: &str) -> Option<&'a str> {
-        self.facts().labels.get(name).map(Name::as_str)
-    }
-
-    /// The pods on it.
-    pub fn pods(&self) -> impl Iterator<Item = &'a PodFacts> + use<'a> {
-        let cluster = self.cluster;
-        let (without, with): (&[&PodFacts], &[&'a PodFacts]) = match self.delta {
-            Some(delta) => (&delta.without, &delta.with),
-            None => (&[], &[]),
-        };
-        self.node_row()
-            .pods
-            .iter()
-            .map(|id| &*cluster.row(*id).facts)
-            .filter(|pod| !without.iter().any(|gone| gone.key == pod.key))
-            .chain(with.iter().copied())
-    }
-
-    /// How many pods are on it.
-    pub fn pod_count(&self) -> i64 {
-        let delta = self.delta.map_or(0, |d| d.with.len() as i64 - d.without.len() as i64);
-        self.cluster.columns.pods[self.id.index()] + delta
-    }
-
-    /// What its pods may have in all, by Kubernetes' name of the resource; CPU in thousandths.
-    pub fn allocatable(&self, resource: &str) -> i64 {
-        self.facts().allocatable.get(resource)
-    }
-
-    /// What its pods ask for in all.
-    pub fn requested(&self, resource: &str) -> i64 {
-        self.cluster.columns.resource(resource).map_or(0, |id| self.requested_of(id))
-            + self.differing(|pod| pod.requests.get(resource))
-    }
-
-    fn requested_of(&self, resource: ResourceId) -> i64 {
-        self.cluster.columns.requested(resource)[self.id.index()]
-    }
-
-    /// What its pods are taken to use when nodes are scored: CPU in thousandths, memory in bytes.
-    pub fn scored_usage(&self) -> (i64, i64) {
-        let columns = &self.cluster.columns;
-        (
-            columns.scored_cpu[self.id.index()] + self.differing(|pod| pod.scored_usage.0),
-            columns.scored_memory[self.id.index()] + self.differing(|pod| pod.scored_usage.1),
-        )
-    }
-
-    /// What is left of a resource.
-    pub fn free(&self, resource: &str) -> i64 {
-        self.allocatable(resource) - self.requested(resource)
-    }
-
-    fn differing(&self, of: impl Fn(&PodFacts) -> i64) -> i64 {
-        self.delta.map_or(0, |delta| {
-            delta.with.iter().map(|pod| of(pod)).sum::<i64>()
-                - delta.without.iter().map(|pod| of(pod)).sum::<i64>()
-        })
-    }
-
-    /// Whether `requests` can be had of what is left.
-    pub fn has_room_for(&self, requests: &Resources) -> bool {
-        let rest = ["cpu", "memory", "ephemeral-storage"];
-        let others = requests.others.iter().map(|(name, _)| name.as_str());
-        rest.into_iter().chain(others).all(|r| requests.get(r) == 0 || requests.get(r) <= self.free(r))
-    }
-
-    /// The column of one label.
-    pub fn label_value(&self, column: &LabelColumn) -> u32 {
-        column.value(self.id)
     }
 }

@@ -211,7 +211,7 @@ fn inter_pod(pod: &PodFacts, node: &NodeView<'_>) -> String {
             said.push(format!("{} must leave {at}", other.key));
         }
     }
-    for (other, there) in cluster.pods_with_anti_affinity() {
+    for (other, there) in cluster.pods().filter(|(other, _)| !other.anti_affinity.is_empty()) {
         for term in other.anti_affinity.iter().filter(|term| meant(term, pod)) {
             let key = &term.topology_key;
             if cluster.view(there).label(key).is_some_and(|value| node.label(key) == Some(value)) {

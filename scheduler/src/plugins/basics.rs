@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
-use crate::framework::{Bind, Depends, PreEnqueue, PreFilter, Predicate, Prepared, QueueSort, Verdict};
+use crate::framework::{
+    Bind, Depends, PreEnqueue, PreFilter, Predicate, Prepared, QueueSort, Reach, Verdict,
+};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// Holds pods back while `spec.schedulingGates` is not empty (KEP-3521).
@@ -49,6 +51,10 @@ impl PreFilter for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
+    }
+
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
         let taint = Taint {
             key: Name::new_static("node.kubernetes.io/unschedulable"),
@@ -89,6 +95,10 @@ pub struct NodeName;
 impl PreFilter for NodeName {
     fn name(&self) -> &str {
         "NodeName"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {

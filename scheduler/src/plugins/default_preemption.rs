@@ -2,15 +2,16 @@
 //! ones as will do, and budgets honoured where that can be.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orlop_core::rules::Selector;
-use orlop_core::{Name, Timestamp};
+use orlop_core::{Key, Name, Timestamp};
+use rustc_hash::FxHashMap;
 
-use crate::decision::histogram;
+use crate::decision::{Rejection, histogram};
 use crate::facts::{PodFacts, selector_of};
 use crate::framework::{Code, PostFilter, PostFiltered};
-use crate::preempt::PostFilterContext;
+use crate::preempt::{Kept, PostFilterContext};
 use crate::snapshot::{Delta, NodeId, Snapshot};
 
 /// The plugin.
@@ -38,28 +39,31 @@ impl PostFilter for DefaultPreemption {
             return none(reason.to_owned());
         }
         let cluster = context.cluster();
-        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        let nodes = context.curable();
-        let unhelpful = cluster.len() - nodes.len();
-        if unhelpful > 0 {
-            reasons.insert("Preemption is not helpful for scheduling".to_owned(), unhelpful);
-        }
         let budgets: Vec<Budget<'_>> = Budget::all(cluster);
-        let mut best: Option<Candidate<'_>> = None;
-        for node in nodes {
-            match victims_on(pod, node, &budgets, context) {
-                Ok(candidate) => {
-                    if best.as_ref().is_none_or(|best| candidate.rank() < best.rank()) {
-                        best = Some(candidate);
-                    }
+        let (reasons, best) = match context.kept() {
+            Some(kept) => {
+                let Kept { sample, refusals, candidates, own } = kept;
+                for node in candidates.to_look_at(cluster) {
+                    let outcome = outcome(sample, node, refusals.of(node), &budgets, context);
+                    candidates.put(node, outcome);
                 }
-                Err(said) => said.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+                let own =
+                    own.map(|(node, refused)| (*node, outcome(pod, *node, Some(refused), &budgets, context)));
+                candidates.best(own)
             }
-        }
+            None => {
+                let mut candidates = Candidates::default();
+                for node in cluster.node_set().iter() {
+                    let refused = context.rejection(cluster.view(node).name());
+                    candidates.put(node, outcome(pod, node, refused, &budgets, context));
+                }
+                candidates.best(None)
+            }
+        };
         match best {
             Some(best) => PostFiltered {
-                nominated: Some(best.node.clone()),
-                victims: best.victims.iter().map(|v| v.key.clone()).collect(),
+                nominated: Some(best.rank.5),
+                victims: best.victims,
                 ..PostFiltered::default()
             },
             None => PostFiltered {
@@ -67,6 +71,126 @@ impl PostFilter for DefaultPreemption {
                 ..none(format!("0/{} nodes are available:{}", cluster.len(), histogram(reasons)))
             },
         }
+    }
+}
+
+/// What evicting pods from a node comes to.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// It does not help; for these reasons.
+    Vain(Vec<String>),
+    /// Room is made.
+    Room(Box<Found>),
+}
+
+/// Whom to evict, and how bad that is.
+#[derive(Clone, Debug)]
+struct Found {
+    rank: Rank,
+    victims: Vec<Key>,
+}
+
+/// Orders candidates, the best first: fewest broken budgets; the most important victim the least important; the least
+/// importance in all; the fewest victims; the most important ones started last; the node's name.
+type Rank = (usize, i32, i64, usize, Reverse<Timestamp>, Name);
+
+fn outcome(
+    pod: &PodFacts,
+    node: NodeId,
+    refused: Option<&Rejection>,
+    budgets: &[Budget<'_>],
+    context: &mut PostFilterContext<'_, '_>,
+) -> Outcome {
+    if refused.is_none_or(|r| r.refusal.code != Code::Unschedulable) {
+        return Outcome::Vain(vec!["Preemption is not helpful for scheduling".to_owned()]);
+    }
+    match victims_on(pod, node, budgets, context) {
+        Ok(candidate) => Outcome::Room(Box::new(Found {
+            rank: candidate.rank(),
+            victims: candidate.victims.iter().map(|v| v.key.clone()).collect(),
+        })),
+        Err(reasons) => Outcome::Vain(reasons),
+    }
+}
+
+/// What is known of each node: for pods that are alike, kept from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    by_node: FxHashMap<NodeId, Outcome>,
+    ranked: BTreeSet<(Rank, NodeId)>,
+    /// How many nodes are not helped, for each list of reasons.
+    vain: BTreeMap<Vec<String>, usize>,
+    /// Nodes to look at again.
+    stale: Vec<NodeId>,
+    /// The budgets that this holds for.
+    budgets: Option<u64>,
+}
+
+impl Candidates {
+    /// These have changed.
+    pub(crate) fn mark(&mut self, nodes: Vec<NodeId>) {
+        self.stale.extend(nodes);
+    }
+
+    /// The nodes that must be looked at: those that have changed, or all if budgets have.
+    fn to_look_at(&mut self, cluster: &Snapshot) -> Vec<NodeId> {
+        let budgets = Some(cluster.journal().budgets);
+        if self.budgets != budgets {
+            *self = Candidates { budgets, ..Candidates::default() };
+            return cluster.node_set().iter().collect();
+        }
+        let mut nodes = std::mem::take(&mut self.stale);
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    fn put(&mut self, node: NodeId, outcome: Outcome) {
+        self.forget(node);
+        match &outcome {
+            Outcome::Vain(reasons) => *self.vain.entry(reasons.clone()).or_default() += 1,
+            Outcome::Room(found) => drop(self.ranked.insert((found.rank.clone(), node))),
+        }
+        self.by_node.insert(node, outcome);
+    }
+
+    fn forget(&mut self, node: NodeId) -> Option<Outcome> {
+        let outcome = self.by_node.remove(&node)?;
+        match &outcome {
+            Outcome::Vain(reasons) => {
+                if let Some(n) = self.vain.get_mut(reasons) {
+                    *n -= 1;
+                    if *n == 0 {
+                        self.vain.remove(reasons);
+                    }
+                }
+            }
+            Outcome::Room(found) => drop(self.ranked.remove(&(found.rank.clone(), node))),
+        }
+        Some(outcome)
+    }
+
+    /// The best candidate, given that one node is otherwise than this says; without any, the reasons.
+    fn best(&mut self, own: Option<(NodeId, Outcome)>) -> (BTreeMap<String, usize>, Option<Found>) {
+        let (own, otherwise) = own.unzip();
+        let kept = own.map(|node| (node, self.forget(node)));
+        if let Some((node, otherwise)) = own.zip(otherwise) {
+            self.put(node, otherwise);
+        }
+        let best = self.ranked.first().and_then(|(_, node)| match self.by_node.get(node)? {
+            Outcome::Room(found) => Some(Found::clone(found)),
+            Outcome::Vain(_) => None,
+        });
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        if best.is_none() {
+            for (said, nodes) in &self.vain {
+                said.iter().for_each(|reason| *reasons.entry(reason.clone()).or_default() += nodes);
+            }
+        }
+        if let Some((node, Some(kept))) = kept {
+            self.put(node, kept);
+        }
+        (reasons, best)
     }
 }
 
@@ -96,7 +220,7 @@ fn victims_on<'s>(
     if lower.is_empty() {
         return Err(vec!["No preemption victims found for incoming pod".to_owned()]);
     }
-    if let Some(rejection) = context.refusal(node, without(&lower)) {
+    if let Some(rejection) = context.refusal_for(pod, node, without(&lower)) {
         return Err(rejection.refusal.reasons.iter().map(ToString::to_string).collect());
     }
     lower.sort_by_key(|p| importance(p));
@@ -107,7 +231,7 @@ fn victims_on<'s>(
     let mut violations = 0;
     for (at, spared) in violating.into_iter().chain(harmless).enumerate() {
         let rest: Vec<&PodFacts> = gone.iter().copied().filter(|p| p.key != spared.key).collect();
-        if context.refusal(node, without(&rest)).is_none() {
+        if context.refusal_for(pod, node, without(&rest)).is_none() {
             gone = rest;
         } else if at < protected {
             violations += 1;
@@ -130,14 +254,12 @@ fn importance(pod: &PodFacts) -> (Reverse<i32>, Timestamp, &orlop_core::Key) {
 }
 
 impl Candidate<'_> {
-    /// Orders candidates, the best first: fewest broken budgets; the most important victim the least important; the
-    /// least importance in all; the fewest victims; the most important ones started last.
-    fn rank(&self) -> (usize, i32, i64, usize, Reverse<Timestamp>, &Name) {
+    fn rank(&self) -> Rank {
         let highest = self.victims.first().map_or(i32::MIN, |v| v.priority);
         let sum = self.victims.iter().map(|v| i64::from(v.priority) + (1 << 31)).sum();
         let top = self.victims.iter().filter(|v| v.priority == highest);
         let earliest = top.map(|v| started(v)).min().unwrap_or(Timestamp::MAX);
-        (self.violations, highest, sum, self.victims.len(), Reverse(earliest), self.node)
+        (self.violations, highest, sum, self.victims.len(), Reverse(earliest), self.node.clone())
     }
 }
 

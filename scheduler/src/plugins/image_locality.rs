@@ -4,7 +4,7 @@
 use orlop_core::Name;
 
 use crate::facts::PodFacts;
-use crate::framework::{MAX_SCORE, PreScore, Priority};
+use crate::framework::{MAX_SCORE, PreScore, Priority, Reach};
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// Below this many bytes in all, images do not count.
@@ -17,7 +17,7 @@ const MOST_EACH: i64 = 1000 << 20;
 pub struct ImageLocality;
 
 /// The name under which nodes report an image.
-fn with_tag(image: &Name) -> Name {
+pub(crate) fn with_tag(image: &Name) -> Name {
     if image.rfind(':').map_or(-1, |at| at as isize) <= image.rfind('/').map_or(-1, |at| at as isize) {
         return smol_str::format_smolstr!("{image}:latest");
     }
@@ -36,6 +36,10 @@ fn points(bytes: i64, containers: i64) -> i64 {
 impl PreScore for ImageLocality {
     fn name(&self) -> &str {
         "ImageLocality"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Images
     }
 
     fn pre_score<'a>(

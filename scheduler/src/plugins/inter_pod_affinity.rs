@@ -8,8 +8,11 @@ use orlop_core::{Labels, Name};
 
 use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
+use crate::crowds::Crowd;
 use crate::facts::{AffinityTerm, PodFacts};
-use crate::framework::{Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
+use crate::framework::{
+    Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reach, Verdict,
+};
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// The plugin.
@@ -68,7 +71,7 @@ impl Counts {
 }
 
 /// A pod's own terms, their namespace selectors resolved to names.
-fn resolve(term: &AffinityTerm, cluster: &Snapshot) -> AffinityTerm {
+pub(crate) fn resolve(term: &AffinityTerm, cluster: &Snapshot) -> AffinityTerm {
     let mut term = term.clone();
     let selects_some = term.namespace_selector != Selector::nothing();
     if selects_some && !term.namespace_selector.is_everything() {
@@ -84,6 +87,10 @@ impl PreFilter for InterPodAffinity {
         "InterPodAffinity"
     }
 
+    fn reach(&self) -> Reach<'_> {
+        Reach::Affinity(self)
+    }
+
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
         let mut hard = Hard {
             pod,
@@ -97,16 +104,16 @@ impl PreFilter for InterPodAffinity {
         };
         hard.near_counts = hard.near.iter().map(|_| Vec::new()).collect();
         hard.apart_counts = hard.apart.iter().map(|_| Vec::new()).collect();
-        for (other, node) in cluster.pods_with_anti_affinity() {
-            hard.change_kept_off(other, node, 1);
+        for crowd in cluster.choosy_crowds().filter(|crowd| !crowd.sample().anti_affinity.is_empty()) {
+            crowd.by_node().for_each(|(node, n)| hard.change_kept_off(crowd.sample(), node, n));
         }
         if hard.near.is_empty() && hard.apart.is_empty() {
             if hard.kept_off.all_zero() {
                 return Prepared::Skip;
             }
         } else {
-            for (other, node) in cluster.pods() {
-                hard.change_own(other, node, 1);
+            for crowd in cluster.crowds() {
+                hard.change_crowd(crowd);
             }
         }
         Prepared::ready(hard)
@@ -167,6 +174,13 @@ impl Hard<'_> {
             if term.matches(other, None) {
                 bump(counts, self.cluster, &term.topology_key, node, by);
             }
+        }
+    }
+
+    fn change_crowd(&mut self, crowd: &Crowd) {
+        let other = crowd.sample();
+        if self.means_all(other) || self.apart.iter().any(|term| term.matches(other, None)) {
+            crowd.by_node().for_each(|(node, n)| self.change_own(other, node, n));
         }
     }
 
@@ -252,6 +266,10 @@ impl PreScore for InterPodAffinity {
         "InterPodAffinity"
     }
 
+    fn reach(&self) -> Reach<'_> {
+        Reach::Affinity(self)
+    }
+
     fn pre_score<'a>(
         &'a self,
         pod: &'a PodFacts,
@@ -266,20 +284,23 @@ impl PreScore for InterPodAffinity {
         if wishes {
             let own = pod.preferred_affinity.iter().map(|(weight, term)| (*weight, resolve(term, cluster)));
             let own: Vec<(i64, AffinityTerm)> = own.collect();
-            for (other, node) in cluster.pods() {
-                for (weight, term) in &own {
-                    if term.matches(other, None) {
-                        scores.add(&term.topology_key, cluster, node, *weight);
+            for crowd in cluster.crowds() {
+                for (weight, term) in own.iter().filter(|(_, term)| term.matches(crowd.sample(), None)) {
+                    for (node, n) in crowd.by_node() {
+                        scores.add(&term.topology_key, cluster, node, n * weight);
                     }
                 }
             }
         }
         let namespace = cluster.namespace(&pod.key.namespace);
-        for (other, node) in cluster.pods_with_affinity() {
+        for crowd in cluster.choosy_crowds() {
+            let other = crowd.sample();
             let hard = other.affinity.iter().filter(|_| self.hard_weight > 0).map(|t| (self.hard_weight, t));
             for (weight, term) in hard.chain(other.preferred_affinity.iter().map(|(w, t)| (*w, t))) {
                 if term.matches(pod, namespace) {
-                    scores.add(&term.topology_key, cluster, node, weight);
+                    for (node, n) in crowd.by_node() {
+                        scores.add(&term.topology_key, cluster, node, n * weight);
+                    }
                 }
             }
         }

@@ -14,7 +14,8 @@ use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
 use crate::facts::{NodeFacts, PodFacts};
 use crate::framework::{
-    Code, Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Refusal, Verdict, normalize,
+    Code, Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Reach, Refusal, Scale, Verdict,
+    normalize,
 };
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
@@ -42,7 +43,7 @@ impl Required {
         }
     }
 
-    fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         self.labels.is_everything() && self.terms.is_none() && self.added.is_none()
     }
 
@@ -139,6 +140,10 @@ impl PreFilter for NodeAffinity {
         "NodeAffinity"
     }
 
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
+    }
+
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
         let wanted = Required { added: required(self.added.as_ref()).map(terms), ..Required::of(pod) };
         if wanted.says_nothing() {
@@ -185,6 +190,14 @@ impl Predicate for Required {
 impl PreScore for NodeAffinity {
     fn name(&self) -> &str {
         "NodeAffinity"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
+    }
+
+    fn scale(&self) -> Scale {
+        Scale::Highest { reverse: false }
     }
 
     fn pre_score<'a>(

@@ -2,7 +2,7 @@
 
 use crate::bitset::NodeSet;
 use crate::facts::{HostPort, PodFacts};
-use crate::framework::{Depends, PreFilter, Predicate, Prepared, Verdict};
+use crate::framework::{Depends, PreFilter, Predicate, Prepared, Reach, Verdict};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// The plugin.
@@ -12,6 +12,10 @@ pub struct NodePorts;
 impl PreFilter for NodePorts {
     fn name(&self) -> &str {
         "NodePorts"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {

@@ -11,7 +11,8 @@ use crate::bitset::NodeSet;
 use crate::columns::Columns;
 use crate::facts::PodFacts;
 use crate::framework::{
-    Code, Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reason, Refusal, Verdict,
+    Code, Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reach, Reason, Refusal,
+    Verdict,
 };
 use crate::resources::Resources;
 use crate::snapshot::{NodeId, NodeView, Snapshot};
@@ -59,6 +60,10 @@ fn cpu_and_memory() -> Vec<(Name, i64)> {
 impl PreFilter for Fit {
     fn name(&self) -> &str {
         "NodeResourcesFit"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
@@ -123,6 +128,10 @@ impl Predicate for Wanted<'_> {
         Verdict::fits_or(reasons.is_empty(), || Verdict::Refuses(Refusal { code, reasons }))
     }
 
+    fn fits(&self, node: &NodeView<'_>) -> bool {
+        node.pod_count() < node.facts().pods && node.has_room_for(&self.0)
+    }
+
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
         let columns = cluster.columns();
         let (counts, limits) = (columns.pod_counts(), columns.pod_limits());
@@ -141,6 +150,10 @@ impl Predicate for Wanted<'_> {
 impl PreScore for Fit {
     fn name(&self) -> &str {
         "NodeResourcesFit"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_score<'a>(
@@ -296,6 +309,10 @@ impl Default for BalancedAllocation {
 impl PreScore for BalancedAllocation {
     fn name(&self) -> &str {
         "NodeResourcesBalancedAllocation"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_score<'a>(

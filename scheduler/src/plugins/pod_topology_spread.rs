@@ -2,17 +2,22 @@
 //! the one with the fewest (required constraints), and fewer is better (preferred ones). Pods that say nothing are
 //! spread by what owns them: their Services, ReplicaSet or StatefulSet.
 
-use orlop_core::Name;
+use std::collections::BTreeMap;
+
+use orlop_core::kinds::Taint;
 use orlop_core::rules::{Operator, Requirement, Selector, taints};
+use orlop_core::{Key, Name};
 
 use crate::bitset::NodeSet;
 use crate::columns::LabelColumn;
 use crate::facts::{PodFacts, SpreadConstraint};
-use crate::framework::{Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict};
+use crate::framework::{
+    Depends, MAX_SCORE, PreFilter, PreScore, Predicate, Prepared, Priority, Reach, Verdict,
+};
 use crate::plugins::node_affinity::Required;
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
-const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// The plugin.
 #[derive(Clone, Debug)]
@@ -43,7 +48,12 @@ impl Default for PodTopologySpread {
 }
 
 impl PodTopologySpread {
-    fn constraints(&self, pod: &PodFacts, cluster: &Snapshot, required: bool) -> Vec<SpreadConstraint> {
+    pub(crate) fn constraints(
+        &self,
+        pod: &PodFacts,
+        cluster: &Snapshot,
+        required: bool,
+    ) -> Vec<SpreadConstraint> {
         let of_kind =
             |all: &[SpreadConstraint]| all.iter().filter(|c| c.required == required).cloned().collect();
         if !pod.spread.is_empty() {
@@ -63,21 +73,19 @@ impl PodTopologySpread {
 
 /// The pods that belong with `pod`: what its Services and its controller select, all of it at once.
 fn owners_selector(pod: &PodFacts, cluster: &Snapshot) -> Selector {
-    let mut labels = std::collections::BTreeMap::new();
+    let mut labels = BTreeMap::new();
     let mut requirements: Vec<Requirement> = Vec::new();
-    for workload in cluster.workloads() {
-        let service = workload.kind == "Service";
-        let controller =
-            pod.owner.as_ref().is_some_and(|o| o.kind == workload.kind && o.name == workload.key.name);
-        if workload.key.namespace != pod.key.namespace || !(service || controller) {
-            continue;
-        }
-        if service {
-            if workload.selector.matches(&pod.labels) {
-                labels.extend(workload.selector.match_labels.iter());
-            }
-        } else if let Ok(selector) = workload.selector.to_selector() {
+    let controller = pod.owner.as_ref().and_then(|owner| {
+        cluster.workload(&owner.kind, &Key::new(pod.key.namespace.clone(), owner.name.clone()))
+    });
+    for workload in controller.into_iter().filter(|workload| workload.kind != "Service") {
+        if let Ok(selector) = workload.selector.to_selector() {
             requirements.extend(selector.requirements().into_iter().flatten().cloned());
+        }
+    }
+    for service in cluster.services(&pod.key.namespace) {
+        if service.selector.matches(&pod.labels) {
+            labels.extend(service.selector.match_labels.iter());
         }
     }
     for (key, value) in labels {
@@ -87,45 +95,71 @@ fn owners_selector(pod: &PodFacts, cluster: &Snapshot) -> Selector {
 }
 
 /// Which nodes a constraint counts, by its inclusion policies.
-struct Inclusion<'a> {
+pub(crate) struct Inclusion<'a> {
     pod: &'a PodFacts,
     wanted: Required,
 }
 
 impl<'a> Inclusion<'a> {
-    fn new(pod: &'a PodFacts) -> Inclusion<'a> {
+    pub(crate) fn new(pod: &'a PodFacts) -> Inclusion<'a> {
         Inclusion { pod, wanted: Required::of(pod) }
     }
 
-    fn includes(&self, constraint: &SpreadConstraint, node: &NodeView<'_>) -> bool {
+    /// The nodes that a constraint counts, those that lack a label of `labelled` left out; `None`: all.
+    pub(crate) fn nodes(
+        &self,
+        constraint: &SpreadConstraint,
+        labelled: Option<&Vec<SpreadConstraint>>,
+        cluster: &Snapshot,
+    ) -> Option<NodeSet> {
+        let by_affinity = constraint.honor_affinity && !self.wanted.says_nothing();
+        if labelled.is_none() && !by_affinity && !constraint.honor_taints {
+            return None;
+        }
+        let mut nodes = cluster.node_set().clone();
+        for key in labelled.into_iter().flatten().map(|c| &c.topology_key) {
+            match cluster.columns().label(key) {
+                Some(column) => nodes.retain(|node| column.value(node) != LabelColumn::ABSENT),
+                None => nodes = NodeSet::new(),
+            }
+        }
+        if by_affinity {
+            self.wanted.retain(cluster, &mut nodes);
+        }
+        if constraint.honor_taints {
+            let untolerated = cluster.columns().taint_sets().iter().filter(|set| !self.bears(&set.taints));
+            untolerated.for_each(|set| nodes.subtract(&set.nodes));
+        }
+        Some(nodes)
+    }
+
+    fn bears(&self, all: &[Taint]) -> bool {
+        let hard = |taint: &Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+        taints::untolerated(all, &self.pod.tolerations, hard).is_none()
+    }
+
+    pub(crate) fn includes(&self, constraint: &SpreadConstraint, node: &NodeView<'_>) -> bool {
         (!constraint.honor_affinity || self.wanted.matches(node.facts()))
-            && (!constraint.honor_taints
-                || taints::untolerated(&node.facts().taints, &self.pod.tolerations, |taint| {
-                    matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
-                })
-                .is_none())
+            && (!constraint.honor_taints || self.bears(&node.facts().taints))
     }
 }
 
-fn has_all_labels(constraints: &[SpreadConstraint], node: &NodeView<'_>) -> bool {
+pub(crate) fn has_all_labels(constraints: &[SpreadConstraint], node: &NodeView<'_>) -> bool {
     constraints.iter().all(|c| node.label(&c.topology_key).is_some())
 }
 
 /// How many pods on each node a constraint counts.
 fn count_by_node(pod: &PodFacts, constraint: &SpreadConstraint, cluster: &Snapshot) -> Vec<i64> {
     let mut counts = vec![0; cluster.columns().pod_counts().len()];
-    if !constraint.selector.is_everything() {
-        for (other, node) in cluster.pods() {
-            if counts_for(pod, constraint, other) {
-                counts[node.index()] += 1;
-            }
-        }
+    for crowd in cluster.crowds().filter(|crowd| counts_for(pod, constraint, crowd.sample())) {
+        crowd.by_node().for_each(|(node, n)| counts[node.index()] += n);
     }
     counts
 }
 
-fn counts_for(pod: &PodFacts, constraint: &SpreadConstraint, other: &PodFacts) -> bool {
-    other.key.namespace == pod.key.namespace
+pub(crate) fn counts_for(pod: &PodFacts, constraint: &SpreadConstraint, other: &PodFacts) -> bool {
+    !constraint.selector.is_everything()
+        && other.key.namespace == pod.key.namespace
         && !other.is_terminating()
         && constraint.selector.matches(&other.labels)
 }
@@ -136,6 +170,10 @@ type Domains = Vec<Option<i64>>;
 impl PreFilter for PodTopologySpread {
     fn name(&self) -> &str {
         "PodTopologySpread"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Spread(self)
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
@@ -257,6 +295,10 @@ impl PreScore for PodTopologySpread {
         "PodTopologySpread"
     }
 
+    fn reach(&self) -> Reach<'_> {
+        Reach::Spread(self)
+    }
+
     fn pre_score<'a>(
         &'a self,
         pod: &'a PodFacts,
@@ -314,7 +356,7 @@ impl PreScore for PodTopologySpread {
 }
 
 /// Many domains weigh more than few, for each has fewer pods.
-fn weight(domains: usize) -> f64 {
+pub(crate) fn weight(domains: usize) -> f64 {
     ((domains + 2) as f64).ln()
 }
 

@@ -8,7 +8,9 @@ use orlop_core::kinds::{Taint, Toleration};
 
 use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
-use crate::framework::{Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Verdict, normalize};
+use crate::framework::{
+    Depends, PreFilter, PreScore, Predicate, Prepared, Priority, Reach, Scale, Verdict, normalize,
+};
 use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// The plugin.
@@ -32,6 +34,10 @@ fn reluctance(tolerations: &[Toleration], taints: &[Taint]) -> i64 {
 impl PreFilter for TaintToleration {
     fn name(&self) -> &str {
         "TaintToleration"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
@@ -68,6 +74,14 @@ impl Predicate for Tolerations<'_> {
 impl PreScore for TaintToleration {
     fn name(&self) -> &str {
         "TaintToleration"
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::Node
+    }
+
+    fn scale(&self) -> Scale {
+        Scale::Highest { reverse: true }
     }
 
     fn pre_score<'a>(

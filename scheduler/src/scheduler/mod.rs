@@ -15,9 +15,10 @@ use crate::change::{Change, watched};
 use crate::decision::Decision;
 use crate::facts::PodFacts;
 use crate::framework::{Event, Hint, Permission, Verdict};
+use crate::placer::Placer;
 use crate::profile::Profile;
 use crate::queue::{Backoff, Depth, Pending, Queue};
-use crate::schedule::{guarded, place, schedule};
+use crate::schedule::{guarded, schedule};
 use crate::snapshot::Snapshot;
 
 /// How many pods one [`Scheduler::poll`] tries at most, so that a shell gets to write between.
@@ -36,7 +37,7 @@ const BATCH: usize = 256;
 /// - The same cuts, results and times in the same order give the same attempts.
 /// - A plugin that panics costs the pod in question a back-off.
 pub struct Scheduler {
-    profiles: Vec<Profile>,
+    placers: Vec<Placer>,
     seed: u64,
     snapshot: Snapshot,
     queue: Queue,
@@ -96,7 +97,7 @@ impl Scheduler {
             );
         }
         Scheduler {
-            profiles,
+            placers: profiles.into_iter().map(|profile| Placer::new(profile, seed)).collect(),
             seed,
             snapshot: Snapshot::new(),
             queue: Queue::new(),
@@ -145,7 +146,7 @@ impl Scheduler {
     }
 
     fn profile(&self, pod: &PodFacts) -> Option<&Profile> {
-        profile_of(&self.profiles, pod)
+        profile_of(&self.placers, pod)
     }
 
     /// Takes in what changed.
@@ -242,7 +243,7 @@ impl Scheduler {
         let Some(rank) = self
             .profile(&facts)
             .filter(|_| !facts.finished && !facts.is_terminating())
-            .map(|_| self.profiles[0].queue_sort.rank(&facts))
+            .map(|_| self.placers[0].profile().queue_sort.rank(&facts))
         else {
             self.pod_gone(&key);
             return;
@@ -256,7 +257,7 @@ impl Scheduler {
             Some(old) if differs(&old, &facts) => {
                 let event = Event::ThisPod { old: &old, new: &facts };
                 let pending = self.queue.get(&key);
-                if pending.is_some_and(|p| worth_it(&self.profiles, p, &event)) {
+                if pending.is_some_and(|p| worth_it(&self.placers, p, &event)) {
                     self.queue.retry(&key);
                 }
             }
@@ -281,8 +282,8 @@ impl Scheduler {
     }
 
     fn tell_others(&mut self, except: Option<&Key>, event: &Event<'_>) {
-        let profiles = &self.profiles;
-        self.queue.on_event(except, |pending| worth_it(profiles, pending, event));
+        let placers = &self.placers;
+        self.queue.on_event(except, |pending| worth_it(placers, pending, event));
     }
 
     /// Tries pods whose turn it is and answers with what is to be done.
@@ -350,7 +351,7 @@ impl Scheduler {
     }
 
     fn try_pod(&mut self, facts: Arc<PodFacts>, now: Timestamp) -> Option<Attempt> {
-        let profile = profile_of(&self.profiles, &facts)?;
+        let profile = profile_of(&self.placers, &facts)?;
         for plugin in &profile.pre_enqueue {
             match guarded(plugin.name(), || plugin.pre_enqueue(&facts)) {
                 Ok(Verdict::Fits) => {}
@@ -363,7 +364,7 @@ impl Scheduler {
             }
         }
         self.stats.attempts += 1;
-        let decision = place(&facts, &self.snapshot, profile, self.seed);
+        let decision = placer_of(&mut self.placers, &facts)?.place(&facts, &self.snapshot);
         if decision.fault.is_some() {
             return self.fault(&facts, decision.message(), now);
         }
@@ -371,6 +372,7 @@ impl Scheduler {
             self.stats.unschedulable += 1;
             return self.say_unschedulable(&facts, &decision, now);
         };
+        let profile = profile_of(&self.placers, &facts)?;
         let view = self.snapshot.node(&node)?;
         for plugin in &profile.reserve {
             let verdict = guarded(plugin.name(), || plugin.reserve(&facts, &view));
@@ -396,7 +398,7 @@ impl Scheduler {
         now: Timestamp,
     ) -> Option<Attempt> {
         let Placed { facts, node } = placed.clone();
-        let profile = profile_of(&self.profiles, &facts)?;
+        let profile = profile_of(&self.placers, &facts)?;
         let mut wait: Option<Timestamp> = None;
         for plugin in &profile.permit {
             let answer = guarded(plugin.name(), || plugin.permit(&facts, &node, &self.snapshot, now));
@@ -477,16 +479,26 @@ fn differs(old: &PodFacts, new: &PodFacts) -> bool {
     *old != *new && PodFacts { nominated: new.nominated.clone(), ..old.clone() } != *new
 }
 
-fn profile_of<'a>(profiles: &'a [Profile], pod: &PodFacts) -> Option<&'a Profile> {
+/// Which profile a pod asks for.
+fn index_of(placers: &[Placer], pod: &PodFacts) -> Option<usize> {
     match pod.scheduler.as_str() {
-        "" => profiles.first(),
-        name => profiles.iter().find(|p| p.name == name),
+        "" => (!placers.is_empty()).then_some(0),
+        name => placers.iter().position(|placer| placer.profile().name == name),
     }
 }
 
+fn profile_of<'a>(placers: &'a [Placer], pod: &PodFacts) -> Option<&'a Profile> {
+    Some(placers.get(index_of(placers, pod)?)?.profile())
+}
+
+fn placer_of<'a>(placers: &'a mut [Placer], pod: &PodFacts) -> Option<&'a mut Placer> {
+    let at = index_of(placers, pod)?;
+    placers.get_mut(at)
+}
+
 /// Whether some plugin that refused the pod would answer differently after an event.
-fn worth_it(profiles: &[Profile], pending: &Pending, event: &Event<'_>) -> bool {
-    let Some(profile) = profile_of(profiles, &pending.facts) else { return false };
+fn worth_it(placers: &[Placer], pending: &Pending, event: &Event<'_>) -> bool {
+    let Some(profile) = profile_of(placers, &pending.facts) else { return false };
     pending.refused_by.iter().any(|by| {
         let mut hints = profile.hints.iter().filter(|h| h.name() == by).peekable();
         if hints.peek().is_none() {

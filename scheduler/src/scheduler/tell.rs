@@ -134,7 +134,7 @@ impl Scheduler {
             resource_version: revision.map(|r| smol_str::format_smolstr!("{r}")).unwrap_or_default(),
             field_path: Name::default(),
         };
-        let component = profile_of(&self.profiles, facts).map_or(Profile::DEFAULT, |p| p.name.as_str());
+        let component = profile_of(&self.placers, facts).map_or(Profile::DEFAULT, |p| p.name.as_str());
         let note = Note { about, warning, reason: Name::new_static(reason), message };
         self.recorder.record(now, component, note)
     }

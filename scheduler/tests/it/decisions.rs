@@ -116,7 +116,7 @@ fn apart_and_near() {
         pod  p1 app=db apart=app:db/zone
         pod  p2 app=db apart=app:db/zone
         pod  p3 app=db
-        pod  p4 near=app:cache/zone app=cache
+        pod  p4 near=app:cache/zone app=cache select=host:a
         pod  p5 near=app:cache/zone select=zone:x
         pod  p6 near=app:cache/zone select=zone:y
         ",

@@ -4,6 +4,7 @@ mod config;
 mod decisions;
 mod loops;
 mod oracle;
+mod placer;
 mod properties;
 mod rig;
 mod text;

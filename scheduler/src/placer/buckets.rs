@@ -1,0 +1,84 @@
+//! Nodes by what they have in common, in each bucket ordered by the rest: [`Buckets`].
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::ring::Places;
+
+/// What the nodes of a bucket have in common: along each axis a value.
+pub(super) type Axes = SmallVec<[i64; 4]>;
+
+/// Nodes that only what each scores by itself tells apart.
+pub(super) struct Bucket {
+    pub(super) axes: Axes,
+    pub(super) len: usize,
+    /// The places of nodes by score, the highest first.
+    levels: Vec<(i64, Places)>,
+}
+
+impl Bucket {
+    /// The highest score; only of a bucket that is not empty.
+    pub(super) fn top(&self) -> i64 {
+        self.levels.first().map_or(i64::MIN, |(score, _)| *score)
+    }
+
+    /// Of those with the highest score the first from `place` on.
+    pub(super) fn next_from(&self, place: u32) -> Option<u32> {
+        self.levels.first()?.1.next_from(place)
+    }
+}
+
+/// All buckets of one class of pods.
+#[derive(Default)]
+pub(super) struct Buckets {
+    rows: Vec<Bucket>,
+    ids: FxHashMap<Axes, u32>,
+    /// How many places there are at most.
+    bound: usize,
+}
+
+impl Buckets {
+    pub(super) fn new(bound: usize) -> Buckets {
+        Buckets { bound, ..Buckets::default() }
+    }
+
+    pub(super) fn rows(&self) -> &[Bucket] {
+        &self.rows
+    }
+
+    pub(super) fn get(&self, id: u32) -> &Bucket {
+        &self.rows[id as usize]
+    }
+
+    /// The bucket of these axes.
+    pub(super) fn of(&mut self, axes: &Axes) -> u32 {
+        if let Some(id) = self.ids.get(axes) {
+            return *id;
+        }
+        let id = self.rows.len() as u32;
+        self.ids.insert(axes.clone(), id);
+        self.rows.push(Bucket { axes: axes.clone(), len: 0, levels: Vec::new() });
+        id
+    }
+
+    pub(super) fn insert(&mut self, id: u32, score: i64, place: u32) {
+        let bucket = &mut self.rows[id as usize];
+        bucket.len += 1;
+        let at = bucket.levels.partition_point(|(s, _)| *s > score);
+        if bucket.levels.get(at).is_none_or(|(s, _)| *s != score) {
+            bucket.levels.insert(at, (score, Places::new()));
+        }
+        bucket.levels[at].1.insert(place, self.bound);
+    }
+
+    pub(super) fn remove(&mut self, id: u32, score: i64, place: u32) {
+        let bucket = &mut self.rows[id as usize];
+        bucket.len -= 1;
+        let at = bucket.levels.partition_point(|(s, _)| *s > score);
+        let places = &mut bucket.levels[at].1;
+        places.remove(place);
+        if places.is_empty() {
+            bucket.levels.remove(at);
+        }
+    }
+}
