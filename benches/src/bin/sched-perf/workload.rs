@@ -1,7 +1,7 @@
 //! The workloads by name: those of Kubernetes' scheduler_perf, and a few of our own.
 
-use orlop_core::Kind;
-use orlop_core::kinds::{Namespace, Node, Pod, ReplicaSet, Service};
+use orlop_core::kinds::{Namespace, Node, ReplicaSet, Service};
+use orlop_core::{Kind, Object};
 use serde_json::{Value, json};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -233,9 +233,4 @@ fn replica_set(n: usize) -> Value {
             },
         },
     })
-}
-
-/// The kind of pods.
-pub(crate) fn pods() -> Kind {
-    Pod::KIND
 }
