@@ -103,7 +103,7 @@ fn spread_and_affinity_say_where() {
         )
         .lines()
         .skip(2)
-        .map(|line| format!("{line}\n"))
+        .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line)))
         .collect::<String>(),
     );
 }
