@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 const CUSTOM_VERBS: [&str; 8] =
     ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
-/// `/api`: the versions of the legacy group.
-pub fn api_versions() -> Value {
+/// `/api`: the versions of the legacy group. `server` is the address at which clients reach this server.
+pub fn api_versions(server: &str) -> Value {
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],
-        "serverAddressByClientCIDRs": [],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
     })
 }
 

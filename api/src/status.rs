@@ -21,6 +21,9 @@ pub struct Status {
     /// Where an expired list can go on, though not as it was.
     #[serde(skip)]
     pub continue_token: String,
+    /// What the client is warned of besides.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
     /// The HTTP status code; 0 where the answer does not repeat it.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,
@@ -78,6 +81,7 @@ impl Default for Status {
             reason: String::new(),
             details: None,
             continue_token: String::new(),
+            warnings: Vec::new(),
             code: 500,
         }
     }
@@ -222,6 +226,25 @@ impl Status {
     /// 406: an answer is wanted in a form that is not offered.
     pub fn not_acceptable(offered: &[&str]) -> Status {
         let message = format!("only the following media types are accepted: {}", offered.join(", "));
+        Status::failure(406, "NotAcceptable", message, None)
+    }
+
+    /// 406: the path answers in none of the media types that are asked for.
+    pub fn no_representation(available: &[&str]) -> Status {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
+        Status::failure(406, "NotAcceptable", message, Some(Details::default()))
+    }
+
+    /// 415: the path takes no bodies of this media type.
+    pub fn unsupported_media() -> Status {
+        let message = "415: Unsupported Media Type".to_owned();
+        Status::failure(415, "UnsupportedMediaType", message, Some(Details::default()))
+    }
+
+    /// 406: metadata is asked for in the form of a list, or the other way round.
+    pub fn wrong_metadata_form(asked: &str, list: bool, go_type: &str) -> Status {
+        let what = if list { "is a list" } else { "is not a list" };
+        let message = format!("you requested {asked}, but the requested object {what} (*{go_type})");
         Status::failure(406, "NotAcceptable", message, None)
     }
 

@@ -15,6 +15,9 @@ pub trait Backend: Api {
     /// The columns of custom kinds.
     fn custom_columns(&self) -> Arc<CustomColumns>;
 
+    /// The address at which clients reach the server, `192.0.2.1:6443`.
+    fn server_address(&self) -> String;
+
     /// Whether `user` may. [`Api::call`] and [`Api::watch`] ask themselves; this is for paths that are no resource.
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision;
 }
@@ -26,6 +29,12 @@ impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
 
     fn custom_columns(&self) -> Arc<CustomColumns> {
         self.served().columns.clone()
+    }
+
+    fn server_address(&self) -> String {
+        let server = &self.config().server;
+        let ip = server.ip.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        std::net::SocketAddr::new(ip, server.port).to_string()
     }
 
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {

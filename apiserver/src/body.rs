@@ -10,6 +10,9 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
 use orlop_api::Status;
+use orlop_api::render::{Encoding, to_yaml};
+
+use crate::negotiate::content_type;
 
 /// The body of an answer.
 pub type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -43,12 +46,19 @@ fn with_head(code: u16, content_type: &'static str, body: AnswerBody) -> Answer 
     answer
 }
 
-/// A refusal.
-pub(crate) fn refusal(status: &Status) -> Answer {
-    let mut answer = answer(status.code, "application/json", status.to_bytes());
+/// A refusal, as the client likes it.
+pub(crate) fn refusal(status: &Status, encoding: Encoding) -> Answer {
+    let mut body = status.to_bytes();
+    if encoding == Encoding::Yaml
+        && let Ok(tree) = serde_json::from_slice(&body)
+    {
+        body = to_yaml(&tree).into();
+    }
+    let mut answer = answer(status.code, content_type(encoding), body);
     if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    warn(&mut answer, &status.warnings);
     answer
 }
 

@@ -6,38 +6,60 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use orlop_api::render::{Encoding, to_yaml};
 use orlop_api::{Status, discovery, openapi};
 use orlop_core::Name;
 use orlop_core::scheme::Scheme;
 use parking_lot::Mutex;
+use serde_json::Value;
 
-use crate::body::{Answer, answer, refusal};
+use crate::body::{Answer, answer};
+use crate::negotiate;
 use crate::query::Query;
 
 /// The media type of aggregated discovery.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// `/api`, `/apis` and what lies below.
-pub(crate) fn discovery(scheme: &Scheme, parts: &[Name], headers: &HeaderMap) -> Answer {
+///
+/// # Errors
+/// 406 where the client takes none of the forms that there are.
+pub(crate) fn discovery(
+    scheme: &Scheme,
+    server: &str,
+    parts: &[Name],
+    headers: &HeaderMap,
+) -> Result<Answer, Status> {
     let parts: Vec<&str> = parts.iter().map(Name::as_str).collect();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let aggregated = accept.split(',').any(|range| {
         let range = range.replace(' ', "");
         range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2") && !range.contains("v=v2beta1")
     });
-    let (media, document) = match (parts.as_slice(), aggregated) {
-        (["api"], true) => (AGGREGATED, Some(discovery::aggregated_api(scheme))),
-        (["apis"], true) => (AGGREGATED, Some(discovery::aggregated_apis(scheme))),
-        (["api"], false) => (JSON, Some(discovery::api_versions())),
-        (["apis"], false) => (JSON, Some(discovery::api_groups(scheme))),
-        (["api", version], _) => (JSON, discovery::resources(scheme, "", version)),
-        (["apis", group], _) => (JSON, discovery::api_group(scheme, group)),
-        (["apis", group, version], _) => (JSON, discovery::resources(scheme, group, version)),
-        _ => (JSON, None),
+    let document = match (parts.as_slice(), aggregated) {
+        (["api"], true) => return Ok(varied(AGGREGATED, &discovery::aggregated_api(scheme), headers)),
+        (["apis"], true) => return Ok(varied(AGGREGATED, &discovery::aggregated_apis(scheme), headers)),
+        (["api"], false) => Some(discovery::api_versions(server)),
+        (["apis"], false) => Some(discovery::api_groups(scheme)),
+        (["api", version], _) => discovery::resources(scheme, "", version),
+        (["apis", group], _) => discovery::api_group(scheme, group),
+        (["apis", group, version], _) => discovery::resources(scheme, group, version),
+        _ => None,
     };
-    let Some(document) = document else {
-        return answer(404, "text/plain; charset=utf-8", "404 page not found\n");
-    };
+    let Some(document) = document else { return Ok(not_found()) };
+    let encoding = negotiate::document(headers)?;
+    Ok(match encoding {
+        Encoding::Json => varied(JSON, &document, headers),
+        Encoding::Yaml => answer(200, negotiate::content_type(encoding), to_yaml(&document)),
+    })
+}
+
+/// What is said of paths that lead nowhere.
+pub(crate) fn not_found() -> Answer {
+    answer(404, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
+fn varied(media: &'static str, document: &Value, headers: &HeaderMap) -> Answer {
     let mut answer = tagged(media, document.to_string().into(), headers);
     answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     answer
@@ -46,7 +68,11 @@ pub(crate) fn discovery(scheme: &Scheme, parts: &[Name], headers: &HeaderMap) ->
 const JSON: &str = "application/json";
 
 /// `/version`.
-pub(crate) fn version() -> Answer {
+///
+/// # Errors
+/// 406 where the client does not take JSON.
+pub(crate) fn version(headers: &HeaderMap) -> Result<Answer, Status> {
+    negotiate::offered(headers, &[JSON])?;
     let document = serde_json::json!({
         "major": "1",
         "minor": "36",
@@ -58,7 +84,7 @@ pub(crate) fn version() -> Answer {
         "compiler": "rustc",
         "platform": concat!("linux/", "amd64"),
     });
-    answer(200, JSON, document.to_string())
+    Ok(answer(200, JSON, document.to_string()))
 }
 
 /// `/`: the paths that there are.
@@ -122,10 +148,16 @@ impl Cache {
                 .or_insert_with(|| openapi::v2_protobuf(scheme).into());
             return tagged(openapi::V2_PROTOBUF, made.clone(), headers);
         }
-        if let Some(bytes) = documents.by_path.get(path) {
-            return tagged(JSON, bytes.clone(), headers);
+        let place = path.trim_end_matches('/');
+        if place == "/openapi/v2" && !takes_json(accept) {
+            return bare(406);
         }
-        let document = match path.trim_end_matches('/').strip_prefix("/openapi/") {
+        // The original leaves the media type of its index to be guessed.
+        let media = if place == "/openapi/v3" { "text/plain; charset=utf-8" } else { JSON };
+        if let Some(bytes) = documents.by_path.get(path) {
+            return tagged(media, bytes.clone(), headers);
+        }
+        let document = match place.strip_prefix("/openapi/") {
             Some("v2") => Some(openapi::v2(scheme)),
             Some("v3") => Some(openapi::v3_index(scheme)),
             Some(rest) => {
@@ -137,11 +169,25 @@ impl Cache {
             Some(document) => {
                 let bytes = Bytes::from(document.to_string());
                 documents.by_path.insert(path.to_owned(), bytes.clone());
-                tagged(JSON, bytes, headers)
+                tagged(media, bytes, headers)
             }
-            None => refusal(&Status::no_resource()),
+            None => bare(404),
         }
     }
+}
+
+fn takes_json(accept: &str) -> bool {
+    let takes = |range: &str| {
+        matches!(range.split(';').next().unwrap_or_default().trim(), "*/*" | "application/*" | JSON)
+    };
+    accept.is_empty() || accept.split(',').any(takes)
+}
+
+/// An answer of nothing but its status.
+fn bare(code: u16) -> Answer {
+    let mut answer = answer(code, JSON, Bytes::new());
+    answer.headers_mut().remove(http::header::CONTENT_TYPE);
+    answer
 }
 
 /// An answer that a client need not fetch again while it is the same.

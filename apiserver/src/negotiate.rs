@@ -7,76 +7,186 @@ use orlop_api::{MediaType, Status};
 
 use crate::query::Query;
 
-/// What answers can be written as.
-const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
+/// The media types that Kubernetes names in refusals.
+pub(crate) const KNOWN: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const STREAMS: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
-/// How the answer is to be written. The first media range that can be served decides.
+/// What is asked for, as far as it matters to the form of the answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// A collection is read.
+    pub(crate) list: bool,
+    /// The kind is a custom one, whose paths are not looked at before.
+    pub(crate) custom: bool,
+    /// The API group.
+    pub(crate) group: &'a str,
+    /// The object's kind.
+    pub(crate) kind: &'a str,
+}
+
+/// One media range of an `Accept` header.
+struct Range<'h> {
+    media: String,
+    parameters: Vec<(&'h str, &'h str)>,
+    weight: u16,
+}
+
+/// The media ranges that a client takes, those that it likes best first.
+fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
+    let all = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut ranges: Vec<Range<'_>> = all
+        .map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let parameters: Vec<(&str, &str)> =
+                parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
+            let weight =
+                parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse::<f32>().ok());
+            // Thousandths, as HTTP allows no finer ones.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+            let weight = (weight.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16;
+            Range { media, parameters, weight }
+        })
+        .collect();
+    ranges.sort_by_key(|range| std::cmp::Reverse(range.weight));
+    ranges
+}
+
+/// Refuses clients that take none of `available` as a path offers them.
+///
+/// # Errors
+/// 406 with a list of what there is.
+pub(crate) fn offered(headers: &HeaderMap, available: &[&str]) -> Result<(), Status> {
+    let ranges = ranges(headers);
+    let takes = |range: &Range<'_>| {
+        range.media == "*/*" || available.iter().any(|media| media.split(';').next() == Some(&range.media))
+    };
+    if ranges.is_empty() || ranges.iter().any(takes) {
+        return Ok(());
+    }
+    Err(Status::no_representation(available))
+}
+
+fn not_acceptable() -> Status {
+    Status::not_acceptable(&KNOWN)
+}
+
+/// How the answer is to be written. The best media range that can be served decides.
 ///
 /// # Errors
 /// 406 where none can.
-pub(crate) fn wanted(headers: &HeaderMap, query: &Query) -> Result<Want, Status> {
+pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Result<Want, Status> {
+    if !asked.custom {
+        let mut available = KNOWN.to_vec();
+        if asked.list {
+            available.extend(STREAMS);
+        }
+        offered(headers, &available)?;
+    }
     let pretty = query.flag("pretty");
     let include = match query.get("includeObject") {
+        None | Some("" | "Metadata") => Include::Metadata,
         Some("None") => Include::None,
         Some("Object") => Include::Object,
-        _ => Include::Metadata,
+        Some(other) => {
+            return Err(Status::bad_request(format!("unrecognized includeObject value: \"{other}\"")));
+        }
     };
-    let mut ranges =
-        headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).peekable();
-    if ranges.peek().is_none() {
+    let ranges = ranges(headers);
+    if ranges.is_empty() {
         return Ok(Want { pretty, ..Want::default() });
     }
-    ranges.find_map(|range| range_wants(range, include)).map(|want| Want { pretty, ..want }).ok_or_else(
-        || {
-            let known = [
-                "application/json",
-                "application/yaml",
-                "application/vnd.kubernetes.protobuf",
-                "application/cbor",
-            ];
-            Status::not_acceptable(&known)
-        },
-    )
+    let (want, form) =
+        ranges.iter().find_map(|range| range_wants(range, include)).ok_or_else(not_acceptable)?;
+    let list_form = form == "PartialObjectMetadataList";
+    if want.form == Form::Partial && list_form != asked.list {
+        let go_type = go_type(asked);
+        return Err(Status::wrong_metadata_form(form, asked.list, &go_type));
+    }
+    Ok(Want { pretty, ..want })
 }
 
-fn range_wants(range: &str, include: Include) -> Option<Want> {
-    let mut parts = range.split(';').map(str::trim);
-    let media = parts.next()?;
-    let encoding = match media.to_ascii_lowercase().as_str() {
-        "application/json" | "*/*" | "application/*" => Encoding::Json,
-        "application/yaml" => Encoding::Yaml,
-        _ => return None,
+/// The name of the type in the original, which it tells its clients.
+fn go_type(asked: Asked<'_>) -> String {
+    let list = if asked.list { "List" } else { "" };
+    if asked.custom {
+        return format!("unstructured.Unstructured{list}");
+    }
+    let package = match asked.group {
+        "" => "core",
+        "rbac.authorization.k8s.io" => "rbac",
+        "flowcontrol.apiserver.k8s.io" => "flowcontrol",
+        "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or_default(),
     };
+    format!("{package}.{}{list}", asked.kind)
+}
+
+fn range_wants<'h>(range: &Range<'h>, include: Include) -> Option<(Want, &'h str)> {
+    let encoding = encoding(&range.media)?;
     let (mut form, mut version, mut group) = ("", "v1", "meta.k8s.io");
-    for (key, value) in parts.filter_map(|part| part.split_once('=')) {
-        match key.trim() {
+    for (key, value) in &range.parameters {
+        match *key {
             "as" => form = value,
             "v" => version = value,
             "g" => group = value,
             _ => {}
         }
     }
-    let form = match (form, group, version) {
+    let shape = match (form, group, version) {
         ("", _, _) => Form::Whole,
-        ("Table", "meta.k8s.io", "v1") => Form::Table(include),
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table(include),
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::Partial,
         _ => return None,
     };
-    Some(Want { encoding, form, pretty: false })
+    Some((Want { encoding, form: shape, pretty: false, beta_table: version == "v1beta1" }, form))
+}
+
+fn encoding(media: &str) -> Option<Encoding> {
+    match media {
+        "application/json" | "*/*" | "application/*" => Some(Encoding::Json),
+        "application/yaml" => Some(Encoding::Yaml),
+        _ => None,
+    }
+}
+
+/// How a document that has but one form is written; plain media ranges only.
+///
+/// # Errors
+/// 406 where the client takes none that there is.
+pub(crate) fn document(headers: &HeaderMap) -> Result<Encoding, Status> {
+    let ranges = ranges(headers);
+    if ranges.is_empty() {
+        return Ok(Encoding::Json);
+    }
+    let plain = ranges.iter().filter(|range| range.parameters.iter().all(|(key, _)| *key != "as"));
+    plain.filter_map(|range| encoding(&range.media)).next().ok_or_else(not_acceptable)
+}
+
+/// How a refusal is written: as the client likes it, or in JSON.
+pub(crate) fn of_refusal(headers: &HeaderMap) -> Encoding {
+    ranges(headers).iter().find_map(|range| encoding(&range.media)).unwrap_or(Encoding::Json)
 }
 
 /// The media type of an answer.
 pub(crate) fn content_type(encoding: Encoding) -> &'static str {
     match encoding {
-        Encoding::Json => OFFERED[0],
-        Encoding::Yaml => OFFERED[1],
+        Encoding::Json => KNOWN[0],
+        Encoding::Yaml => KNOWN[1],
     }
 }
 
-/// The media type of a request's body, without its parameters; empty if it has none.
-pub(crate) fn sent(headers: &HeaderMap) -> &str {
+/// The media type of a request's body, without its parameters and in small letters; empty if it has none.
+pub(crate) fn sent(headers: &HeaderMap) -> String {
     let header = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    header.split(';').next().unwrap_or_default().trim()
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// How the body of a patch is read. Which media types are patches was asked before.
+pub(crate) fn encoding_of_patch(media: &str) -> MediaType {
+    if media.ends_with("+yaml") { MediaType::Yaml } else { MediaType::Json }
 }
 
 /// How a body of this media type is read.
@@ -86,14 +196,9 @@ pub(crate) fn sent(headers: &HeaderMap) -> &str {
 pub(crate) fn encoding_of_body(media: &str) -> Result<MediaType, Status> {
     match media {
         "" | "application/json" => Ok(MediaType::Json),
-        "application/yaml" | "application/apply-patch+yaml" => Ok(MediaType::Yaml),
+        "application/yaml" => Ok(MediaType::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(MediaType::Protobuf),
-        other if other.ends_with("+json") => Ok(MediaType::Json),
-        _ => Err(Status::unsupported_media_type(&[
-            "application/json",
-            "application/yaml",
-            "application/vnd.kubernetes.protobuf",
-        ])),
+        _ => Err(Status::unsupported_media_type(&KNOWN)),
     }
 }
 
@@ -104,19 +209,27 @@ mod tests {
     fn form(accept: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        match wanted(&headers, &Query::default()) {
+        let asked = Asked { list: false, custom: false, group: "", kind: "ConfigMap" };
+        match wanted(&headers, &Query::default(), asked) {
             Ok(want) => format!("{:?} {:?}", want.encoding, want.form),
-            Err(status) => status.code.to_string(),
+            Err(status) => format!("{} {}", status.code, status.message.lines().next().unwrap_or_default()),
         }
     }
 
     #[test]
-    fn the_first_range_that_can_be_served_decides() {
+    fn the_best_range_that_can_be_served_decides() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(form(kubectl), "Json Table(Metadata)");
         assert_eq!(form("application/vnd.kubernetes.protobuf,application/json"), "Json Whole");
         assert_eq!(form("application/yaml"), "Yaml Whole");
         assert_eq!(form("text/html, */*;q=0.8"), "Json Whole");
-        assert_eq!(form("application/vnd.kubernetes.protobuf"), "406");
+        assert_eq!(form("application/json;q=0.1,application/yaml;q=0.9"), "Yaml Whole");
+        assert_eq!(form("application/*"), "406 406: Not Acceptable");
+        assert!(form("application/vnd.kubernetes.protobuf").starts_with("406 only the following"));
+        let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        assert_eq!(
+            form(list),
+            "406 you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)"
+        );
     }
 }

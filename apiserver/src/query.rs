@@ -1,6 +1,7 @@
 //! Query parameters.
 
-use orlop_api::{DeleteOptions, ListOptions, LogOptions, Options};
+use orlop_api::status::Cause;
+use orlop_api::{DeleteOptions, ListOptions, LogOptions, Options, Status};
 
 /// The query parameters of a request, in order.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +42,7 @@ impl Query {
             Some(text) => text
                 .parse()
                 .map(Some)
-                .map_err(|_| format!("Invalid value for query parameter {name}: {text:?} is not a number")),
+                .map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax")),
         }
     }
 
@@ -50,20 +51,23 @@ impl Query {
         Ok(self.number(name)?.map(|n| u64::try_from(n).unwrap_or(0)))
     }
 
-    /// The options of a request.
+    /// The options of a request; `kind` is the kind of object that they make, if the request writes.
     ///
     /// # Errors
-    /// A sentence that names the parameter whose value cannot be read.
-    pub(crate) fn options(&self) -> Result<Options, String> {
-        let dry_run = match self.all("dryRun").find(|value| !value.is_empty()) {
-            None => false,
-            Some("All") => true,
-            Some(other) => {
-                return Err(format!(
-                    "Invalid value: {other:?}: dryRun: Unsupported value: supported values: \"All\""
-                ));
-            }
-        };
+    /// A value that cannot be read, or means nothing.
+    pub(crate) fn options(&self, kind: Option<&'static str>) -> Result<Options, Status> {
+        let values: Vec<&str> = self.all("dryRun").collect();
+        if let Some(kind) = kind
+            && values.iter().any(|value| *value != "All")
+        {
+            let cause = Cause::unsupported("dryRun", &values.into(), &["All"]);
+            return Err(Status::invalid("meta.k8s.io", kind, "", vec![cause]));
+        }
+        let dry_run = kind.is_some() && !values.is_empty();
+        self.read(dry_run).map_err(Status::bad_request)
+    }
+
+    fn read(&self, dry_run: bool) -> Result<Options, String> {
         Ok(Options {
             dry_run,
             field_manager: self.get("fieldManager").unwrap_or_default().into(),
@@ -109,11 +113,12 @@ mod tests {
         let query = Query::parse(Some(
             "labelSelector=app%3Dweb%2Ctier+in+%28a%29&limit=500&watch&sendInitialEvents=0",
         ));
-        let options = query.options().unwrap();
+        let options = query.options(None).unwrap();
         assert_eq!(options.list.label_selector, "app=web,tier in (a)");
         assert_eq!((options.list.limit, options.list.send_initial_events), (500, Some(false)));
         assert!(query.flag("watch") && !query.flag("force"));
-        assert!(Query::parse(Some("limit=many")).options().unwrap_err().contains("limit"));
-        assert!(Query::parse(Some("dryRun=Some")).options().is_err());
+        assert_eq!(Query::parse(Some("limit=many")).options(None).unwrap_err().code, 400);
+        let refused = Query::parse(Some("dryRun=Some")).options(Some("CreateOptions")).unwrap_err();
+        assert!(refused.message.contains("[\"Some\"]"), "{}", refused.message);
     }
 }

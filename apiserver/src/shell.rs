@@ -21,7 +21,7 @@ use crate::backend::Backend;
 use crate::body::{Answer, answer, read, refusal, streaming, warn};
 use crate::health::{Check, Health};
 use crate::metrics::Metrics;
-use crate::negotiate::{content_type, encoding_of_body, sent, wanted};
+use crate::negotiate::{self, content_type, encoding_of_body, encoding_of_patch, of_refusal, sent, wanted};
 use crate::path::{Route, Target, route, verb};
 use crate::query::Query;
 use crate::{docs, health};
@@ -83,7 +83,7 @@ impl Shell {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Some(user) = self.0.authentication.user(request.headers(), certificate) else {
-            return refusal(&Status::unauthorized());
+            return refusal(&Status::unauthorized(), of_refusal(request.headers()));
         };
         self.answer(request, user).await
     }
@@ -99,29 +99,32 @@ impl Shell {
             |user: &User, attributes: &Attributes| self.0.backend.authorize(user, attributes).allowed;
         let user = match impersonated(&head.headers, user, allowed) {
             Ok(user) => user,
-            Err(status) => return refusal(&status),
+            Err(status) => return refusal(&status, of_refusal(&head.headers)),
         };
         let query = Query::parse(head.uri.query());
         let Some(path) = decoded(head.uri.path()) else {
-            return refusal(&Status::bad_request("the path is not valid UTF-8"));
+            return refusal(&Status::bad_request("the path is not valid UTF-8"), of_refusal(&head.headers));
         };
         match route(&path) {
             Route::Resource(target) => {
                 let resource = target.resource.plural.clone();
                 let (verb, result) = self.resource(&head, &query, target, body, user).await;
-                let answer = result.unwrap_or_else(|status| refusal(&status));
+                let answer = result.unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers)));
                 let took = self.0.clock.now().since(started);
                 self.0.metrics.answered(verb, &resource, answer.status().as_u16(), took);
                 answer
             }
-            Route::Discovery(parts) => match self.may(&user, &head.method, &path) {
-                Ok(()) => docs::discovery(&self.0.backend.scheme(), &parts, &head.headers),
-                Err(status) => refusal(&status),
-            },
-            Route::Other => match self.may(&user, &head.method, &path) {
-                Ok(()) => self.other(&path, &query, &head.headers),
-                Err(status) => refusal(&status),
-            },
+            Route::Discovery(parts) => self
+                .may(&user, &head.method, &path)
+                .and_then(|()| {
+                    let backend = &self.0.backend;
+                    docs::discovery(&backend.scheme(), &backend.server_address(), &parts, &head.headers)
+                })
+                .unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers))),
+            Route::Other => self
+                .may(&user, &head.method, &path)
+                .and_then(|()| self.other(&path, &query, &head.headers))
+                .unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers))),
         }
     }
 
@@ -135,19 +138,19 @@ impl Shell {
         Err(Status::forbidden_path(&why))
     }
 
-    fn other(&self, path: &str, query: &Query, headers: &http::HeaderMap) -> Answer {
+    fn other(&self, path: &str, query: &Query, headers: &http::HeaderMap) -> Result<Answer, Status> {
         let root = path.trim_matches('/').split('/').next().unwrap_or_default();
-        match root {
+        Ok(match root {
             "" => docs::paths(&self.0.backend.scheme()),
-            "version" => docs::version(),
+            "version" => docs::version(headers)?,
             "healthz" | "livez" | "readyz" => self.0.health.answer(path, query),
             "metrics" => match self.0.metrics.text() {
                 Ok(text) => answer(200, health::OPEN_METRICS, text),
-                Err(_) => refusal(&Status::internal("a metric could not be written")),
+                Err(_) => return Err(Status::internal("a metric could not be written")),
             },
             "openapi" => self.0.docs.openapi(&self.0.backend.scheme(), path, query, headers),
-            _ => answer(404, "text/plain; charset=utf-8", "404 page not found\n"),
-        }
+            _ => docs::not_found(),
+        })
     }
 
     async fn resource<B>(
@@ -163,23 +166,28 @@ impl Shell {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let media = sent(&head.headers);
-        let verb = match verb(&head.method, &target, query, media) {
+        let verb = match verb(&head.method, &target, query, &media) {
             Some(Ok(verb)) => verb,
             Some(Err(())) => {
-                return (
-                    "PATCH",
-                    Err(Status::unsupported_media_type(&[
+                let custom = self.resource_of(&target.resource).is_some_and(|r| r.custom);
+                let refused = match custom {
+                    true => Status::unsupported_media_type(&[
                         "application/json-patch+json",
                         "application/merge-patch+json",
-                        "application/strategic-merge-patch+json",
                         "application/apply-patch+yaml",
-                    ])),
-                );
+                    ]),
+                    false => Status::unsupported_media(),
+                };
+                return ("PATCH", Err(refused));
             }
             None => return ("UNKNOWN", Err(Status::method_not_allowed())),
         };
-        let result = self.perform(head, query, target, body, user, verb, media).await;
+        let result = self.perform(head, query, target, body, user, verb, &media).await;
         (verb_label(verb), result)
+    }
+
+    fn resource_of(&self, id: &ResourceId) -> Option<Arc<orlop_core::scheme::Resource>> {
+        self.0.backend.scheme().resource(&id.group, &id.version, &id.plural).cloned()
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -197,8 +205,28 @@ impl Shell {
         B: http_body::Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let want = wanted(&head.headers, query)?;
-        let mut options = query.options().map_err(Status::bad_request)?;
+        let known = self.resource_of(&target.resource);
+        // What is not served is refused as that, however the answer was wanted.
+        let want = match &known {
+            Some(resource) => wanted(
+                &head.headers,
+                query,
+                negotiate::Asked {
+                    list: matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection),
+                    custom: resource.custom,
+                    group: &resource.stored_as.group,
+                    kind: &resource.kind.kind,
+                },
+            )?,
+            None => Want::default(),
+        };
+        let mut options = query.options(match verb {
+            Verb::Create => Some("CreateOptions"),
+            Verb::Update => Some("UpdateOptions"),
+            Verb::Patch(_) => Some("PatchOptions"),
+            Verb::Delete | Verb::DeleteCollection => Some("DeleteOptions"),
+            Verb::Get | Verb::List | Verb::Watch => None,
+        })?;
         if options.field_manager.is_empty() && !matches!(verb, Verb::Patch(PatchType::Apply)) {
             options.field_manager = default_manager(&head.headers);
         }
@@ -210,10 +238,11 @@ impl Shell {
         }
         let body = match verb {
             Verb::Get | Verb::List | Verb::Watch => None,
-            Verb::Create | Verb::Update | Verb::Patch(_) => {
+            Verb::Create | Verb::Update => {
                 let encoding = encoding_of_body(media)?;
                 Some(Body::Bytes(encoding, read(body).await?))
             }
+            Verb::Patch(_) => Some(Body::Bytes(encoding_of_patch(media), read(body).await?)),
             Verb::Delete | Verb::DeleteCollection => {
                 let bytes = read(body).await?;
                 if bytes.is_empty() { None } else { Some(Body::Bytes(encoding_of_body(media)?, bytes)) }

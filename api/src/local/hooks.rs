@@ -27,17 +27,34 @@ pub(super) fn default(call: &Call<'_>, value: &mut Value) {
     super::kinds::complete(call, value);
 }
 
+/// The object as its stored version has it, whose rules are those of the kind.
+fn as_stored(call: &Call<'_>, value: &Value) -> Option<Value> {
+    let body = call.encode(value).ok()?;
+    serde_json::from_slice(body.bytes()).ok()
+}
+
+fn is_other_version(call: &Call<'_>) -> bool {
+    call.resource.kind != call.resource.stored_as && !call.resource.custom
+}
+
+fn causes(errors: &[FieldError]) -> Vec<Cause> {
+    errors.iter().map(FieldError::cause).collect()
+}
+
 /// What is wrong with a new object.
 pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
-    // Other versions of a kind are told apart by rules that know only the stored one.
-    if call.resource.kind != call.resource.stored_as && !call.resource.custom {
-        return Vec::new();
+    if is_other_version(call) {
+        let Some(stored) = as_stored(call, value) else { return Vec::new() };
+        if call.kind().group == "events.k8s.io" {
+            return causes(&validation::new_event(&stored));
+        }
+        return causes(&validation::create(&call.resource.stored_as, &stored));
     }
     let errors = match call.served.custom(call.kind()) {
         Some(custom) => crate::crd::object::create(&custom.ask, custom.scale.as_ref(), value),
         None => validation::create(call.kind(), value),
     };
-    errors.iter().map(FieldError::cause).collect()
+    causes(&errors)
 }
 
 /// What the author of an object is warned of.
@@ -52,21 +69,17 @@ pub(super) fn warnings(call: &Call<'_>, value: &Value) -> Vec<String> {
 pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
     if let Some(custom) = call.served.custom(call.kind()) {
         let status = call.subresource == "status";
-        let errors = crate::crd::object::update(&custom.ask, custom.scale.as_ref(), old, value, status);
-        return errors.iter().map(FieldError::cause).collect();
+        return causes(&crate::crd::object::update(&custom.ask, custom.scale.as_ref(), old, value, status));
     }
-    // Other versions of a kind are told apart by rules that know only the stored one.
-    let stored_version = call.resource.kind == call.resource.stored_as;
+    let both = is_other_version(call).then(|| as_stored(call, old).zip(as_stored(call, value))).flatten();
+    let (old, new) = both.as_ref().map_or((old, value), |(old, new)| (old, new));
+    let kind = &call.resource.stored_as;
     match call.subresource.as_str() {
-        "" | "scale" if stored_version => {
-            validation::update(call.kind(), old, value).iter().map(FieldError::cause).collect()
-        }
+        "" | "scale" => causes(&validation::update(kind, old, new)),
         "status" if call.kind().plural == "customresourcedefinitions" => {
-            let errors = crate::crd::definition::update_status(old, value);
-            errors.iter().map(FieldError::cause).collect()
+            causes(&crate::crd::definition::update_status(old, new))
         }
-        "status" => super::kinds::check_status(call, value, old),
-        _ => Vec::new(),
+        subresource => causes(&validation::update_subresource(kind, subresource, old, new)),
     }
 }
 

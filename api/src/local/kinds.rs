@@ -93,40 +93,6 @@ pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
     }
 }
 
-/// What is wrong with a change of a kind's status.
-pub(super) fn check_status(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
-    let kind = call.kind();
-    match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "pods") => {
-            let class = &value["status"]["qosClass"];
-            let known = &old["status"]["qosClass"];
-            if class == known || known.is_null() {
-                return Vec::new();
-            }
-            vec![Cause::invalid("status.qosClass", class, "field is immutable")]
-        }
-        ("", "services") => {
-            let ingress = items(value, &["status", "loadBalancer", "ingress"]);
-            if ingress.is_empty() || text(value, &["spec", "type"]) == "LoadBalancer" {
-                return Vec::new();
-            }
-            let why = "may only be used when `spec.type` is 'LoadBalancer'";
-            vec![Cause::forbidden("status.loadBalancer.ingress", why)]
-        }
-        ("", "namespaces") => {
-            let phase = &value["status"]["phase"];
-            let going = at(value, &["metadata", "deletionTimestamp"]).is_some_and(|t| !t.is_null());
-            let (wanted, when) = if going { ("Terminating", "not empty") } else { ("Active", "empty") };
-            if phase == wanted {
-                return Vec::new();
-            }
-            let why = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
-            vec![Cause::invalid("status.Phase", phase, &why)]
-        }
-        _ => Vec::new(),
-    }
-}
-
 /// A pod's first address stands in two fields; the older one wins.
 fn sync_addresses(status: &mut Map<String, Value>) {
     for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {

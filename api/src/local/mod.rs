@@ -209,7 +209,12 @@ impl<S: Store> LocalApi<S> {
                     warnings: Vec::new(),
                     txn: Txn::default(),
                 };
-                decide(&mut call)?
+                let decided = decide(&mut call);
+                // What was noticed is told, even where the request is refused.
+                decided.map_err(|mut status| {
+                    status.warnings.append(&mut call.warnings);
+                    status
+                })?
             };
             if admitted.code == 201 && matches!(request.verb, Verb::Update | Verb::Patch(_)) {
                 self.check_access(request, "create")?;
@@ -445,15 +450,19 @@ impl<S: Store> Api for LocalApi<S> {
         check_options(&request)?;
         let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
         drop(served);
-        let mut response = if request.subresource.is_empty() {
-            self.object(&request, &resource).await?
+        let warning = deprecation.or_else(|| deprecated(&resource.kind));
+        let mut result = if request.subresource.is_empty() {
+            self.object(&request, &resource).await
         } else {
-            self.subresource(&request, &resource).await?
+            self.subresource(&request, &resource).await
         };
-        if let Some(warning) = deprecation.or_else(|| deprecated(&resource.kind)) {
-            response.warnings.insert(0, warning);
+        if let Some(warning) = warning {
+            match &mut result {
+                Ok(response) => response.warnings.insert(0, warning),
+                Err(status) => status.warnings.insert(0, warning),
+            }
         }
-        Ok(response)
+        result
     }
 
     async fn watch(&self, request: Request) -> Result<WatchStream, Status> {

@@ -46,8 +46,10 @@ pub fn hash(bytes: &[u8]) -> String {
 
 /// `/openapi/v3`: where the documents are. Their addresses change when they do, so that clients may keep them.
 pub fn v3_index(scheme: &Scheme) -> Value {
-    let paths: Map<String, Value> = document_paths(scheme)
-        .into_iter()
+    let listed = document_paths(scheme).into_iter();
+    // These have documents that the index does not tell of.
+    let listed = listed.filter(|path| path != "version" && !path.starts_with("openid/"));
+    let paths: Map<String, Value> = listed
         .map(|path| {
             let mut hasher = FxHasher::default();
             for resource in scheme.resources().filter(|r| paths::home(&r.kind.group, &r.kind.version) == path)

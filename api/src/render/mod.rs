@@ -21,6 +21,7 @@ mod yaml;
 pub use columns::Column;
 pub use json_path::JsonPath;
 pub use table::{CustomColumns, Include};
+pub use yaml::to_yaml;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Want {
     pub form: Form,
     /// Indented, for people.
     pub pretty: bool,
+    /// Tables are of the older version `v1beta1`, which says the same.
+    pub beta_table: bool,
 }
 
 /// Renders answers: what is known about custom kinds, and the present moment, from which ages count.
@@ -74,6 +77,9 @@ impl Renderer<'_> {
             Payload::List(kind, list) => self.list(kind, list, want.form, &mut out),
             Payload::Status(status) => out = status.to_bytes(),
             Payload::Stream(_) => {}
+        }
+        if want.beta_table && matches!(want.form, Form::Table(_)) {
+            older_table(&mut out);
         }
         finish(out, want)
     }
@@ -286,6 +292,14 @@ fn list_meta(revision: u64, token: &str, remaining: Option<u64>, out: &mut Vec<u
         splice::push_number(remaining, out);
     }
     out.push(b'}');
+}
+
+/// Names the older version in the head of a table.
+fn older_table(json: &mut Vec<u8>) {
+    const HEAD: &[u8] = b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1";
+    if json.starts_with(HEAD) {
+        json.splice(HEAD.len()..HEAD.len(), *b"beta1");
+    }
 }
 
 /// Indents, or turns into YAML, what was written as JSON.

@@ -1,6 +1,6 @@
 //! Affinity of pods to nodes and to each other.
 
-use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
+use orlop_core::rules::names::{dns_label, dns_subdomain, label_key, label_value};
 use serde_json::Value;
 
 use super::common::label_selector;
@@ -51,11 +51,34 @@ fn pod_term(e: &mut Errors, at: &Path<'_>, term: &Value) {
     for namespace in term.list("namespaces").iter().filter_map(Value::as_str) {
         e.rule(at.field("namespace"), namespace, dns_label(namespace));
     }
+    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
+        label_keys(e, at, term, field);
+    }
+    for (i, key) in term.list("mismatchLabelKeys").iter().enumerate() {
+        if term.list("matchLabelKeys").contains(key) {
+            let text = "exists in both matchLabelKeys and mismatchLabelKeys";
+            e.invalid(at.field("matchLabelKeys").index(i), key, text);
+        }
+    }
     let key = term.text("topologyKey");
     if key.is_empty() {
         e.required(at.field("topologyKey"), "can not be empty");
     }
     e.rule(at.field("topologyKey"), key, label_key(key));
+}
+
+/// Keys of labels whose values a pod takes over into a selector.
+pub(super) fn label_keys(e: &mut Errors, at: &Path<'_>, term: &Value, field: &str) {
+    let list = at.field(field);
+    if term.is_empty(field) {
+        return;
+    }
+    if !term.has("labelSelector") {
+        return e.forbidden(list, "must not be specified when labelSelector is not set");
+    }
+    for (i, key) in term.list(field).iter().filter_map(Value::as_str).enumerate() {
+        e.rule(list.index(i), key, label_key(key));
+    }
 }
 
 pub(super) fn node_selector(e: &mut Errors, at: &Path<'_>, selector: &Value) {
@@ -90,6 +113,9 @@ fn node_term(e: &mut Errors, at: &Path<'_>, term: &Value) {
         }
         let key = requirement.text("key");
         e.rule(at.field("key"), key, label_key(key));
+        for (i, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            e.rule(at.field("values").index(i), value, label_value(value));
+        }
     }
     let list = at.field("matchFields");
     for (i, requirement) in term.list("matchFields").iter().enumerate() {

@@ -38,7 +38,12 @@ fn selector_and_template(e: &mut Errors, spec: &Value, empty: &str, unreadable: 
         Chosen::Yes => {}
         Chosen::No => unmatched(e, template),
     }
-    forever(e, template, claims);
+    forever(
+        e,
+        template,
+        claims,
+        if claims.is_empty() && !empty.ends_with("statefulset") { "ReplicaSet" } else { "StatefulSet" },
+    );
 }
 
 fn unmatched(e: &mut Errors, template: &Value) {
@@ -48,7 +53,7 @@ fn unmatched(e: &mut Errors, template: &Value) {
 }
 
 /// A template of pods that are to run for good.
-fn forever(e: &mut Errors, template: &Value, claims: &[&str]) {
+fn forever(e: &mut Errors, template: &Value, claims: &[&str], kind: &str) {
     let at = SPEC.field("template");
     pod::template(e, &at, template, claims);
     let (at, spec) = (at.field("spec"), &template["spec"]);
@@ -56,10 +61,8 @@ fn forever(e: &mut Errors, template: &Value, claims: &[&str]) {
         e.unsupported(at.field("restartPolicy"), &spec["restartPolicy"], &["Always"]);
     }
     if spec.has("activeDeadlineSeconds") {
-        e.forbidden(
-            at.field("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        );
+        let text = format!("activeDeadlineSeconds in {kind} is not Supported");
+        e.forbidden(at.field("activeDeadlineSeconds"), &text);
     }
 }
 
@@ -133,7 +136,7 @@ pub(super) fn replication_controller(e: &mut Errors, object: &Value) {
     if spec.entries("selector").iter().any(|(key, value)| labels.get(*key) != Some(*value)) {
         unmatched(e, template);
     }
-    forever(e, template, &[]);
+    forever(e, template, &[], "ReplicationController");
 }
 
 pub(super) fn daemon_set(e: &mut Errors, object: &Value) {
@@ -148,7 +151,7 @@ pub(super) fn daemon_set(e: &mut Errors, object: &Value) {
     if !selector.is_null() && selector_is_empty(selector) {
         e.invalid(at, selector, "empty selector is invalid for daemonset");
     }
-    forever(e, template, &[]);
+    forever(e, template, &[], "DaemonSet");
     let (strategy, at) = (&spec["updateStrategy"], SPEC.field("updateStrategy"));
     let rolling = at.field("rollingUpdate");
     let update = &strategy["rollingUpdate"];

@@ -250,7 +250,7 @@ fn success_policy(e: &mut Errors, at: &Path<'_>, spec: &Value) {
 }
 
 /// How many indexes a text such as `1,3-5` names.
-fn indexes(text: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn indexes(text: &str, completions: i64) -> Result<i64, String> {
     let (mut count, mut last) = (0, -1);
     if text.is_empty() {
         return Ok(0);

@@ -148,15 +148,83 @@ pub(super) fn env_name(name: &str) -> Vec<String> {
     }
 }
 
+/// What is wrong with an address in new objects: leading zeros, IPv4 written as IPv6, no canonical form.
+pub(super) fn ip_problem(text: &str) -> Option<String> {
+    let lenient = lenient_ip(text);
+    let Some((ip, zeros)) = lenient else { return Some(BAD_IP.to_owned()) };
+    if zeros {
+        return Some("must not have leading 0s".to_owned());
+    }
+    if let IpAddr::V6(six) = ip
+        && six.to_ipv4_mapped().is_some()
+    {
+        return Some("must not be an IPv4-mapped IPv6 address".to_owned());
+    }
+    None
+}
+
+/// An address as Kubernetes once read it, and whether its parts have leading zeros.
+fn lenient_ip(text: &str) -> Option<(IpAddr, bool)> {
+    if let Ok(ip) = text.parse() {
+        return Some((ip, false));
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let number = |part: &&str| {
+        let digits = !part.is_empty() && part.len() <= 15 && part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.parse::<u8>().ok()).flatten()
+    };
+    let numbers: Vec<u8> = parts.iter().filter_map(number).collect();
+    let four: [u8; 4] = (parts.len() == 4).then(|| numbers.try_into().ok()).flatten()?;
+    Some((IpAddr::from(four), true))
+}
+
 pub(super) fn ip(e: &mut Errors, at: Path<'_>, text: &str) {
-    if text.parse::<IpAddr>().is_err() {
+    if let Some(why) = ip_problem(text) {
+        e.invalid_text(at, text, &why);
+    }
+}
+
+/// An address that must be written as it is usually written.
+pub(super) fn canonical_ip(e: &mut Errors, at: Path<'_>, text: &str) {
+    match ip_problem(text) {
+        Some(why) => e.invalid_text(at, text, &why),
+        None => {
+            let canonical = text.parse::<IpAddr>().map(|ip| ip.to_string()).unwrap_or_default();
+            if canonical != text {
+                e.invalid_text(at, text, &format!("must be in canonical form (\"{canonical}\")"));
+            }
+        }
+    }
+}
+
+/// An address that objects had before the rules became stricter.
+pub(super) fn lenient(e: &mut Errors, at: Path<'_>, text: &str) {
+    if lenient_ip(text).is_none() {
         e.invalid_text(at, text, BAD_IP);
     }
 }
 
 pub(super) fn cidr(e: &mut Errors, at: Path<'_>, text: &str) {
-    if text.parse::<ipnet::IpNet>().is_err() {
-        e.invalid_text(at, text, BAD_CIDR);
+    let Some((address, length)) = text.split_once('/') else {
+        return e.invalid_text(at, text, BAD_CIDR);
+    };
+    let length = length.parse::<u8>().ok().filter(|_| !length.starts_with('+'));
+    let (Some((ip, zeros)), Some(length)) = (lenient_ip(address), length) else {
+        return e.invalid_text(at, text, BAD_CIDR);
+    };
+    let Ok(net) = ipnet::IpNet::new(ip, length) else {
+        return e.invalid_text(at, text, BAD_CIDR);
+    };
+    if zeros {
+        return e.invalid_text(at, text, "must not have leading 0s");
+    }
+    if let IpAddr::V6(six) = ip
+        && six.to_ipv4_mapped().is_some()
+    {
+        return e.invalid_text(at, text, "must not have an IPv4-mapped IPv6 address");
+    }
+    if net.trunc() != net {
+        e.invalid_text(at, text, "must not have bits set beyond the prefix length");
     }
 }
 
@@ -264,6 +332,35 @@ pub(super) fn selects(selector: &Value, labels: &Value) -> Chosen {
 
 pub(super) fn selector_is_empty(selector: &Value) -> bool {
     selector.is_empty("matchLabels") && selector.is_empty("matchExpressions")
+}
+
+/// Whether a resource without a domain is one that Kubernetes knows.
+pub(super) fn standard_resource(name: &str) -> bool {
+    const KNOWN: [&str; 19] = [
+        "cpu",
+        "memory",
+        "ephemeral-storage",
+        "requests.cpu",
+        "requests.memory",
+        "requests.ephemeral-storage",
+        "limits.cpu",
+        "limits.memory",
+        "limits.ephemeral-storage",
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "storage",
+        "requests.storage",
+        "services.nodeports",
+    ];
+    KNOWN.contains(&name)
+        || name == "services.loadbalancers"
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-")
 }
 
 pub(super) fn quantity(value: &Value) -> Option<Quantity> {

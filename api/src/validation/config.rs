@@ -45,7 +45,8 @@ pub(super) fn config_map(e: &mut Errors, object: &Value) {
         }
     }
     if size > SIZE_MAX {
-        e.too_long(Path::root(""), SIZE_MAX);
+        // A path without a name is shown as that of a key without one.
+        e.too_long(Path::root("[]"), SIZE_MAX);
     }
 }
 

@@ -11,6 +11,8 @@ use super::path::{Path, Read};
 use super::pod::Of;
 use super::volume::{self, Volumes};
 
+pub(super) const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 pub(super) const RESOURCE_FIELDS: [&str; 6] = [
     "limits.cpu",
@@ -22,25 +24,110 @@ pub(super) const RESOURCE_FIELDS: [&str; 6] = [
 ];
 
 /// What is asked of containers of all sorts.
-pub(super) fn common(e: &mut Errors, at: &Path<'_>, container: &Value, volumes: &Volumes) {
+pub(super) fn common(e: &mut Errors, at: &Path<'_>, container: &Value, of: Of<'_>, volumes: &Volumes) {
     named(e, at, container, "name", dns_label);
     if container.text("image").is_empty() {
         e.required(at.field("image"), "");
     }
     one_of(e, at, container, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"]);
-    one_of(e, at, container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
-    one_of_if_set(e, at, container, "restartPolicy", &["Always", "OnFailure", "Never"]);
     ports(e, &at.field("ports"), container.list("ports"));
     env(e, at, container);
-    volume::mounts(e, &at.field("volumeMounts"), container.list("volumeMounts"), volumes);
+    volume::mounts(e, at, container, volumes);
+    one_of(e, at, container, "imagePullPolicy", &PULL_POLICIES);
     resources(e, &at.field("resources"), &container["resources"]);
-    let policies = at.field("resizePolicy");
-    for (i, policy) in container.list("resizePolicy").iter().enumerate() {
-        let at = policies.index(i);
-        one_of(e, &at, policy, "resourceName", &["cpu", "memory"]);
-        one_of(e, &at, policy, "restartPolicy", &["NotRequired", "RestartContainer"]);
+    claims(e, &at.field("resources").field("claims"), container["resources"].list("claims"), of);
+    resize_policy(e, &at.field("resizePolicy"), container.list("resizePolicy"), of);
+    security(e, &at.field("securityContext"), &container["securityContext"], of);
+    stop_signal(e, at, container, of);
+}
+
+fn claims(e: &mut Errors, list: &Path<'_>, claims: &[Value], of: Of<'_>) {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (i, claim) in claims.iter().enumerate() {
+        let (name, request) = (claim.text("name"), claim.text("request"));
+        let at = list.index(i);
+        if name.is_empty() {
+            e.required(at, "");
+            continue;
+        }
+        if seen.iter().any(|(n, r)| *n == name && (*r == request || r.is_empty() || request.is_empty())) {
+            let shown = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+            e.duplicate_text(at, &shown);
+        }
+        seen.push((name, request));
+        if !of.spec.list("resourceClaims").iter().any(|known| known.text("name") == name) {
+            e.not_found(at, name);
+        }
     }
-    security(e, &at.field("securityContext"), &container["securityContext"]);
+}
+
+fn resize_policy(e: &mut Errors, at: &Path<'_>, policies: &[Value], of: Of<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, policy) in policies.iter().enumerate() {
+        let (resource, restart) = (policy.text("resourceName"), policy.text("restartPolicy"));
+        if seen.contains(&resource) {
+            e.duplicate_text(at.index(i), resource);
+        }
+        seen.push(resource);
+        for (value, known) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])]
+        {
+            match value {
+                "" => e.required(*at, ""),
+                value if known.contains(&value) => {}
+                value => e.unsupported(*at, &value.into(), &known),
+            }
+        }
+        if of.spec.text("restartPolicy") == "Never" && restart != "NotRequired" {
+            let text = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            e.invalid_text(*at, restart, text);
+        }
+    }
+}
+
+fn stop_signal(e: &mut Errors, at: &Path<'_>, container: &Value, of: Of<'_>) {
+    let signal = container["lifecycle"].text("stopSignal");
+    if signal.is_empty() {
+        return;
+    }
+    let field = at.field("lifecycle");
+    let field = field.field("stopSignal");
+    let os = of.spec["os"].text("name");
+    if os.is_empty() {
+        e.forbidden(field, "may not be set for containers with empty `spec.os.name`");
+    } else if os == "windows" && !["SIGTERM", "SIGKILL"].contains(&signal) {
+        e.unsupported(field, &signal.into(), &["SIGKILL", "SIGTERM"]);
+    }
+}
+
+/// Restarting on its own terms.
+pub(super) fn restart_policy(e: &mut Errors, at: &Path<'_>, container: &Value) {
+    if let Some(policy) = container["restartPolicy"].as_str()
+        && !RESTART_POLICIES.contains(&policy)
+    {
+        e.unsupported(at.field("restartPolicy"), &policy.into(), &RESTART_POLICIES);
+    }
+    let list = at.field("restartPolicyRules");
+    let rules = container.list("restartPolicyRules");
+    if !rules.is_empty() && !container.has("restartPolicy") {
+        e.required(at.field("restartPolicy"), "must specify restartPolicy when restart rules are used");
+    }
+    if rules.len() > 20 {
+        e.too_many(list, rules.len(), 20);
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let at = list.index(i);
+        one_of(e, &at, rule, "action", &["Restart", "RestartAllContainers"]);
+        let codes = &rule["exitCodes"];
+        if codes.is_null() {
+            e.required(at.field("exitCodes"), "must be specified");
+            continue;
+        }
+        let at = at.field("exitCodes");
+        one_of(e, &at, codes, "operator", &["In", "NotIn"]);
+        if codes.list("values").len() > 255 {
+            e.too_many(at.field("values"), codes.list("values").len(), 255);
+        }
+    }
 }
 
 /// What is asked of containers that run as long as the pod does.
@@ -63,16 +150,17 @@ pub(super) fn running(e: &mut Errors, at: &Path<'_>, container: &Value, of: Of<'
         {
             common::not_negative(e, &at, probe, field);
         }
-        if kind != "readinessProbe" && probe.int("successThreshold") != 1 {
-            e.invalid(at.field("successThreshold"), &probe["successThreshold"], "must be 1");
+        let (grace, field) =
+            (&probe["terminationGracePeriodSeconds"], at.field("terminationGracePeriodSeconds"));
+        if grace.as_i64().is_some_and(|s| s <= 0) {
+            e.invalid(field, grace, "must be greater than 0");
         }
-        if probe["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s <= 0) {
-            let field = at.field("terminationGracePeriodSeconds");
-            e.invalid(field, &probe["terminationGracePeriodSeconds"], "must be greater than 0");
-        }
-        if kind == "readinessProbe" && probe.has("terminationGracePeriodSeconds") {
-            let field = at.field("terminationGracePeriodSeconds");
-            e.invalid(field, &probe["terminationGracePeriodSeconds"], "must not be set for readinessProbes");
+        if kind == "readinessProbe" {
+            if probe.has("terminationGracePeriodSeconds") {
+                e.invalid(field, grace, "must not be set for readinessProbes");
+            }
+        } else if probe.int("successThreshold") != 1 {
+            e.invalid(at.field("successThreshold"), &probe.int("successThreshold").into(), "must be 1");
         }
     }
 }
@@ -101,7 +189,9 @@ fn handler(e: &mut Errors, at: &Path<'_>, handler: &Value, grace: i64) {
                     e.required(at.field("path"), "");
                 }
                 port_or_name(e, at.field("port"), &action["port"]);
-                one_of(e, &at, action, "scheme", &["HTTP", "HTTPS"]);
+                if !["HTTP", "HTTPS"].contains(&action.text("scheme")) {
+                    e.unsupported(at.field("scheme"), &action.text("scheme").into(), &["HTTP", "HTTPS"]);
+                }
                 let headers = at.field("httpHeaders");
                 for header in action.list("httpHeaders") {
                     let name = header.text("name");
@@ -308,51 +398,94 @@ pub(super) fn resource_ref(e: &mut Errors, at: &Path<'_>, field: &Value, in_volu
     }
 }
 
-fn resources(e: &mut Errors, at: &Path<'_>, resources: &Value) {
+/// What a container may use, and what it is promised.
+pub(super) fn resources(e: &mut Errors, at: &Path<'_>, resources: &Value) {
     let limits = at.field("limits");
-    for (name, value) in resources.entries("limits") {
+    for (name, value) in sorted(resources, "limits") {
         amount(e, limits.key(name), name, value);
     }
     let requests = at.field("requests");
-    for (name, value) in resources.entries("requests") {
+    for (name, value) in sorted(resources, "requests") {
         amount(e, requests.key(name), name, value);
-        let (Some(request), Some(limit)) =
-            (common::quantity(value), common::quantity(&resources["limits"][name]))
-        else {
-            continue;
-        };
-        let counted = name.contains('/') || name.starts_with("hugepages-");
-        if counted && request != limit {
-            e.invalid(requests, value, &format!("must be equal to {name} limit of {limit}"));
-        } else if request > limit {
-            e.invalid(requests, value, &format!("must be less than or equal to {name} limit of {limit}"));
+        let Some(request) = common::quantity(value) else { continue };
+        let counted =
+            name.contains('/') && !name.contains("kubernetes.io/") || name.starts_with("hugepages-");
+        match common::quantity(&resources["limits"][name]) {
+            Some(limit) if counted && request != limit => {
+                let text = format!("must be equal to {name} limit of {limit}");
+                e.invalid_text(requests, &request.to_string(), &text);
+            }
+            Some(limit) if request > limit => {
+                let text = format!("must be less than or equal to {name} limit of {limit}");
+                e.invalid_text(requests, &request.to_string(), &text);
+            }
+            Some(_) => {}
+            None if counted => e.required(limits, "Limit must be set for non overcommitable resources"),
+            None => {}
         }
     }
+    let any = |test: fn(&str) -> bool| {
+        ["limits", "requests"].iter().any(|list| resources.entries(list).iter().any(|(name, _)| test(name)))
+    };
+    if any(|name| name.starts_with("hugepages-")) && !any(|name| matches!(name, "cpu" | "memory")) {
+        e.forbidden(*at, "HugePages require cpu or memory");
+    }
+}
+
+/// The entries of a map in a fixed order.
+fn sorted<'v>(value: &'v Value, field: &str) -> Vec<(&'v str, &'v Value)> {
+    let mut entries: Vec<_> = value
+        .get(field)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| (k.as_str(), v))
+        .collect();
+    entries.sort_by_key(|(name, _)| *name);
+    entries
 }
 
 /// The name of a container's resource, and its amount.
 pub(super) fn amount(e: &mut Errors, at: Path<'_>, name: &str, value: &Value) {
     resource_name(e, at, name);
+    quantity(e, at, name, value);
+}
+
+/// The amount of a resource: not negative, and whole where it counts things.
+pub(super) fn quantity(e: &mut Errors, at: Path<'_>, name: &str, value: &Value) {
+    const WHOLE: [&str; 8] = [
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+    ];
     let Some(quantity) = common::quantity(value) else { return };
     if quantity.signum() < 0 {
-        e.invalid(at, value, common::NOT_NEGATIVE);
+        e.invalid_text(at, &quantity.to_string(), common::NOT_NEGATIVE);
     }
-    if name.contains('/') && quantity.as_whole().is_none() {
-        e.invalid(at, value, "must be an integer");
+    let extended = name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.");
+    if (WHOLE.contains(&name) || name == "services.loadbalancers" || extended)
+        && quantity.as_whole().is_none()
+    {
+        e.invalid_text(at, &quantity.to_string(), "must be an integer");
     }
 }
 
 /// The name of a container's resource.
 pub(super) fn resource_name(e: &mut Errors, at: Path<'_>, name: &str) {
+    let before = e.0.len();
     e.rule(at, name, label_key(name));
-    let standard = |name: &str| {
-        ["cpu", "memory", "ephemeral-storage", "storage"].contains(&name) || name.starts_with("hugepages-")
-    };
+    let standard =
+        |name: &str| ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
     if !name.contains('/') {
-        if !standard(name) {
+        if e.0.len() == before && !standard(name) && !common::standard_resource(name) {
             e.invalid_text(at, name, "must be a standard resource type or fully qualified");
         }
-        if !standard(name) || name == "storage" {
+        if !standard(name) {
             e.invalid_text(at, name, "must be a standard resource for containers");
         }
     } else if !name.contains("kubernetes.io/")
@@ -368,37 +501,141 @@ pub(super) fn id(e: &mut Errors, at: Path<'_>, value: &Value) {
     }
 }
 
-fn security(e: &mut Errors, at: &Path<'_>, context: &Value) {
+fn security(e: &mut Errors, at: &Path<'_>, context: &Value, of: Of<'_>) {
+    if context.is_null() {
+        return;
+    }
     for field in ["runAsUser", "runAsGroup"] {
         id(e, at.field(field), &context[field]);
     }
     one_of_if_set(e, at, context, "procMount", &["Default", "Unmasked"]);
-    profile(e, &at.field("seccompProfile"), &context["seccompProfile"]);
+    if context.text("procMount") == "Unmasked" && of.spec["hostUsers"] != false {
+        let text = "`hostUsers` must be false to use `Unmasked`";
+        e.invalid_text(at.field("procMount"), "Unmasked", text);
+    }
+    profile(e, &at.field("seccompProfile"), &context["seccompProfile"], "seccomp");
     if context["allowPrivilegeEscalation"] == false {
-        let field = at.field("allowPrivilegeEscalation");
         if context.is_true("privileged") {
             let text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            e.invalid(field, &context["allowPrivilegeEscalation"], text);
+            e.invalid(*at, context, text);
         }
-        if context["capabilities"].list("add").iter().any(|c| c == "CAP_SYS_ADMIN") {
+        for _ in context["capabilities"].list("add").iter().filter(|c| *c == "CAP_SYS_ADMIN") {
             let text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            e.invalid(field, &context["allowPrivilegeEscalation"], text);
+            e.invalid(*at, context, text);
         }
+    }
+    windows(e, &at.field("windowsOptions"), &context["windowsOptions"]);
+    profile(e, &at.field("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
+}
+
+/// Options of containers on Windows.
+pub(super) fn windows(e: &mut Errors, at: &Path<'_>, options: &Value) {
+    let name = at.field("gmsaCredentialSpecName");
+    if let Some(text) = options["gmsaCredentialSpecName"].as_str() {
+        e.rule(name, text, dns_subdomain(text));
+    }
+    if let Some(text) = options["gmsaCredentialSpec"].as_str() {
+        const MAX: usize = 64 * 1024;
+        if text.is_empty() {
+            e.invalid_text(
+                at.field("gmsaCredentialSpec"),
+                "",
+                "gmsaCredentialSpec cannot be an empty string",
+            );
+        } else if text.len() > MAX {
+            let why = format!("gmsaCredentialSpec size must be under {} KiB", MAX / 1024);
+            e.invalid_text(at.field("gmsaCredentialSpec"), text, &why);
+        }
+    }
+    let Some(user) = options["runAsUserName"].as_str() else { return };
+    let at = at.field("runAsUserName");
+    if user.is_empty() {
+        return e.invalid_text(at, user, "runAsUserName cannot be an empty string");
+    }
+    if user.chars().any(char::is_control) {
+        e.invalid_text(at, user, "runAsUserName cannot contain control characters");
+    }
+    let parts: Vec<&str> = user.split('\\').collect();
+    let (domain, name) = match parts.as_slice() {
+        [name] => (None, *name),
+        [domain, name] => (Some(*domain), *name),
+        _ => {
+            return e.invalid_text(at, user, "runAsUserName cannot contain more than one backslash");
+        }
+    };
+    if domain.is_some_and(|domain| domain.len() >= 256) {
+        e.invalid_text(at, user, "runAsUserName's Domain length must be under 256 characters");
+    }
+    if name.is_empty() {
+        e.invalid_text(at, user, "runAsUserName's User cannot be empty");
+    } else if name.len() > 104 {
+        e.invalid_text(at, user, "runAsUserName's User length must not be longer than 104 characters");
+    }
+    if name.bytes().all(|b| b == b' ' || b == b'.') && !name.is_empty() {
+        e.invalid_text(at, user, "runAsUserName's User cannot contain only periods or spaces");
+    }
+    if name.contains(['"', '/', '\\', '[', ']', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@']) {
+        let text = "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]";
+        e.invalid_text(at, user, text);
     }
 }
 
-/// A seccomp profile.
-pub(super) fn profile(e: &mut Errors, at: &Path<'_>, profile: &Value) {
+/// A seccomp or AppArmor profile.
+pub(super) fn profile(e: &mut Errors, at: &Path<'_>, profile: &Value, what: &str) {
     if profile.is_null() {
         return;
     }
-    one_of(e, at, profile, "type", &["Localhost", "RuntimeDefault", "Unconfined"]);
-    let local = profile.text("type") == "Localhost";
-    if local && !profile.has("localhostProfile") {
-        e.required(at.field("localhostProfile"), "must be set when seccomp type is Localhost");
+    let kind = profile.text("type");
+    let local = kind == "Localhost";
+    let text = profile["localhostProfile"].as_str();
+    let field = at.field("localhostProfile");
+    if what == "seccomp" {
+        match kind {
+            "" => return e.required(at.field("type"), "type is required when seccompProfile is set"),
+            "Localhost" | "RuntimeDefault" | "Unconfined" => {}
+            _ => {
+                let known = ["Localhost", "RuntimeDefault", "Unconfined"];
+                e.unsupported(at.field("type"), &profile["type"], &known);
+            }
+        }
+        if local {
+            match text {
+                None => e.required(field, "must be set when seccomp type is Localhost"),
+                Some(path) => volume::descending(e, field, path),
+            }
+        } else if text.is_some() {
+            e.invalid(field, profile, "can only be set when seccomp type is Localhost");
+        }
+        return;
     }
-    if !local && profile.has("localhostProfile") {
-        let text = "can only be set when seccomp type is Localhost";
-        e.invalid(at.field("localhostProfile"), &profile["localhostProfile"], text);
+    match kind {
+        "Localhost" => match text {
+            None => e.required(field, "must be set when AppArmor type is Localhost"),
+            Some(path) => {
+                let trimmed = path.trim();
+                if trimmed.is_empty() {
+                    e.required(field, "must be set when AppArmor type is Localhost");
+                } else if trimmed != path {
+                    e.invalid_text(field, path, "must not be padded with whitespace");
+                }
+                if path.len() > 4095 {
+                    e.too_long(field, 4095);
+                }
+            }
+        },
+        "RuntimeDefault" | "Unconfined" => {
+            if text.is_some() {
+                e.invalid(
+                    field,
+                    &profile["localhostProfile"],
+                    "can only be set when AppArmor type is Localhost",
+                );
+            }
+        }
+        "" => e.required(at.field("type"), "type is required when appArmorProfile is set"),
+        _ => {
+            let known = ["Localhost", "RuntimeDefault", "Unconfined"];
+            e.unsupported(at.field("type"), &profile["type"], &known);
+        }
     }
 }

@@ -102,6 +102,40 @@ pub fn summary(errors: &[FieldError]) -> String {
     }
 }
 
+/// A text in quotes, as Go writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
 /// Collects complaints.
 #[derive(Debug, Default)]
 pub(crate) struct Errors(pub(crate) Vec<FieldError>);
@@ -120,23 +154,34 @@ impl Errors {
     }
 
     pub(crate) fn invalid(&mut self, path: Path<'_>, value: &Value, detail: &str) {
-        self.push(ErrorType::Invalid, path, format!("Invalid value: {value}"), detail);
+        self.push(ErrorType::Invalid, path, format!("Invalid value: {}", shown(value)), detail);
     }
 
     pub(crate) fn invalid_text(&mut self, path: Path<'_>, value: &str, detail: &str) {
-        self.push(ErrorType::Invalid, path, format!("Invalid value: {value:?}"), detail);
+        self.push(ErrorType::Invalid, path, format!("Invalid value: {}", quoted(value)), detail);
+    }
+
+    /// A complaint that does not show the value.
+    pub(crate) fn invalid_unshown(&mut self, path: Path<'_>, detail: &str) {
+        self.push(ErrorType::Invalid, path, "Invalid value".to_owned(), detail);
     }
 
     pub(crate) fn duplicate(&mut self, path: Path<'_>, value: &Value) {
-        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {value}"), "");
+        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", shown(value)), "");
     }
 
     pub(crate) fn duplicate_text(&mut self, path: Path<'_>, value: &str) {
-        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {value:?}"), "");
+        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", quoted(value)), "");
     }
 
     pub(crate) fn not_found(&mut self, path: Path<'_>, value: &str) {
-        self.push(ErrorType::NotFound, path, format!("Not found: {value:?}"), "");
+        self.push(ErrorType::NotFound, path, format!("Not found: {}", quoted(value)), "");
+    }
+
+    /// A list has more than `max` items: `count` of them.
+    pub(crate) fn too_many(&mut self, path: Path<'_>, count: usize, max: usize) {
+        let detail = format!("must have at most {max} item{}", if max == 1 { "" } else { "s" });
+        self.push(ErrorType::TooMany, path, format!("Too many: {count}"), &detail);
     }
 
     pub(crate) fn too_long(&mut self, path: Path<'_>, max: usize) {
@@ -148,7 +193,7 @@ impl Errors {
         for (i, value) in supported.iter().enumerate() {
             let _ = write!(detail, "{}{value:?}", if i > 0 { ", " } else { "" });
         }
-        self.push(ErrorType::NotSupported, path, format!("Unsupported value: {value}"), &detail);
+        self.push(ErrorType::NotSupported, path, format!("Unsupported value: {}", shown(value)), &detail);
     }
 
     /// Complaints of a rule about a text.

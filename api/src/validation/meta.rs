@@ -47,14 +47,19 @@ fn common(e: &mut Errors, meta: &Value) {
     let at = META.field("finalizers");
     let finalizers = meta.list("finalizers");
     for name in finalizers.iter().filter_map(Value::as_str) {
-        e.rule(at, name, names::label_key(name));
-        let known = ["kubernetes", "orphan", "foregroundDeletion"].contains(&name);
-        if !name.contains('/') && !known {
-            e.invalid_text(at, name, "name is neither a standard finalizer name nor is it fully qualified");
-        }
+        finalizer(e, at, name);
     }
     if finalizers.iter().any(|f| f == "orphan") && finalizers.iter().any(|f| f == "foregroundDeletion") {
         e.invalid(at, &meta["finalizers"], "finalizer foregroundDeletion and orphan cannot be both set");
+    }
+}
+
+/// Who must agree before an object goes.
+pub(super) fn finalizer(e: &mut Errors, at: Path<'_>, name: &str) {
+    e.rule(at, name, names::label_key(name));
+    let known = ["kubernetes", "orphan", "foregroundDeletion"].contains(&name);
+    if !name.contains('/') && !known {
+        e.invalid_text(at, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 

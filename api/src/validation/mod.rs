@@ -3,13 +3,18 @@
 //! [`create`] and [`update`] answer what is wrong; nothing wrong, nothing said. Objects have been decoded and
 //! defaulted before. A kind without rules of its own is asked only for valid metadata.
 
+mod address;
 mod affinity;
 mod apps;
 mod batch;
+mod certificates;
 mod common;
 mod config;
 mod container;
+mod csi;
+mod devices;
 pub(crate) mod error;
+mod flow;
 mod meta;
 mod network;
 pub(crate) mod path;
@@ -18,8 +23,11 @@ mod pod_update;
 mod policy;
 mod resources;
 mod service;
+mod source;
+mod status;
 mod storage;
 mod volume;
+mod webhook;
 mod webhooks;
 
 use orlop_core::Kind;
@@ -73,8 +81,7 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     errors.0
 }
 
-/// What is wrong with a change from `old` to `new`; both are whole objects. Changes of subresources are not asked
-/// for what concerns the rest.
+/// What is wrong with a change from `old` to `new`; both are whole objects.
 pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     if (kind.group.as_str(), kind.kind.as_str()) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
@@ -84,6 +91,7 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     meta::update(&mut errors, old, new);
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod_update::pod(&mut errors, old, new),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {}
         (group, kind) => {
             if let Some(rules) = rules(group, kind) {
                 if kind != "PriorityClass" {
@@ -123,6 +131,33 @@ pub(crate) fn embedded_metadata(metadata: &Value, path: &str) -> Vec<FieldError>
     errors
 }
 
+/// What is wrong with a change of one subresource: a status is not asked for what concerns the rest.
+pub fn update_subresource(kind: &Kind, subresource: &str, old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::update(&mut errors, old, new);
+    match subresource {
+        "status" | "approval" => status::change(&mut errors, &kind.group, &kind.kind, old, new),
+        "finalize" => status::finalizers(&mut errors, new),
+        "ephemeralcontainers" => pod_update::ephemeral_containers(&mut errors, old, new),
+        "resize" => pod_update::resize(&mut errors, old, new),
+        _ => {}
+    }
+    errors.0
+}
+
+/// What is wrong with a new event of the group `events.k8s.io`, in the form in which events are stored.
+pub fn new_event(object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::create(&mut errors, object, dns_subdomain);
+    address::event(&mut errors, object);
+    address::new_event(&mut errors, object);
+    errors.0
+}
+
+fn any_name(_: &str) -> Vec<String> {
+    Vec::new()
+}
+
 fn rules(group: &str, kind: &str) -> Option<Rules> {
     let plain = Rules { name: dns_subdomain, fields: no_fields, change: no_change };
     let of = |fields, change| Rules { fields, change, ..plain };
@@ -131,7 +166,9 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
         ("", "Node") => of(config::node, config::node_change),
         ("", "ConfigMap") => of(config::config_map, config::config_map_change),
         ("", "Secret") => of(config::secret, config::secret_change),
-        ("", "ServiceAccount" | "Endpoints") => plain,
+        ("", "ServiceAccount") | ("apps", "ControllerRevision") => plain,
+        ("", "Endpoints") => of(address::endpoints, no_change),
+        ("", "Event") => of(address::event, no_change),
         ("", "Service") => Rules { name: dns_label, fields: service::service, change: service::change },
         ("", "ReplicationController") => of(apps::replication_controller, no_change),
         ("", "PersistentVolume") => of(storage::volume, storage::volume_change),
@@ -166,6 +203,46 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
         ("scheduling.k8s.io", "PriorityClass") => of(policy::priority_class, policy::priority_class_change),
         ("storage.k8s.io", "StorageClass") => of(storage::class, storage::class_change),
         ("coordination.k8s.io", "Lease") => of(config::lease, no_change),
+        ("storage.k8s.io", "CSIDriver") => of(csi::driver, csi::driver_change),
+        ("storage.k8s.io", "CSINode") => of(csi::node, csi::node_change),
+        ("storage.k8s.io", "CSIStorageCapacity") => of(csi::capacity, csi::capacity_change),
+        ("storage.k8s.io", "VolumeAttachment") => of(csi::attachment, csi::attachment_change),
+        ("storage.k8s.io", "VolumeAttributesClass") => {
+            of(csi::attributes_class, csi::attributes_class_change)
+        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            Rules { name: any_name, fields: certificates::request, change: no_change }
+        }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
+        ) => of(webhook::configuration, no_change),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+            of(webhook::validating_policy, no_change)
+        }
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
+            of(webhook::mutating_policy, no_change)
+        }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
+        ) => of(webhook::policy_binding, no_change),
+        ("networking.k8s.io", "IPAddress") => Rules {
+            name: address::address_name,
+            fields: address::ip_address,
+            change: address::ip_address_change,
+        },
+        ("networking.k8s.io", "ServiceCIDR") => of(address::service_cidr, address::service_cidr_change),
+        ("node.k8s.io", "RuntimeClass") => of(flow::runtime_class, flow::runtime_class_change),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => of(flow::schema, no_change),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => of(flow::level, no_change),
+        ("apiregistration.k8s.io", "APIService") => {
+            Rules { name: path_segment, fields: flow::api_service, change: no_change }
+        }
+        ("resource.k8s.io", "ResourceClaim") => of(devices::claim, devices::fixed_spec),
+        ("resource.k8s.io", "ResourceClaimTemplate") => of(devices::claim_template, devices::fixed_spec),
+        ("resource.k8s.io", "ResourceSlice") => of(devices::slice, devices::slice_change),
+        ("resource.k8s.io", "DeviceClass") => of(devices::class, no_change),
         _ => return None,
     })
 }

@@ -1,13 +1,12 @@
 //! Ingresses, endpoints and network policies.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_value};
 use serde_json::Value;
 
+use super::address::special_address;
 use super::common::{
-    PROTOCOLS, cidr, label_selector, named, named_if_set, one_of, one_of_if_set, path_segment, port,
-    port_name, port_or_name,
+    PROTOCOLS, canonical_ip, cidr, label_selector, named, named_if_set, one_of, one_of_if_set, path_segment,
+    port, port_name, port_or_name,
 };
 use super::config::fixed;
 use super::error::Errors;
@@ -198,13 +197,18 @@ pub(super) fn endpoint_slice(e: &mut Errors, object: &Value) {
         }
         for (i, address) in endpoint.list("addresses").iter().filter_map(Value::as_str).enumerate() {
             match object.text("addressType") {
-                "IPv4" if address.parse::<Ipv4Addr>().is_err() => {
-                    e.invalid_text(addresses.index(i), address, "must be a valid IPv4 address");
+                family @ ("IPv4" | "IPv6") => {
+                    let before = e.0.len();
+                    canonical_ip(e, addresses.index(i), address);
+                    if e.0.len() > before {
+                        continue;
+                    }
+                    if address.contains(':') != (family == "IPv6") {
+                        let text = format!("must be an {family} address");
+                        e.invalid_text(addresses, address, &text);
+                    }
+                    special_address(e, addresses.index(i), address);
                 }
-                "IPv6" if address.parse::<Ipv6Addr>().is_err() => {
-                    e.invalid_text(addresses.index(i), address, "must be a valid IPv6 address");
-                }
-                "IPv4" | "IPv6" => special_address(e, addresses.index(i), address),
                 "FQDN" => e.rule(addresses.index(i), address, dns_subdomain(address)),
                 _ => {}
             }
@@ -246,30 +250,6 @@ fn one_of_type(e: &mut Errors, object: &Value) {
         "" => e.required(at, ""),
         "FQDN" | "IPv4" | "IPv6" => {}
         _ => e.unsupported(at, &object["addressType"], &["FQDN", "IPv4", "IPv6"]),
-    }
-}
-
-/// Traffic to these would not leave the node, or reach many.
-fn special_address(e: &mut Errors, at: Path<'_>, text: &str) {
-    let Ok(ip) = text.parse::<std::net::IpAddr>() else { return };
-    if ip.is_unspecified() {
-        e.invalid_text(at, text, &format!("may not be unspecified ({text})"));
-    }
-    if ip.is_loopback() {
-        e.invalid_text(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    let (link_local, local_multicast) = match ip {
-        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        std::net::IpAddr::V6(ip) => {
-            (ip.segments()[0] & 0xffc0 == 0xfe80, ip.segments()[0] & 0xff0f == 0xff02)
-        }
-    };
-    if link_local {
-        e.invalid_text(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if local_multicast {
-        let range = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
-        e.invalid_text(at, text, range);
     }
 }
 

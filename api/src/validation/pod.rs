@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::common::{self, ip, label_selector, labels, named_if_set, one_of};
 use super::error::Errors;
 use super::path::{Path, Read};
-use super::volume::{self, Volumes};
+use super::volume::{self, Place, Volumes};
 use super::{affinity, container, meta};
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -19,11 +19,14 @@ pub(super) struct Of<'a> {
     pub(super) grace: i64,
 }
 
-pub(super) fn pod(e: &mut Errors, object: &Value) {
-    meta::create(e, object, dns_subdomain);
+const NO_POD: Place<'static> = Place { pod: "", is_pod: false };
+
+/// The rules of a pod, whether new or changed, but for those of its metadata.
+pub(super) fn common_rules(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     let at = Path::root("spec");
-    pod_spec(e, &at, spec, &[]);
+    annotations(e, &Path::root("metadata").field("annotations"), &object["metadata"]["annotations"], spec);
+    pod_spec(e, &at, spec, &[], Place { pod: object["metadata"].text("name"), is_pod: true });
     if spec.text("serviceAccountName").is_empty() {
         let volumes = at.field("volumes");
         for (i, v) in spec.list("volumes").iter().enumerate() {
@@ -40,7 +43,7 @@ pub(super) fn pod(e: &mut Errors, object: &Value) {
             }
         }
     }
-    for list in ["containers", "initContainers"] {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
         let containers = at.field(list);
         for (i, container) in spec.list(list).iter().enumerate() {
             let image = container.text("image");
@@ -52,62 +55,78 @@ pub(super) fn pod(e: &mut Errors, object: &Value) {
     }
 }
 
-/// The template of whatever makes pods, without the question whether a selector chooses it.
-pub(super) fn template(e: &mut Errors, at: &Path<'_>, template: &Value, claims: &[&str]) {
-    let meta = &template["metadata"];
+pub(super) fn pod(e: &mut Errors, object: &Value) {
+    meta::create(e, object, dns_subdomain);
+    common_rules(e, object);
+    let spec = &object["spec"];
+    let at = Path::root("spec");
+    if !spec.is_empty("ephemeralContainers") {
+        e.forbidden(at.field("ephemeralContainers"), "cannot be set on create");
+    }
+    if !spec.text("nodeName").is_empty() && !spec.is_empty("schedulingGates") {
+        e.forbidden(at.field("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Annotations that mean something to Kubernetes.
+fn annotations(e: &mut Errors, at: &Path<'_>, annotations: &Value, spec: &Value) {
+    let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
+    if let Some(mirror) = annotation("kubernetes.io/config.mirror")
+        && spec.text("nodeName").is_empty()
+    {
+        let text = "must set spec.nodeName if mirror pod annotation is set";
+        e.invalid_text(at.key("kubernetes.io/config.mirror"), mirror, text);
+    }
+    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    if let Some(cost) = annotation(COST) {
+        let number = cost.parse::<i32>().ok().filter(|n| !cost.starts_with('+') && n.to_string() == cost);
+        if number.is_none() {
+            e.invalid_text(at.key(COST), cost, "must be a 32bit integer");
+        }
+    }
+}
+
+/// Labels and annotations of what is made from a template.
+pub(super) fn labelled(e: &mut Errors, at: &Path<'_>, meta: &Value) {
     labels(e, at.field("labels"), &meta["labels"]);
     meta::annotations(e, at.field("annotations"), &meta["annotations"]);
-    pod_spec(e, &at.field("spec"), &template["spec"], claims);
+}
+
+/// The template of whatever makes pods, without the question whether a selector chooses it.
+pub(super) fn template(e: &mut Errors, at: &Path<'_>, template: &Value, claims: &[&str]) {
+    labelled(e, at, &template["metadata"]);
+    annotations(e, &at.field("annotations"), &template["metadata"]["annotations"], &template["spec"]);
+    pod_spec(e, &at.field("spec"), &template["spec"], claims, NO_POD);
     if !template["spec"].is_empty("ephemeralContainers") {
         let spec = at.field("spec");
         e.forbidden(spec.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
 }
 
-pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&str]) {
+pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&str], place: Place<'_>) {
     let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
     let of = Of { spec, grace };
     let list = at.field("volumes");
     let volumes = match claims {
-        [] => volume::volumes(e, &list, spec.list("volumes")),
+        [] => volume::volumes(e, &list, spec.list("volumes"), place),
         claims => {
             // Claims become volumes, before those that the template has under other names.
             let claimed =
                 claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
             let others = spec.list("volumes").iter().filter(|v| !claims.contains(&v.text("name")));
             let all: Vec<Value> = claimed.chain(others.cloned()).collect();
-            volume::volumes(e, &list, &all)
+            volume::volumes(e, &list, &all, place)
         }
     };
+    resource_claims(e, &at.field("resourceClaims"), spec.list("resourceClaims"));
     containers(e, at, of, &volumes);
+    pod_resources(e, &at.field("resources"), spec);
+    host_network(e, &at.field("containers"), spec, place);
     one_of(e, at, spec, "restartPolicy", &["Always", "OnFailure", "Never"]);
     one_of(e, at, spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     labels(e, at.field("nodeSelector"), &spec["nodeSelector"]);
-    security(e, &at.field("securityContext"), &spec["securityContext"]);
+    security(e, &at.field("securityContext"), spec);
     affinity::affinity(e, &at.field("affinity"), &spec["affinity"]);
-    spread(e, &at.field("topologySpreadConstraints"), spec.list("topologySpreadConstraints"));
-    for field in ["serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName"] {
-        named_if_set(e, at, spec, field, dns_subdomain);
-    }
-    for field in ["hostname", "subdomain"] {
-        named_if_set(e, at, spec, field, dns_label);
-    }
-    let deadline = &spec["activeDeadlineSeconds"];
-    if deadline.as_i64().is_some_and(|s| !(1..=i64::from(i32::MAX)).contains(&s)) {
-        e.invalid(at.field("activeDeadlineSeconds"), deadline, "must be between 1 and 2147483647, inclusive");
-    }
-    if grace < 0 {
-        common::not_negative(e, at, spec, "terminationGracePeriodSeconds");
-    }
-    tolerations(e, &at.field("tolerations"), spec.list("tolerations"));
-    let aliases = at.field("hostAliases");
-    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
-        let at = aliases.index(i);
-        ip(e, at.field("ip"), alias.text("ip"));
-        for host in alias.list("hostnames").iter().filter_map(Value::as_str) {
-            e.rule(at.field("hostnames"), host, dns_subdomain(host));
-        }
-    }
     dns(e, at, spec);
     let gates = at.field("readinessGates");
     for (i, gate) in spec.list("readinessGates").iter().enumerate() {
@@ -119,12 +138,218 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
         let name = gate.text("name");
         e.rule(gates.index(i), name, label_key(name));
         if spec.list("schedulingGates")[..i].iter().any(|other| other.text("name") == name) {
-            e.duplicate_text(gates.index(i).field("name"), name);
+            e.duplicate_text(gates.index(i), name);
         }
     }
-    let overhead = at.field("overhead");
-    for (name, amount) in spec.entries("overhead") {
-        container::amount(e, overhead.key(name), name, amount);
+    spread(e, &at.field("topologySpreadConstraints"), spec.list("topologySpreadConstraints"));
+    host_users(e, at, spec);
+    for field in ["serviceAccountName", "nodeName"] {
+        named_if_set(e, at, spec, field, dns_subdomain);
+    }
+    let deadline = &spec["activeDeadlineSeconds"];
+    if deadline.as_i64().is_some_and(|s| !(1..=i64::from(i32::MAX)).contains(&s)) {
+        e.invalid(at.field("activeDeadlineSeconds"), deadline, "must be between 1 and 2147483647, inclusive");
+    }
+    for field in ["hostname", "subdomain"] {
+        named_if_set(e, at, spec, field, dns_label);
+    }
+    tolerations(e, &at.field("tolerations"), spec.list("tolerations"));
+    let aliases = at.field("hostAliases");
+    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
+        let at = aliases.index(i);
+        ip(e, at.field("ip"), alias.text("ip"));
+        let hosts = at.field("hostnames");
+        for (i, host) in alias.list("hostnames").iter().filter_map(Value::as_str).enumerate() {
+            e.rule(hosts.index(i), host, dns_subdomain(host));
+        }
+    }
+    named_if_set(e, at, spec, "priorityClassName", dns_subdomain);
+    if let Some(class) = spec["runtimeClassName"].as_str() {
+        e.rule(at.field("runtimeClassName"), class, dns_subdomain(class));
+    }
+    if spec.has("preemptionPolicy") {
+        one_of(e, at, spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"]);
+    }
+    if spec.has("overhead") {
+        container::resources(e, &at.field("overhead"), &json!({"limits": spec["overhead"]}));
+    }
+    system(e, at, spec);
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
+        common::not_negative(e, at, spec, "terminationGracePeriodSeconds");
+    }
+}
+
+fn resource_claims(e: &mut Errors, list: &Path<'_>, claims: &[Value]) {
+    let mut names: Vec<&str> = Vec::new();
+    for (i, claim) in claims.iter().enumerate() {
+        let at = list.index(i);
+        let name = claim.text("name");
+        match name {
+            "" => e.required(at.field("name"), ""),
+            name => {
+                e.rule(at.field("name"), name, dns_label(name));
+                if names.contains(&name) {
+                    e.duplicate_text(at.field("name"), name);
+                }
+                names.push(name);
+            }
+        }
+        let (by_name, by_template) =
+            (claim["resourceClaimName"].as_str(), claim["resourceClaimTemplateName"].as_str());
+        match (by_name, by_template) {
+            (Some(_), Some(_)) => {
+                let text =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                e.invalid(at, claim, text);
+            }
+            (None, None) => {
+                let text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                e.invalid(at, claim, text);
+            }
+            _ => {}
+        }
+        for (field, text) in [("resourceClaimName", by_name), ("resourceClaimTemplateName", by_template)] {
+            if let Some(text) = text {
+                e.rule(at.field(field), text, dns_subdomain(text));
+            }
+        }
+    }
+}
+
+/// What the pod as a whole may use.
+fn pod_resources(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    const KNOWN: [&str; 2] = ["cpu", "memory"];
+    let resources = &spec["resources"];
+    if resources.is_null() {
+        return;
+    }
+    if !resources.is_empty("claims") {
+        e.forbidden(at.field("claims"), "claims may not be set for Resources at pod-level");
+    }
+    for list in ["limits", "requests"] {
+        for (name, _) in resources.entries(list) {
+            if !KNOWN.contains(&name) && !name.starts_with("hugepages-") {
+                e.unsupported(at.field(list).key(name), &name.into(), &KNOWN);
+            }
+        }
+    }
+    container::resources(e, at, resources);
+    let total = |name: &str| {
+        let amounts = spec.list("containers").iter();
+        let amounts = amounts.filter_map(|c| common::quantity(&c["resources"]["requests"][name]));
+        amounts.reduce(|a, b| a + b)
+    };
+    for (name, value) in resources.entries("requests") {
+        if let (Some(asked), Some(sum)) = (common::quantity(value), total(name))
+            && sum > asked
+        {
+            let text = format!("must be greater than or equal to aggregate container requests of {sum}");
+            e.invalid_text(at.field("requests").key(name), &asked.to_string(), &text);
+        }
+    }
+}
+
+/// In the network of its node, a pod's ports are the node's.
+fn host_network(e: &mut Errors, list: &Path<'_>, spec: &Value, place: Place<'_>) {
+    if !spec.is_true("hostNetwork") {
+        return;
+    }
+    for (i, container) in spec.list("containers").iter().enumerate() {
+        let at = list.index(i);
+        let at = at.field("ports");
+        for (i, port) in container.list("ports").iter().enumerate() {
+            let (host, own) = (port.int("hostPort"), port.int("containerPort"));
+            if (place.is_pod || host != 0) && host != own {
+                let text = "must match `containerPort` when `hostNetwork` is true";
+                e.invalid(at.index(i).field("hostPort"), &host.into(), text);
+            }
+        }
+    }
+}
+
+fn host_users(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    const WHY: &str = "when `hostUsers` is false";
+    if spec["hostUsers"] != false {
+        return;
+    }
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        if spec.is_true(field) {
+            e.forbidden(at.field(field), WHY);
+        }
+    }
+}
+
+/// What only makes sense on some operating system.
+fn system(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+    const POD_FIELDS: [(&str, bool); 14] = [
+        ("appArmorProfile", true),
+        ("seLinuxOptions", true),
+        ("hostUsers", false),
+        ("hostPID", false),
+        ("hostIPC", false),
+        ("seccompProfile", true),
+        ("fsGroup", true),
+        ("fsGroupChangePolicy", true),
+        ("sysctls", true),
+        ("shareProcessNamespace", false),
+        ("runAsUser", true),
+        ("runAsGroup", true),
+        ("supplementalGroups", true),
+        ("supplementalGroupsPolicy", true),
+    ];
+    const CONTAINER_FIELDS: [&str; 10] = [
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "procMount",
+        "runAsUser",
+        "runAsGroup",
+    ];
+    if !spec.has("os") {
+        return;
+    }
+    let context = at.field("securityContext");
+    let each = |e: &mut Errors, fields: &[&str], why: &str| {
+        for name in LISTS {
+            let list = at.field(name);
+            for (i, container) in spec.list(name).iter().enumerate() {
+                let path = list.index(i);
+                let path = path.field("securityContext");
+                for field in fields.iter().filter(|field| container["securityContext"].has(field)) {
+                    e.forbidden(path.field(field), why);
+                }
+            }
+        }
+    };
+    match spec["os"].text("name") {
+        "" => e.required(at.field("os").field("name"), "cannot be empty"),
+        "linux" => {
+            const WHY: &str = "windows options cannot be set for a linux pod";
+            if spec["securityContext"].has("windowsOptions") {
+                e.forbidden(context.field("windowsOptions"), WHY);
+            }
+            each(e, &["windowsOptions"], WHY);
+        }
+        "windows" => {
+            const WHY: &str = "cannot be set for a windows pod";
+            for (field, inside) in POD_FIELDS {
+                let set = match (inside, field) {
+                    (true, _) => !spec["securityContext"].is_empty(field),
+                    (false, "hostUsers" | "shareProcessNamespace") => spec.has(field),
+                    (false, _) => spec.is_true(field),
+                };
+                if set {
+                    e.forbidden(if inside { context.field(field) } else { at.field(field) }, WHY);
+                }
+            }
+            each(e, &CONTAINER_FIELDS, WHY);
+        }
+        _ => e.unsupported(at.field("os"), &spec["os"]["name"], &["linux", "windows"]),
     }
 }
 
@@ -137,16 +362,20 @@ fn containers(e: &mut Errors, at: &Path<'_>, of: Of<'_>, volumes: &Volumes) {
     }
     for (i, container) in spec.list("containers").iter().enumerate() {
         let at = list.index(i);
-        container::common(e, &at, container, volumes);
+        container::common(e, &at, container, of, volumes);
         unique(e, &at, container, &mut names);
         container::running(e, &at, container, of);
+        container::restart_policy(e, &at, container);
     }
     container::host_ports(e, &list, spec.list("containers"));
     let list = at.field("initContainers");
     for (i, container) in spec.list("initContainers").iter().enumerate() {
         let at = list.index(i);
-        container::common(e, &at, container, volumes);
+        container::common(e, &at, container, of, volumes);
+        container::restart_policy(e, &at, container);
         unique(e, &at, container, &mut names);
+        // They run one by one.
+        container::host_ports(e, &list, std::slice::from_ref(container));
         if container.text("restartPolicy") == "Always" {
             container::running(e, &at, container, of);
         } else {
@@ -160,7 +389,46 @@ fn containers(e: &mut Errors, at: &Path<'_>, of: Of<'_>, volumes: &Volumes) {
             }
         }
     }
-    container::host_ports(e, &list, spec.list("initContainers"));
+    let list = at.field("ephemeralContainers");
+    let others: Vec<&str> = names.clone();
+    for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
+        let at = list.index(i);
+        container::common(e, &at, container, of, volumes);
+        unique(e, &at, container, &mut names);
+        ephemeral(e, &at, container, &others);
+    }
+}
+
+/// What a container that joins a running pod may not have.
+fn ephemeral(e: &mut Errors, at: &Path<'_>, container: &Value, others: &[&str]) {
+    const NOT: &str = "cannot be set for an Ephemeral Container";
+    let target = container.text("targetContainerName");
+    if !target.is_empty() && !others.contains(&target) {
+        e.not_found(at.field("targetContainerName"), target);
+    }
+    for field in [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ] {
+        if !container.is_empty(field) {
+            e.forbidden(at.field(field), NOT);
+        }
+    }
+    let list = at.field("volumeMounts");
+    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
+        for field in ["subPath", "subPathExpr"] {
+            if !mount.text(field).is_empty() {
+                e.forbidden(list.index(i).field(field), NOT);
+            }
+        }
+    }
 }
 
 fn unique<'a>(e: &mut Errors, at: &Path<'_>, container: &'a Value, names: &mut Vec<&'a str>) {
@@ -171,13 +439,18 @@ fn unique<'a>(e: &mut Errors, at: &Path<'_>, container: &'a Value, names: &mut V
     }
 }
 
-fn security(e: &mut Errors, at: &Path<'_>, context: &Value) {
+fn security(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    let context = &spec["securityContext"];
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         container::id(e, at.field(field), &context[field]);
     }
     let groups = at.field("supplementalGroups");
     for (i, group) in context.list("supplementalGroups").iter().enumerate() {
         container::id(e, groups.index(i), group);
+    }
+    if spec.is_true("shareProcessNamespace") && spec.is_true("hostPID") {
+        let text = "ShareProcessNamespace and HostPID cannot both be enabled";
+        e.invalid(at.field("shareProcessNamespace"), &Value::Bool(true), text);
     }
     let list = at.field("sysctls");
     let mut names: Vec<&str> = Vec::new();
@@ -193,10 +466,25 @@ fn security(e: &mut Errors, at: &Path<'_>, context: &Value) {
         } else if names.contains(&name) {
             e.duplicate_text(at.field("name"), name);
         }
+        let dotted = name.replace('/', ".");
+        let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
+        for (field, there) in [
+            ("hostNetwork", dotted.starts_with("net.")),
+            ("hostIPC", ipc.iter().any(|prefix| dotted.starts_with(prefix))),
+        ] {
+            if there && spec.is_true(field) {
+                let text = format!("may not be specified when '{field}' is true");
+                e.invalid_text(at.field("name"), name, &text);
+            }
+        }
         names.push(name);
     }
     common::one_of_if_set(e, at, context, "fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
-    container::profile(e, &at.field("seccompProfile"), &context["seccompProfile"]);
+    container::profile(e, &at.field("seccompProfile"), &context["seccompProfile"], "seccomp");
+    container::windows(e, &at.field("windowsOptions"), &context["windowsOptions"]);
+    container::profile(e, &at.field("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
+    common::one_of_if_set(e, at, context, "supplementalGroupsPolicy", &["Merge", "Strict"]);
+    common::one_of_if_set(e, at, context, "seLinuxChangePolicy", &["Recursive"]);
 }
 
 fn is_sysctl(name: &str) -> bool {
@@ -238,13 +526,15 @@ fn spread(e: &mut Errors, list: &Path<'_>, constraints: &[Value]) {
                 e.invalid(at.field("minDomains"), &domains.into(), "must be greater than zero");
             }
             if action != "DoNotSchedule" {
-                let text = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway";
-                e.invalid(at.field("minDomains"), &domains.into(), text);
+                let text =
+                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+                e.invalid(at.field("minDomains"), &domains.into(), &text);
             }
         }
         for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             common::one_of_if_set(e, &at, constraint, field, &["Honor", "Ignore"]);
         }
+        affinity::label_keys(e, &at, constraint, "matchLabelKeys");
         label_selector(e, at.field("labelSelector"), &constraint["labelSelector"]);
     }
 }
@@ -275,6 +565,10 @@ pub(super) fn tolerations(e: &mut Errors, list: &Path<'_>, tolerations: &[Value]
                 "value must be empty when `operator` is 'Exists'",
             ),
             "Exists" => {}
+            "Lt" | "Gt" => {
+                let known = ["Equal", "Exists", "Lt", "Gt"];
+                e.unsupported(at.field("operator"), &toleration["operator"], &known);
+            }
             _ => e.unsupported(at.field("operator"), &toleration["operator"], &["Equal", "Exists"]),
         }
         if !effect.is_empty() && !EFFECTS.contains(&effect) {
@@ -323,10 +617,18 @@ fn dns(e: &mut Errors, at: &Path<'_>, spec: &Value) {
         ip(e, list.index(i), server);
     }
     let list = path.field("searches");
+    let searches: Vec<&str> = config.list("searches").iter().filter_map(Value::as_str).collect();
+    if searches.len() > 32 {
+        e.invalid(list, &config["searches"], "must not have more than 32 search paths");
+    }
+    if searches.join(" ").len() > 2048 {
+        let text = "must not have more than 2048 characters (including spaces) in the search list";
+        e.invalid(list, &config["searches"], text);
+    }
     for (i, search) in config.list("searches").iter().filter_map(Value::as_str).enumerate() {
         let domain = search.strip_suffix('.').unwrap_or(search);
         if search != "." {
-            e.rule(list.index(i), search, dns_subdomain(domain));
+            e.rule(list.index(i), search, search_domain(domain));
         }
     }
     let list = path.field("options");
@@ -335,4 +637,28 @@ fn dns(e: &mut Errors, at: &Path<'_>, spec: &Value) {
             e.required(list.index(i), "must not be empty");
         }
     }
+}
+
+/// A domain that names are looked up in; unlike others it may have underscores.
+fn search_domain(name: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if name.len() > 253 {
+        errors.push("must be no more than 253 characters".to_owned());
+    }
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let part = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        part.bytes().next().is_some_and(word)
+            && part.bytes().next_back().is_some_and(word)
+            && part.bytes().all(|b| word(b) || b == b'-' || b == b'_')
+    };
+    if !name.split('.').all(part) {
+        errors.push(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+             must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')"
+                .to_owned(),
+        );
+    }
+    errors
 }

@@ -11,7 +11,7 @@ const SPEC: Path<'static> = Path::root("spec");
 
 pub(super) fn pod(e: &mut Errors, old: &Value, new: &Value) {
     let (before, after) = (&old["spec"], &new["spec"]);
-    pod::pod_spec(e, &SPEC, after, &[]);
+    pod::common_rules(e, new);
     for list in ["containers", "initContainers"] {
         if before.list(list).len() != after.list(list).len() {
             return e.forbidden(SPEC.field(list), "pod updates may not add or remove containers");
@@ -85,5 +85,69 @@ fn tolerations(e: &mut Errors, before: &Value, after: &Value) {
     if !all {
         let text = "existing toleration can not be modified except its tolerationSeconds";
         e.forbidden(SPEC.field("tolerations"), text);
+    }
+}
+
+/// What may change about the containers that have joined a pod.
+pub(super) fn ephemeral_containers(e: &mut Errors, old: &Value, new: &Value) {
+    pod::common_rules(e, new);
+    let at = SPEC.field("ephemeralContainers");
+    for container in old["spec"].list("ephemeralContainers") {
+        let name = container.text("name");
+        let now = new["spec"].list("ephemeralContainers").iter().find(|c| c.text("name") == name);
+        match now {
+            None => {
+                e.forbidden(at, &format!("existing ephemeral containers \"{name}\" may not be removed\n"))
+            }
+            Some(now) if !same(container, now) => {
+                e.forbidden(at, &format!("existing ephemeral containers \"{name}\" may not be changed"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// How the resources of a running pod may change.
+pub(super) fn resize(e: &mut Errors, old: &Value, new: &Value) {
+    pod::common_rules(e, new);
+    let (before, after) = (&old["spec"], &new["spec"]);
+    let class = |object: &Value| {
+        use serde::Deserialize as _;
+        orlop_core::kinds::Pod::deserialize(object)
+            .map_or("BestEffort", |pod| orlop_core::rules::pod_resources::qos_class(&pod))
+    };
+    if class(old) != class(new) {
+        let text = "Pod QOS Class may not change as a result of resizing";
+        e.invalid(SPEC, &old["status"]["qosClass"], text);
+    }
+    for list in ["containers", "initContainers"] {
+        if before.list(list).len() != after.list(list).len() {
+            return e.forbidden(SPEC.field(list), "containers may not be added or removed on resize");
+        }
+    }
+    let mut kept = after.clone();
+    for list in ["containers", "initContainers"] {
+        for (i, container) in before.list(list).iter().enumerate() {
+            for field in ["limits", "requests"] {
+                for resource in ["cpu", "memory"] {
+                    let amount = container["resources"][field].get(resource);
+                    let Some(kept) = kept[list][i].get_mut("resources") else { continue };
+                    if !kept[field].is_object() {
+                        kept[field] = serde_json::json!({});
+                    }
+                    match (amount, kept[field].as_object_mut()) {
+                        (Some(amount), Some(map)) => drop(map.insert(resource.into(), amount.clone())),
+                        (None, Some(map)) => drop(map.shift_remove(resource)),
+                        _ => {}
+                    }
+                }
+            }
+            if container.has("resizePolicy") || kept[list][i].has("resizePolicy") {
+                kept[list][i]["resizePolicy"] = container["resizePolicy"].clone();
+            }
+        }
+    }
+    if !same(before, &kept) {
+        e.forbidden(SPEC, "only cpu and memory resources are mutable");
     }
 }

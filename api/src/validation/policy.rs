@@ -125,8 +125,10 @@ pub(super) fn priority_class(e: &mut Errors, object: &Value) {
     if name.starts_with("system-") {
         if !["system-node-critical", "system-cluster-critical"].contains(&name) {
             let meta = Path::root("metadata");
-            let text = "priority class names with 'system-' prefix are reserved for system use only";
-            e.forbidden(meta.field("name"), text);
+            let text = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
+            );
+            e.forbidden(meta.field("name"), &text);
         }
     } else if object.int("value") > USER_MAX {
         let text = format!("maximum allowed value of a user defined priority is {USER_MAX}");

@@ -3,7 +3,7 @@
 use orlop_core::rules::names::label_key;
 use serde_json::Value;
 
-use super::common::{NOT_NEGATIVE, quantity};
+use super::common::quantity;
 use super::config::fixed;
 use super::container::amount;
 use super::error::Errors;
@@ -40,24 +40,29 @@ const QUOTA_RESOURCES: [&str; 18] = [
     "services.nodeports",
 ];
 
+/// The name of something that quotas count.
+pub(super) fn quota_resource(e: &mut Errors, at: Path<'_>, name: &str) {
+    let before = e.0.len();
+    e.rule(at, name, label_key(name));
+    if name.contains('/') || e.0.len() > before && name.is_empty() {
+        return;
+    }
+    let huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+    let standard = huge || QUOTA_RESOURCES.contains(&name) || name == "services.loadbalancers";
+    if e.0.len() == before && !standard && !super::common::standard_resource(name) {
+        e.invalid_text(at, name, "must be a standard resource type or fully qualified");
+    }
+    if !standard {
+        e.invalid_text(at, name, "must be a standard resource for quota");
+    }
+}
+
 pub(super) fn quota(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     let hard = SPEC.field("hard");
     for (name, value) in spec.entries("hard") {
-        let at = hard.key(name);
-        e.rule(at, name, label_key(name));
-        let huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
-        let standard = huge || QUOTA_RESOURCES.contains(&name) || name == "services.loadbalancers";
-        if !name.contains('/') && !standard {
-            let general = ["storage"].contains(&name);
-            if !general {
-                e.invalid_text(at, name, "must be a standard resource type or fully qualified");
-            }
-            e.invalid_text(at, name, "must be a standard resource for quota");
-        }
-        if quantity(value).is_some_and(|q| q.signum() < 0) {
-            e.invalid(at, value, NOT_NEGATIVE);
-        }
+        quota_resource(e, hard.key(name), name);
+        super::container::quantity(e, hard.key(name), name, value);
     }
     let at = SPEC.field("scopes");
     for scope in spec.list("scopes").iter().filter_map(Value::as_str) {

@@ -4,7 +4,6 @@ use orlop_core::rules::names::{dns_label, dns_subdomain};
 use serde_json::Value;
 
 use super::common::{PROTOCOLS, cidr, ip, labels, one_of, one_of_if_set, port, port_or_name};
-use super::config::fixed;
 use super::error::Errors;
 use super::path::{Path, Read};
 
@@ -146,8 +145,21 @@ fn addresses(e: &mut Errors, spec: &Value) {
         e.invalid(list, &spec["clusterIPs"], text);
     }
     for (i, text) in all.iter().filter_map(Value::as_str).enumerate() {
-        if i > 0 || text != "None" {
-            ip(e, list.index(i), text);
+        if i == 0 && text == "None" {
+            continue;
+        }
+        let before = e.0.len();
+        ip(e, list.index(i), text);
+        if e.0.len() > before {
+            continue;
+        }
+        let family = if text.contains(':') { "IPv6" } else { "IPv4" };
+        if let Some(asked) = families.get(i).and_then(Value::as_str)
+            && asked != family
+            && FAMILIES.contains(&asked)
+        {
+            let why = format!("expected an {asked} value as indicated by `ipFamilies[{i}]`");
+            e.invalid_text(list.index(i), text, &why);
         }
     }
 }
@@ -231,6 +243,8 @@ pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
         e.forbidden(SPEC.field("healthCheckNodePort"), "field is immutable");
     }
     if old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer" {
-        fixed(e, SPEC.field("loadBalancerClass"), &old["loadBalancerClass"], &new["loadBalancerClass"]);
+        if old["loadBalancerClass"] != new["loadBalancerClass"] {
+            e.invalid(SPEC.field("loadBalancerClass"), &new["loadBalancerClass"], "may not change once set");
+        }
     }
 }

@@ -3,11 +3,11 @@
 use orlop_core::rules::names::{dns_subdomain, label_key};
 use serde_json::Value;
 
-use super::common::{label_selector, named, named_if_set, one_of, one_of_if_set, quantity};
+use super::common::{label_selector, named_if_set, one_of, one_of_if_set, quantity};
 use super::config::{fixed, same};
 use super::error::Errors;
 use super::path::{Path, Read};
-use super::{affinity, volume};
+use super::{affinity, source, volume};
 
 const SPEC: Path<'static> = Path::root("spec");
 const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -89,29 +89,19 @@ pub(super) fn volume(e: &mut Errors, object: &Value) {
             continue;
         }
         match kind {
-            "hostPath" => volume::host_path(e, &at, source),
             "local" => {
-                if source.text("path").is_empty() {
+                let path = source.text("path");
+                if path.is_empty() {
                     e.required(at.field("path"), "");
+                } else {
+                    volume::backsteps(e, at.field("path"), path);
                 }
                 if affinity.is_null() {
                     e.required(SPEC.field("nodeAffinity"), "Local volume requires node affinity");
                 }
             }
-            "nfs" => {
-                for field in ["server", "path"] {
-                    if source.text(field).is_empty() {
-                        e.required(at.field(field), "");
-                    }
-                }
-            }
-            "csi" => {
-                named(e, &at, source, "driver", driver_name);
-                if source.text("volumeHandle").is_empty() {
-                    e.required(at.field("volumeHandle"), "");
-                }
-            }
-            _ => {}
+            "csi" => source::csi(e, &at, source),
+            _ => source::of_kind(e, &at, kind, source),
         }
     }
     if sources(spec).is_empty() {
@@ -202,6 +192,7 @@ pub(super) fn class(e: &mut Errors, object: &Value) {
     } else {
         e.rule(Path::root("provisioner"), provisioner, label_key(&provisioner.to_lowercase()));
     }
+    super::csi::parameters(e, &object["parameters"]);
     for (field, values) in [
         ("reclaimPolicy", ["Delete", "Retain"]),
         ("volumeBindingMode", ["Immediate", "WaitForFirstConsumer"]),

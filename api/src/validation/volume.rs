@@ -1,65 +1,121 @@
-//! Volumes of pods and how containers mount them.
+//! Volumes of pods, and how containers mount them.
 
-use orlop_core::rules::names::dns_label;
+use orlop_core::rules::names::{dns_label, dns_subdomain};
 use serde_json::Value;
 
 use super::common::{named, one_of_if_set};
 use super::container::{field_ref, resource_ref};
 use super::error::Errors;
 use super::path::{Path, Read};
+use super::source::{self, MORE};
 use super::storage;
 
-/// The names of the volumes that are well described.
-pub(super) type Volumes = Vec<String>;
+/// The volumes that are well described: their names, and whether they can be block devices.
+pub(super) type Volumes = Vec<(String, bool)>;
 
-const MORE: &str = "may not specify more than 1 volume type";
-const HOST_PATHS: [&str; 8] =
-    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 const FILE_FIELDS: [&str; 5] =
     ["metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"];
 
-pub(super) fn volumes(e: &mut Errors, list: &Path<'_>, volumes: &[Value]) -> Volumes {
+/// Where volumes are: in a pod, whose name is known, or in a template.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The pod's name; empty in a template.
+    pub(super) pod: &'a str,
+    pub(super) is_pod: bool,
+}
+
+pub(super) fn volumes(e: &mut Errors, list: &Path<'_>, volumes: &[Value], place: Place<'_>) -> Volumes {
     let mut names = Volumes::new();
+    let made: Vec<String> = volumes
+        .iter()
+        .filter(|v| v.has("ephemeral") && !place.pod.is_empty())
+        .map(|v| format!("{}-{}", place.pod, v.text("name")))
+        .collect();
     for (i, volume) in volumes.iter().enumerate() {
         let at = list.index(i);
         let before = e.0.len();
-        source(e, &at, volume);
+        sources(e, &at, volume, place);
         named(e, &at, volume, "name", dns_label);
         let name = volume.text("name");
-        if names.iter().any(|n| n == name) {
+        if names.iter().any(|(n, _)| n == name) {
             e.duplicate_text(at.field("name"), name);
         }
         if e.0.len() == before {
-            names.push(name.to_owned());
+            let device = volume.has("persistentVolumeClaim") || volume.has("ephemeral");
+            names.push((name.to_owned(), device));
+        }
+        let claim = volume["persistentVolumeClaim"].text("claimName");
+        if made.iter().any(|name| name == claim) {
+            let text = "must not reference a PVC that gets created for an ephemeral volume";
+            e.invalid_text(at.field("persistentVolumeClaim").field("claimName"), claim, text);
         }
     }
     names
 }
 
-fn source(e: &mut Errors, at: &Path<'_>, volume: &Value) {
+/// The kinds of volumes in the order in which they are looked at.
+const KINDS: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+    "flexVolume",
+];
+
+fn sources(e: &mut Errors, at: &Path<'_>, volume: &Value, place: Place<'_>) {
     let mut found = 0;
-    for (kind, source) in volume.as_object().into_iter().flatten() {
-        if kind == "name" || !source.is_object() {
-            continue;
-        }
-        let at = at.field(kind);
+    for kind in KINDS.into_iter().filter(|kind| volume[*kind].is_object()) {
+        let path = at.field(kind);
         found += 1;
         if found > 1 {
-            e.forbidden(at, MORE);
+            e.forbidden(path, MORE);
             continue;
         }
-        of_kind(e, &at, kind, source);
+        of_kind(e, &path, kind, volume, place);
     }
     if found == 0 {
         e.required(*at, "must specify a volume type");
     }
 }
 
-fn of_kind(e: &mut Errors, at: &Path<'_>, kind: &str, source: &Value) {
+fn of_kind(e: &mut Errors, at: &Path<'_>, kind: &str, volume: &Value, place: Place<'_>) {
+    let source = &volume[kind];
     match kind {
-        "hostPath" => host_path(e, at, source),
-        "emptyDir" if super::common::quantity(&source["sizeLimit"]).is_some_and(|q| q.signum() < 0) => {
-            e.forbidden(at.field("sizeLimit"), "SizeLimit field must be a valid resource quantity");
+        "emptyDir" => {
+            if super::common::quantity(&source["sizeLimit"]).is_some_and(|q| q.signum() < 0) {
+                e.forbidden(at.field("sizeLimit"), "SizeLimit field must be a valid resource quantity");
+            }
+        }
+        "gitRepo" => {
+            if source.text("repository").is_empty() {
+                e.required(at.field("repository"), "");
+            }
+            descending(e, at.field("directory"), source.text("directory"));
         }
         "secret" => {
             if source.text("secretName").is_empty() {
@@ -82,41 +138,44 @@ fn of_kind(e: &mut Errors, at: &Path<'_>, kind: &str, source: &Value) {
             }
         }
         "projected" => projected(e, at, source),
-        "persistentVolumeClaim" if source.text("claimName").is_empty() => {
-            e.required(at.field("claimName"), "");
-        }
-        "nfs" => {
-            for field in ["server", "path"] {
-                if source.text(field).is_empty() {
-                    e.required(at.field(field), "");
-                }
-            }
-            if !source.text("path").is_empty() && !source.text("path").starts_with('/') {
-                e.invalid(at.field("path"), &source["path"], "must be an absolute path");
+        "persistentVolumeClaim" => {
+            if source.text("claimName").is_empty() {
+                e.required(at.field("claimName"), "");
             }
         }
-        "csi" => named(e, at, source, "driver", storage::driver_name),
+        "csi" => {
+            named(e, at, source, "driver", storage::driver_name);
+            let secret = &source["nodePublishSecretRef"];
+            if !secret.is_null() {
+                named(e, &at.field("nodePublishSecretRef"), secret, "name", dns_subdomain);
+            }
+        }
         "ephemeral" => {
             let template = &source["volumeClaimTemplate"];
             let at = at.field("volumeClaimTemplate");
             if template.is_null() {
-                e.required(at, "");
-            } else {
-                storage::claim_spec(e, &at.field("spec"), &template["spec"]);
+                return e.required(at, "");
+            }
+            super::pod::labelled(e, &at.field("metadata"), &template["metadata"]);
+            storage::claim_spec(e, &at.field("spec"), &template["spec"]);
+            if !place.pod.is_empty() {
+                let name = volume.text("name");
+                let claim = format!("{}-{name}", place.pod);
+                for why in dns_subdomain(&claim) {
+                    e.invalid_text(at.field("name"), name, &format!("PVC name \"{claim}\": {why}"));
+                }
             }
         }
-        _ => {}
+        "image" => {
+            if place.is_pod && source.text("reference").is_empty() {
+                e.required(at.field("reference"), "");
+            }
+            if !source.text("pullPolicy").is_empty() {
+                one_of_if_set(e, at, source, "pullPolicy", &super::container::PULL_POLICIES);
+            }
+        }
+        _ => source::of_kind(e, at, kind, source),
     }
-}
-
-pub(super) fn host_path(e: &mut Errors, at: &Path<'_>, source: &Value) {
-    let path = source.text("path");
-    if path.is_empty() {
-        e.required(at.field("path"), "");
-    } else {
-        backsteps(e, at.field("path"), path);
-    }
-    one_of_if_set(e, at, source, "type", &HOST_PATHS);
 }
 
 fn files(e: &mut Errors, at: &Path<'_>, source: &Value) {
@@ -139,19 +198,21 @@ fn file(e: &mut Errors, at: &Path<'_>, item: &Value) {
 
 fn local(e: &mut Errors, at: Path<'_>, path: &str) {
     descending(e, at, path);
-    if path.starts_with("..") && path != ".." && !path.starts_with("../") {
+    if path.starts_with("..") && !path.starts_with("../") {
         e.invalid_text(at, path, "must not start with '..'");
     }
 }
 
-fn descending(e: &mut Errors, at: Path<'_>, path: &str) {
+/// A path below some folder.
+pub(super) fn descending(e: &mut Errors, at: Path<'_>, path: &str) {
     if path.starts_with('/') {
         e.invalid_text(at, path, "must be a relative path");
     }
     backsteps(e, at, path);
 }
 
-fn backsteps(e: &mut Errors, at: Path<'_>, path: &str) {
+/// A path that does not lead upwards.
+pub(super) fn backsteps(e: &mut Errors, at: Path<'_>, path: &str) {
     if path.split('/').any(|part| part == "..") {
         e.invalid_text(at, path, "must not contain '..'");
     }
@@ -189,12 +250,6 @@ fn projected<'v>(e: &mut Errors, at: &Path<'_>, projected: &'v Value) {
     for (i, source) in projected.list("sources").iter().enumerate() {
         let of = list.index(i);
         let mut found = 0;
-        let mut once = |e: &mut Errors, path: &'v str| {
-            if paths.contains(&path) && !path.is_empty() {
-                e.invalid_text(*at, path, "conflicting duplicate paths");
-            }
-            paths.push(path);
-        };
         for kind in ["secret", "configMap"] {
             if source.has(kind) {
                 found += 1;
@@ -202,9 +257,10 @@ fn projected<'v>(e: &mut Errors, at: &Path<'_>, projected: &'v Value) {
                 if source[kind].text("name").is_empty() {
                     e.required(of.field("name"), "");
                 }
-                files(e, &of, &source[kind]);
-                for item in source[kind].list("items") {
-                    once(e, item.text("path"));
+                let items = of.field("items");
+                for (i, item) in source[kind].list("items").iter().enumerate() {
+                    file(e, &items.index(i), item);
+                    once(e, at, &mut paths, item.text("path"));
                 }
             }
         }
@@ -212,32 +268,23 @@ fn projected<'v>(e: &mut Errors, at: &Path<'_>, projected: &'v Value) {
             found += 1;
             for item in source["downwardAPI"].list("items") {
                 downward(e, &of.field("downwardAPI"), item);
-                once(e, item.text("path"));
+                once(e, at, &mut paths, item.text("path"));
             }
         }
-        let token = &source["serviceAccountToken"];
-        if !token.is_null() {
+        if source.has("serviceAccountToken") {
             found += 1;
-            let of = of.field("serviceAccountToken");
-            let seconds = token["expirationSeconds"].as_i64().unwrap_or(3600);
-            if seconds < 600 {
-                let text = "may not specify a duration less than 10 minutes";
-                e.invalid(of.field("expirationSeconds"), &seconds.into(), text);
-            }
-            if seconds > 1 << 32 {
-                let text = "may not specify a duration larger than 2^32 seconds";
-                e.invalid(of.field("expirationSeconds"), &seconds.into(), text);
-            }
-            match token.text("path") {
-                "" => e.required(at.field("path"), ""),
-                path => local(e, at.field("path"), path),
-            }
+            account_token(e, at, &of.field("serviceAccountToken"), &source["serviceAccountToken"]);
         }
-        let bundle = &source["clusterTrustBundle"];
-        if !bundle.is_null() {
-            found += 1;
-            if bundle.text("path").is_empty() {
-                e.required(at.field("path"), "");
+        for (kind, check) in [
+            ("clusterTrustBundle", trust_bundle as fn(&mut Errors, &Path<'_>, &Value)),
+            ("podCertificate", pod_certificate),
+        ] {
+            if source.has(kind) {
+                found += 1;
+                check(e, &of.field(kind), &source[kind]);
+                for field in ["path", "credentialBundlePath", "keyPath", "certificateChainPath"] {
+                    once(e, at, &mut paths, source[kind].text(field));
+                }
             }
         }
         if found > 1 {
@@ -246,7 +293,71 @@ fn projected<'v>(e: &mut Errors, at: &Path<'_>, projected: &'v Value) {
     }
 }
 
-pub(super) fn mounts(e: &mut Errors, list: &Path<'_>, mounts: &[Value], volumes: &Volumes) {
+fn once<'v>(e: &mut Errors, at: &Path<'_>, paths: &mut Vec<&'v str>, path: &'v str) {
+    if path.is_empty() {
+        return;
+    }
+    if paths.contains(&path) {
+        e.invalid_text(*at, path, "conflicting duplicate paths");
+    }
+    paths.push(path);
+}
+
+fn account_token(e: &mut Errors, volume: &Path<'_>, at: &Path<'_>, token: &Value) {
+    let seconds = token["expirationSeconds"].as_i64().unwrap_or(3600);
+    if seconds < 600 {
+        let text = "may not specify a duration less than 10 minutes";
+        e.invalid(at.field("expirationSeconds"), &seconds.into(), text);
+    }
+    if seconds > 1 << 32 {
+        let text = "may not specify a duration larger than 2^32 seconds";
+        e.invalid(at.field("expirationSeconds"), &seconds.into(), text);
+    }
+    match token.text("path") {
+        "" => e.required(volume.field("path"), ""),
+        path => local(e, at.field("path"), path),
+    }
+}
+
+fn trust_bundle(e: &mut Errors, at: &Path<'_>, bundle: &Value) {
+    let (name, signer) = (bundle["name"].as_str(), bundle["signerName"].as_str());
+    match (name, signer) {
+        (Some(_), Some(_)) => {
+            e.invalid_text(*at, "", "only one of name and signerName may be used");
+        }
+        (None, None) => e.required(*at, "either name or signerName must be specified"),
+        (Some(""), None) => e.required(at.field("name"), "must be a valid object name"),
+        (Some(name), None) => {
+            if bundle.has("labelSelector") {
+                let text = "labelSelector must be unset if name is specified";
+                e.invalid(at.field("labelSelector"), &bundle["labelSelector"], text);
+            }
+            e.rule(at.field("name"), name, dns_subdomain(&name.replace(':', ".")));
+        }
+        (None, Some("")) => e.required(at.field("signerName"), "must be a valid signer name"),
+        (None, Some(signer)) => super::certificates::signer_name(e, at.field("signerName"), signer),
+    }
+    match bundle.text("path") {
+        "" => e.required(at.field("path"), ""),
+        path => local(e, at.field("path"), path),
+    }
+}
+
+fn pod_certificate(e: &mut Errors, at: &Path<'_>, certificate: &Value) {
+    const KEY_TYPES: [&str; 6] = ["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
+    super::certificates::signer_name(e, at.field("signerName"), certificate.text("signerName"));
+    super::common::one_of(e, at, certificate, "keyType", &KEY_TYPES);
+    for field in ["credentialBundlePath", "keyPath", "certificateChainPath"] {
+        if !certificate.text(field).is_empty() {
+            local(e, at.field(field), certificate.text(field));
+        }
+    }
+}
+
+/// How a container mounts volumes and takes them as devices.
+pub(super) fn mounts(e: &mut Errors, at: &Path<'_>, container: &Value, volumes: &Volumes) {
+    let list = at.field("volumeMounts");
+    let (mounts, devices) = (container.list("volumeMounts"), container.list("volumeDevices"));
     let mut paths: Vec<&str> = Vec::new();
     for (i, mount) in mounts.iter().enumerate() {
         let at = list.index(i);
@@ -254,7 +365,7 @@ pub(super) fn mounts(e: &mut Errors, list: &Path<'_>, mounts: &[Value], volumes:
         if name.is_empty() {
             e.required(at.field("name"), "");
         }
-        if !volumes.iter().any(|volume| volume == name) {
+        if !volumes.iter().any(|(volume, _)| volume == name) {
             e.not_found(at.field("name"), name);
         }
         let path = mount.text("mountPath");
@@ -265,15 +376,91 @@ pub(super) fn mounts(e: &mut Errors, list: &Path<'_>, mounts: &[Value], volumes:
             e.invalid_text(at.field("mountPath"), path, "must be unique");
         }
         paths.push(path);
-        for field in ["subPath", "subPathExpr"] {
-            if !mount.text(field).is_empty() {
-                descending(e, at.field(field), mount.text(field));
+        if devices.iter().any(|device| device.text("name") == name) {
+            e.invalid_text(at.field("name"), name, "must not already exist in volumeDevices");
+        }
+        if devices.iter().any(|device| device.text("devicePath") == path) {
+            e.invalid_text(at.field("mountPath"), path, "must not already exist as a path in volumeDevices");
+        }
+        descending(e, at.field("subPath"), mount.text("subPath"));
+        let expression = mount.text("subPathExpr");
+        if !expression.is_empty() {
+            if !mount.text("subPath").is_empty() {
+                let text = "subPathExpr and subPath are mutually exclusive";
+                e.invalid_text(at.field("subPathExpr"), expression, text);
+            }
+            descending(e, at.field("subPathExpr"), expression);
+        }
+        propagation(e, &at, mount, container);
+        recursive(e, &at, mount);
+    }
+    let list = at.field("volumeDevices");
+    let (mut names, mut paths): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for (i, device) in devices.iter().enumerate() {
+        let at = list.index(i);
+        let (name, path) = (device.text("name"), device.text("devicePath"));
+        if name.is_empty() {
+            e.required(at.field("name"), "");
+        }
+        if names.contains(&name) {
+            e.invalid_text(at.field("name"), name, "must be unique");
+        }
+        match volumes.iter().find(|(volume, _)| volume == name) {
+            Some((_, true)) => {}
+            Some(_) => {
+                let text = "can not use volume source type other than PersistentVolumeClaim and Ephemeral for block mode";
+                e.invalid_text(at.field("name"), name, text);
+            }
+            None => e.not_found(at.field("name"), name),
+        }
+        names.push(name);
+        if path.is_empty() {
+            e.required(at.field("devicePath"), "");
+        }
+        if paths.contains(&path) {
+            e.invalid_text(at.field("devicePath"), path, "must be unique");
+        }
+        if path.split('/').any(|part| part == "..") {
+            e.invalid_text(at.field("devicePath"), path, "can not contain backsteps ('..')");
+        } else {
+            paths.push(path);
+        }
+        if mounts.iter().any(|mount| mount.text("name") == name) {
+            e.invalid_text(at.field("name"), name, "must not already exist in volumeMounts");
+        }
+        if mounts.iter().any(|mount| mount.text("mountPath") == path) {
+            e.invalid_text(at.field("devicePath"), path, "must not already exist as a path in volumeMounts");
+        }
+    }
+}
+
+fn propagation(e: &mut Errors, at: &Path<'_>, mount: &Value, container: &Value) {
+    const MODES: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
+    one_of_if_set(e, at, mount, "mountPropagation", &MODES);
+    if mount.text("mountPropagation") == "Bidirectional"
+        && !container["securityContext"].is_true("privileged")
+    {
+        e.forbidden(
+            at.field("mountPropagation"),
+            "Bidirectional mount propagation is available only to privileged containers",
+        );
+    }
+}
+
+fn recursive(e: &mut Errors, at: &Path<'_>, mount: &Value) {
+    let field = at.field("recursiveReadOnly");
+    match mount["recursiveReadOnly"].as_str() {
+        None | Some("Disabled") => {}
+        Some("Enabled" | "IfPossible") => {
+            if !mount.is_true("readOnly") {
+                e.forbidden(field, "may only be specified when readOnly is true");
+            }
+            if !matches!(mount.text("mountPropagation"), "" | "None") {
+                e.forbidden(field, "may only be specified when mountPropagation is None or not specified");
             }
         }
-        if !mount.text("subPath").is_empty() && !mount.text("subPathExpr").is_empty() {
-            let text = "subPathExpr and subPath are mutually exclusive";
-            e.invalid(at.field("subPathExpr"), &mount["subPathExpr"], text);
+        Some(_) => {
+            e.unsupported(field, &mount["recursiveReadOnly"], &["Disabled", "Enabled", "IfPossible"]);
         }
-        one_of_if_set(e, &at, mount, "mountPropagation", &["Bidirectional", "HostToContainer", "None"]);
     }
 }

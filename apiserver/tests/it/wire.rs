@@ -157,7 +157,8 @@ pub(crate) fn project(how: &str, body: &Value) -> Value {
             "topLevelKeys": keys(body),
             "swagger": body["swagger"],
             "definitions": keys(&body["definitions"]),
-            "paths": methods(&body["paths"]),
+            "pathCount": keys(&body["paths"]).len(),
+            "paths": keys(&body["paths"]),
         }),
         "version" => json!({
             "keys": keys(body), "major": body["major"], "minor": body["minor"], "platform": body["platform"],
