@@ -7,6 +7,8 @@ use orlop_core::scheme::Resource;
 pub(crate) struct Strategy {
     /// `metadata.generation` counts changes of the desired state.
     pub(crate) generation: bool,
+    /// The generation stays what it was at first: nothing that is wanted can change.
+    pub(crate) generation_stays: bool,
     /// Metadata is a part of the desired state.
     pub(crate) generation_counts_metadata: bool,
     /// A replacement of an absent object creates it.
@@ -96,6 +98,7 @@ impl Strategy {
         let resets_status = resource.subresource("status").is_some() && key != ("", "nodes");
         Strategy {
             generation: resource.custom || admission || GENERATION.contains(&key),
+            generation_stays: key == ("scheduling.k8s.io", "priorityclasses"),
             generation_counts_metadata: key == ("discovery.k8s.io", "endpointslices"),
             create_on_update: CREATE_ON_UPDATE.contains(&key),
             unconditional_update: !(resource.custom || admission || CONDITIONAL_ONLY.contains(&key)),

@@ -152,7 +152,9 @@ pub(super) fn admission_policy_binding(object: &mut Object) {
 }
 
 pub(super) fn flow_schema(object: &mut Object) {
-    at(object, "spec", |spec| zero(spec, "matchingPrecedence", 1000));
+    if let Some(spec) = made(object, "spec") {
+        zero(spec, "matchingPrecedence", 1000);
+    }
 }
 
 pub(super) fn priority_level(object: &mut Object) {

@@ -57,14 +57,6 @@ pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
     causes(&errors)
 }
 
-/// What the author of an object is warned of.
-pub(super) fn warnings(call: &Call<'_>, value: &Value) -> Vec<String> {
-    if call.kind().plural == "customresourcedefinitions" && call.kind().group == "apiextensions.k8s.io" {
-        return crate::crd::definition::warnings(value);
-    }
-    Vec::new()
-}
-
 /// What is wrong with a change.
 pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
     if let Some(custom) = call.served.custom(call.kind()) {
@@ -81,6 +73,17 @@ pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Ve
         }
         subresource => causes(&validation::update_subresource(kind, subresource, old, new)),
     }
+}
+
+/// What people are warned of although it is accepted.
+pub(super) fn warnings(call: &Call<'_>, value: &Value, old: Option<&Value>) -> Vec<String> {
+    if !call.subresource.is_empty() || call.resource.custom {
+        return Vec::new();
+    }
+    if call.kind().plural == "customresourcedefinitions" && call.kind().group == "apiextensions.k8s.io" {
+        return crate::crd::definition::warnings(value);
+    }
+    validation::warnings(call.kind(), value, old)
 }
 
 /// Who writes, for the notes about who owns which field.

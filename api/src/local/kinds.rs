@@ -27,6 +27,12 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
                 finalizers.push("kubernetes".into());
             }
             spec.insert("finalizers".into(), finalizers.into());
+            let name = text(value, &["metadata", "name"]).to_owned();
+            let labels = metadata(value).entry("labels".to_owned()).or_insert(Value::Null);
+            if !labels.is_object() {
+                *labels = json!({});
+            }
+            labels["kubernetes.io/metadata.name"] = name.into();
         }
         ("", "persistentvolumes") => {
             let status = object(value, "status");
@@ -35,7 +41,22 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
         }
         ("", "persistentvolumeclaims") => {
             object(value, "status").insert("phase".into(), "Pending".into());
+            data_sources(object(value, "spec"));
         }
+        ("discovery.k8s.io", "endpointslices") => {
+            // Topology has fields of its own by now.
+            for endpoint in value.get_mut("endpoints").and_then(Value::as_array_mut).into_iter().flatten() {
+                remove(endpoint, "deprecatedTopology");
+            }
+        }
+        ("coordination.k8s.io", "leases") => {
+            // Coordinated leader election is not switched on.
+            if let Some(spec) = value.get_mut("spec") {
+                remove(spec, "strategy");
+                remove(spec, "preferredHolder");
+            }
+        }
+        ("apps", "statefulsets") => no_max_unavailable(value),
         ("batch", "jobs") => job(value),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition(value),
         ("certificates.k8s.io", "certificatesigningrequests") => {
@@ -110,7 +131,75 @@ fn sync_addresses(status: &mut Map<String, Value>) {
     }
 }
 
+/// A claim says in two fields what it is filled with; the older one knows claims and snapshots only.
+fn data_sources(spec: &mut Map<String, Value>) {
+    let known = |source: &Value| {
+        let (group, kind) = (text(source, &["apiGroup"]), text(source, &["kind"]));
+        matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+    };
+    if spec.get("dataSource").is_some_and(|source| !known(source)) {
+        spec.shift_remove("dataSource");
+    }
+    match (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned()) {
+        (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
+        (None, Some(mut source)) if text(&source, &["namespace"]).is_empty() && known(&source) => {
+            remove(&mut source, "namespace");
+            spec.insert("dataSource".into(), source);
+        }
+        _ => {}
+    }
+}
+
+/// How many replicas may be away at once cannot be chosen yet.
+fn no_max_unavailable(value: &mut Value) {
+    let rolling = value.pointer_mut("/spec/updateStrategy/rollingUpdate");
+    if let Some(rolling) = rolling {
+        remove(rolling, "maxUnavailable");
+    }
+}
+
+/// Keys of labels that a pod's own values are taken from become requirements of selectors.
+fn take_over_labels(value: &mut Value) {
+    let labels = at(value, &["metadata", "labels"]).cloned().unwrap_or_default();
+    let extend = |term: &mut Value| {
+        if !term.get("labelSelector").is_some_and(Value::is_object) {
+            return;
+        }
+        for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+            let keys: Vec<String> =
+                items(term, &[field]).iter().filter_map(|k| k.as_str().map(str::to_owned)).collect();
+            for key in keys {
+                let Some(label) = labels.get(&key).cloned() else { continue };
+                let requirement = json!({"key": key, "operator": operator, "values": [label]});
+                let selector = object(term, "labelSelector");
+                let list = selector.entry("matchExpressions".to_owned()).or_insert_with(|| json!([]));
+                if let Value::Array(list) = list {
+                    list.push(requirement);
+                }
+            }
+        }
+    };
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let required = value
+            .pointer_mut(&format!("/spec/affinity/{kind}/requiredDuringSchedulingIgnoredDuringExecution"));
+        required.and_then(Value::as_array_mut).into_iter().flatten().for_each(extend);
+        let preferred = value
+            .pointer_mut(&format!("/spec/affinity/{kind}/preferredDuringSchedulingIgnoredDuringExecution"));
+        for term in preferred.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(term) = term.get_mut("podAffinityTerm") {
+                extend(term);
+            }
+        }
+    }
+    let spread = value.pointer_mut("/spec/topologySpreadConstraints");
+    spread.and_then(Value::as_array_mut).into_iter().flatten().for_each(extend);
+}
+
 fn pod(value: &mut Value, now: Timestamp) {
+    take_over_labels(value);
+    if at(value, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).is_some_and(|s| s < 0) {
+        object(value, "spec").insert("terminationGracePeriodSeconds".into(), 1.into());
+    }
     let class = kinds::Pod::deserialize(&*value).map_or("BestEffort", |pod| qos_class(&pod));
     let gated = !items(value, &["spec", "schedulingGates"]).is_empty();
     remove(value, "status");
@@ -200,9 +289,13 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
                 let changed = at(old, &["spec", "template"]) != at(value, &["spec", "template"]);
                 template_generation(value, known + i64::from(changed));
             }
-            if kind.plural == "pods" && kind.group.is_empty() {
-                let containers = at(old, &["spec", "ephemeralContainers"]);
-                copy(object(value, "spec"), containers, "ephemeralContainers");
+            if kind.plural == "certificatesigningrequests" {
+                take_over(value, old, "spec");
+            }
+            if kind.plural == "statefulsets"
+                && at(old, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]).is_none()
+            {
+                no_max_unavailable(value);
             }
         }
         "status" if call.resource.custom => {
@@ -232,6 +325,9 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
                 let status = object(value, "status");
                 if status.get("qosClass").is_none() {
                     copy(status, class.as_ref(), "qosClass");
+                }
+                if status.get("observedGeneration").is_none_or(|n| *n == 0) {
+                    copy(status, at(old, &["status", "observedGeneration"]), "observedGeneration");
                 }
             }
         }

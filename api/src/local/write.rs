@@ -52,11 +52,11 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
     kinds::prepare_new(call, &mut value, strategy);
     services::prepare(call, &mut value, None)?;
     let causes = hooks::validate_new(call, &value);
-    call.warnings.extend(hooks::warnings(call, &value));
     let causes = services::allocate(call, &mut value, None, causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
     }
+    call.warnings.extend(hooks::warnings(call, &value, None));
     judge(call, Operation::Create, &mut value, None)?;
     if call.current()?.is_some() {
         let kind = call.kind();
@@ -210,11 +210,11 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     services::prepare(call, &mut value, Some(old))?;
     admit(call, Operation::Update, &mut value, Some(old))?;
     let causes = hooks::validate_change(call, &value, old);
-    call.warnings.extend(hooks::warnings(call, &value));
     let causes = services::allocate(call, &mut value, Some(old), causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
     }
+    call.warnings.extend(hooks::warnings(call, &value, Some(old)));
     judge(call, Operation::Update, &mut value, Some(old))?;
     let mut body = call.encode(&value)?;
     if let Some(admitted) = gone(call, entry, &value, &body)? {
@@ -222,7 +222,10 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     }
     // A status without a path of its own is a part of what is wanted.
     let status_apart = call.resource.subresource("status").is_some() || !call.resource.custom;
-    if strategy.generation && desires_other(&entry.object.body, &body, strategy, status_apart) {
+    if strategy.generation
+        && !strategy.generation_stays
+        && desires_other(&entry.object.body, &body, strategy, status_apart)
+    {
         let generation = entry.object.body.header().generation + 1;
         crate::tree::metadata(&mut value).insert("generation".into(), generation.into());
         body = call.encode(&value)?;

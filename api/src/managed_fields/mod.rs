@@ -52,7 +52,7 @@ pub fn update_on_write(
     schema: &Schema,
     ty: StructId,
 ) {
-    let sent = take(after);
+    let sent = take(after).filter(|sent| sent.as_array().is_none_or(|entries| entries.iter().all(readable)));
     let (known, tracked) = match before {
         None => (sent.unwrap_or_default(), true),
         Some(before) => {
@@ -79,6 +79,14 @@ pub fn update_on_write(
         }
     };
     record(before, after, &known, by, schema, ty);
+}
+
+/// Whether an entry is one that a server may have written; if one is not, none count.
+fn readable(entry: &Value) -> bool {
+    let operation = matches!(entry["operation"].as_str(), Some("Apply" | "Update"));
+    let form = matches!(entry["fieldsType"].as_str(), Some("FieldsV1"));
+    // An empty entry is how clients ask to forget all.
+    operation && form || entry.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// Writes into `after` who owns what, `known` being who did before.

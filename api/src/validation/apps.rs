@@ -14,6 +14,18 @@ use super::{pod, storage};
 const SPEC: Path<'static> = Path::root("spec");
 const UNMATCHED: &str = "`selector` does not match template `labels`";
 
+/// A strategy as the original shows it, with all its fields.
+fn as_shown(strategy: &Value) -> Value {
+    let rolling = match &strategy["rollingUpdate"] {
+        Value::Null => Value::Null,
+        update => {
+            let count = |field: &str| if update.has(field) { update[field].clone() } else { 0.into() };
+            serde_json::json!({"MaxUnavailable": count("maxUnavailable"), "MaxSurge": count("maxSurge")})
+        }
+    };
+    serde_json::json!({"Type": strategy.text("type"), "RollingUpdate": rolling})
+}
+
 fn counts(e: &mut Errors, spec: &Value) {
     for field in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
         not_negative(e, &SPEC, spec, field);
@@ -96,7 +108,7 @@ pub(super) fn deployment(e: &mut Errors, object: &Value) {
             }
             at_most_100_percent(e, rolling.field("maxUnavailable"), unavailable);
         }
-        _ => e.unsupported(at, strategy, &["Recreate", "RollingUpdate"]),
+        _ => e.unsupported(at, &as_shown(strategy), &["Recreate", "RollingUpdate"]),
     }
     if spec.has("progressDeadlineSeconds") {
         not_negative(e, &SPEC, spec, "progressDeadlineSeconds");
@@ -174,7 +186,7 @@ pub(super) fn daemon_set(e: &mut Errors, object: &Value) {
                 _ => {}
             }
         }
-        _ => e.unsupported(at, strategy, &["RollingUpdate", "OnDelete"]),
+        _ => e.unsupported(at, &as_shown(strategy), &["RollingUpdate", "OnDelete"]),
     }
 }
 

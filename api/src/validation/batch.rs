@@ -7,7 +7,7 @@ use super::common::{label_selector, not_negative, one_of, one_of_if_set};
 use super::config::{fixed, same};
 use super::error::Errors;
 use super::path::{Path, Read};
-use super::{meta, pod};
+use super::{cron, meta, pod};
 
 const SPEC: Path<'static> = Path::root("spec");
 const NOT_INDEXED: &str = "requires indexed completion mode";
@@ -15,7 +15,13 @@ const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
 
 pub(super) fn job_create(e: &mut Errors, object: &Value) {
     meta::create(e, object, dns_subdomain);
-    job_fields(e, object);
+    // The selector is generated, unless its author has one of their own.
+    let spec = &object["spec"];
+    if spec.has("selector") || spec.is_true("manualSelector") {
+        job(e, object);
+    } else {
+        job_fields(e, object);
+    }
 }
 
 fn job_fields(e: &mut Errors, object: &Value) {
@@ -32,26 +38,33 @@ fn job_fields(e: &mut Errors, object: &Value) {
     job_spec(e, &SPEC, spec);
 }
 
-/// A job that is there already has its selector.
+/// A job whose selector is there.
 pub(super) fn job(e: &mut Errors, object: &Value) {
-    job_fields(e, object);
     let spec = &object["spec"];
     let (selector, at) = (&spec["selector"], SPEC.field("selector"));
+    let labels = &spec["template"]["metadata"]["labels"];
+    let template = SPEC.field("template");
+    let path = template.field("metadata");
+    let path = path.field("labels");
+    let chosen = super::common::selects(selector, labels);
+    if !spec.is_true("manualSelector") && !selector.is_null() {
+        generated(e, object, &path);
+    }
+    job_fields(e, object);
     if selector.is_null() {
         e.required(at, "");
     } else {
         label_selector(e, at, selector);
     }
-    let labels = &spec["template"]["metadata"]["labels"];
-    let path = SPEC.field("template");
-    let path = path.field("metadata");
-    let path = path.field("labels");
-    if let super::common::Chosen::No = super::common::selects(selector, labels) {
+    if let super::common::Chosen::No = chosen {
         e.invalid(path, labels, "`selector` does not match template `labels`");
     }
-    if spec.is_true("manualSelector") {
-        return;
-    }
+}
+
+/// A generated selector and the labels that go with it are as they were generated.
+fn generated(e: &mut Errors, object: &Value, path: &Path<'_>) {
+    let spec = &object["spec"];
+    let labels = &spec["template"]["metadata"]["labels"];
     let (uid, name) = (object["metadata"].text("uid"), object["metadata"].text("name"));
     for (key, expected) in [
         ("controller-uid", uid),
@@ -67,9 +80,20 @@ pub(super) fn job(e: &mut Errors, object: &Value) {
             Some(_) => {}
         }
     }
+    let keys: Vec<&str> = spec["selector"].entries("matchLabels").iter().map(|(key, _)| *key).collect();
+    let plain = keys.iter().all(|key| key.ends_with("controller-uid")) && !keys.is_empty();
+    if !plain || !spec["selector"].is_empty("matchExpressions") {
+        e.invalid(SPEC.field("selector"), &spec["selector"], "`selector` not auto-generated");
+        if let super::common::Chosen::No = super::common::selects(&spec["selector"], labels)
+            && object["metadata"].has("resourceVersion")
+        {
+            e.invalid(*path, labels, "`selector` does not match template `labels`");
+        }
+    }
 }
 
 fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    const PARALLEL_MAX: i64 = 100_000;
     for field in [
         "parallelism",
         "completions",
@@ -81,11 +105,27 @@ fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     ] {
         not_negative(e, at, spec, field);
     }
+    if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
+        e.required(at.field("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+    if let Some(manager) = spec["managedBy"].as_str() {
+        let field = at.field("managedBy");
+        domain_path(e, field, manager);
+        if manager.len() > 63 {
+            e.too_long(field, 63);
+        }
+    }
     one_of_if_set(e, at, spec, "completionMode", &["NonIndexed", "Indexed"]);
     if spec.text("completionMode") == "Indexed" {
         if !spec.has("completions") {
             e.required(at.field("completions"), "when completion mode is Indexed");
-        } else if spec.int("maxFailedIndexes") > spec.int("completions") {
+        }
+        if spec.int("parallelism") > PARALLEL_MAX {
+            let text =
+                format!("must be less than or equal to {PARALLEL_MAX} when completion mode is Indexed");
+            e.invalid(at.field("parallelism"), &spec["parallelism"], &text);
+        }
+        if spec.has("completions") && spec.int("maxFailedIndexes") > spec.int("completions") {
             let text = "must be less than or equal to completions";
             e.invalid(at.field("maxFailedIndexes"), &spec["maxFailedIndexes"], text);
         }
@@ -95,9 +135,6 @@ fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
                 e.invalid(at.field(field), &spec[field], NOT_INDEXED);
             }
         }
-    }
-    if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
-        e.required(at.field("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
     let template = at.field("template");
     let path = template.field("spec");
@@ -127,6 +164,20 @@ fn job_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     }
 }
 
+/// A domain and a path, `acme.io/foo`.
+fn domain_path(e: &mut Errors, at: Path<'_>, text: &str) {
+    match text.split_once('/') {
+        _ if text.is_empty() => e.required(at, ""),
+        Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+            e.rule(at, domain, dns_subdomain(domain));
+            if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+                e.invalid_text(at, path, "Invalid path");
+            }
+        }
+        _ => e.invalid_text(at, text, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+}
+
 fn quoted(values: &[&str]) -> String {
     let values: Vec<_> = values.iter().map(|value| format!("{value:?}")).collect();
     format!("valid values: [{}]", values.join(" "))
@@ -149,12 +200,10 @@ fn failure_policy(e: &mut Errors, at: &Path<'_>, spec: &Value) {
         let codes = &rule["onExitCodes"];
         match (codes.is_null(), rule.is_empty("onPodConditions")) {
             (false, false) => {
-                let text = "specifying both OnExitCodes and OnPodConditions is not supported";
-                e.invalid(at, rule, text);
+                e.invalid_unshown(at, "specifying both OnExitCodes and OnPodConditions is not supported");
             }
             (true, true) => {
-                let text = "specifying one of OnExitCodes and OnPodConditions is required";
-                e.invalid(at, rule, text);
+                e.invalid_unshown(at, "specifying one of OnExitCodes and OnPodConditions is required");
             }
             _ => {}
         }
@@ -290,6 +339,11 @@ pub(super) fn job_change(e: &mut Errors, old: &Value, new: &Value) {
         fixed(e, SPEC.field(field), &before[field], &after[field]);
     }
     fixed(e, SPEC.field("successPolicy"), &before["successPolicy"], &after["successPolicy"]);
+    if before.has("podFailurePolicy") != after.has("podFailurePolicy")
+        && same(&before["podFailurePolicy"], &after["podFailurePolicy"])
+    {
+        e.invalid(SPEC.field("podFailurePolicy"), &after["podFailurePolicy"], super::common::IMMUTABLE);
+    }
     let elastic = after.text("completionMode") == "Indexed"
         && after.has("completions")
         && after["completions"] == after["parallelism"];
@@ -328,25 +382,27 @@ pub(super) fn cron_job_name(name: &str) -> Vec<String> {
 
 pub(super) fn cron_job(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
+    let at = SPEC.field("schedule");
     match spec.text("schedule") {
-        "" => e.required(SPEC.field("schedule"), ""),
+        "" => e.required(at, ""),
         schedule => {
-            if let Some(problem) = schedule_problem(schedule) {
-                e.invalid_text(SPEC.field("schedule"), schedule, &problem);
+            if let Err(problem) = cron::parse(schedule) {
+                e.invalid_text(at, schedule, &problem);
+            } else if schedule.contains("TZ") {
+                let text = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+                e.invalid_text(at, schedule, text);
             }
         }
     }
     if let Some(zone) = spec["timeZone"].as_str() {
-        let word = |b: u8| b.is_ascii_alphanumeric() || b"_+-/".contains(&b);
-        let upper = zone.bytes().next().is_some_and(|b| b.is_ascii_uppercase());
-        if zone.eq_ignore_ascii_case("local") {
-            e.invalid_text(
-                SPEC.field("timeZone"),
-                zone,
-                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-            );
-        } else if zone.len() > 64 || !upper || !zone.bytes().all(word) {
-            e.invalid_text(SPEC.field("timeZone"), zone, &format!("unknown time zone {zone}"));
+        let at = SPEC.field("timeZone");
+        if zone.is_empty() {
+            e.invalid_text(at, zone, "timeZone must be nil or non-empty string");
+        } else if zone.eq_ignore_ascii_case("local") {
+            let text = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+            e.invalid_text(at, zone, text);
+        } else if !cron::is_zone(zone) {
+            e.invalid_text(at, zone, &format!("unknown time zone {zone}"));
         }
     }
     for field in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
@@ -359,41 +415,4 @@ pub(super) fn cron_job(e: &mut Errors, object: &Value) {
         let path = at.field("spec");
         e.unsupported(path.field("manualSelector"), &Value::Bool(true), &["nil", "false"]);
     }
-}
-
-/// What is wrong with the form of a schedule.
-fn schedule_problem(schedule: &str) -> Option<String> {
-    if schedule.starts_with('@') {
-        let known = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-        let fine = known.contains(&schedule) || schedule.starts_with("@every ");
-        return (!fine).then(|| format!("unrecognized descriptor: {schedule}"));
-    }
-    if schedule.contains("TZ=") {
-        return None;
-    }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Some(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
-    }
-    const RANGES: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
-    for (field, (min, max)) in fields.iter().zip(RANGES) {
-        for part in field.split(',') {
-            let range = part.split_once('/').map_or(part, |(range, _)| range);
-            for end in range.split('-') {
-                if let Ok(number) = end.parse::<u32>() {
-                    if number > max {
-                        return Some(format!("end of range ({number}) above maximum ({max}): {part}"));
-                    }
-                    if number < min {
-                        return Some(format!("beginning of range ({number}) below minimum ({min}): {part}"));
-                    }
-                } else if end.is_empty()
-                    || !end.bytes().all(|b| b.is_ascii_alphabetic() || b"*?".contains(&b))
-                {
-                    return Some(format!("failed to parse int from {end}"));
-                }
-            }
-        }
-    }
-    None
 }

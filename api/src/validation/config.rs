@@ -125,6 +125,12 @@ pub(super) fn secret_change(e: &mut Errors, old: &Value, new: &Value) {
     sealed(e, old, new, &["data"]);
 }
 
+pub(super) fn namespace(e: &mut Errors, object: &Value) {
+    for name in object["spec"].list("finalizers").iter().filter_map(Value::as_str) {
+        super::meta::finalizer(e, SPEC.field("finalizers"), name);
+    }
+}
+
 pub(super) fn node(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     let meta = Path::root("metadata");

@@ -129,10 +129,8 @@ pub(super) fn capacity(e: &mut Errors, object: &Value) {
     label_selector(e, topology, &object["nodeTopology"]);
     let class = object.text("storageClassName");
     e.rule(Path::root("storageClassName"), class, dns_subdomain(class));
-    for field in ["capacity", "maximumVolumeSize"] {
-        if let Some(amount) = quantity(&object[field]).filter(|q| q.signum() < 0) {
-            e.invalid_text(Path::root(field), &amount.to_string(), NOT_NEGATIVE);
-        }
+    if let Some(amount) = quantity(&object["capacity"]).filter(|q| q.signum() < 0) {
+        e.invalid_text(Path::root("capacity"), &amount.to_string(), NOT_NEGATIVE);
     }
 }
 

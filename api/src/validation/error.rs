@@ -170,6 +170,11 @@ impl Errors {
         self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", shown(value)), "");
     }
 
+    /// A repetition that is explained.
+    pub(crate) fn duplicate_why(&mut self, path: Path<'_>, value: &Value, detail: &str) {
+        self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", shown(value)), detail);
+    }
+
     pub(crate) fn duplicate_text(&mut self, path: Path<'_>, value: &str) {
         self.push(ErrorType::Duplicate, path, format!("Duplicate value: {}", quoted(value)), "");
     }

@@ -27,7 +27,8 @@ pub(super) fn schema(e: &mut Errors, object: &Value) {
     let method = &spec["distinguisherMethod"];
     if !method.is_null() && !["ByNamespace", "ByUser"].contains(&method.text("type")) {
         let at = SPEC.field("distinguisherMethod");
-        e.unsupported(at.field("type"), method, &["ByNamespace", "ByUser"]);
+        let shown = serde_json::json!({"Type": method.text("type")});
+        e.unsupported(at.field("type"), &shown, &["ByNamespace", "ByUser"]);
     }
     let level = spec["priorityLevelConfiguration"].text("name");
     let at = SPEC.field("priorityLevelConfiguration");

@@ -78,17 +78,19 @@ pub(super) fn annotations(e: &mut Errors, at: Path<'_>, annotations: &Value) {
 fn owners(e: &mut Errors, meta: &Value) {
     let list = META.field("ownerReferences");
     let mut controller: Option<&Value> = None;
-    for (i, owner) in meta.list("ownerReferences").iter().enumerate() {
-        let at = list.index(i);
+    for owner in meta.list("ownerReferences") {
         let version = owner.text("apiVersion");
-        let version = version.rsplit_once('/').map_or(version, |(_, version)| version);
-        if version.is_empty() {
-            e.invalid(at.field("apiVersion"), &owner["apiVersion"], "version must not be empty");
+        let parts: Vec<&str> = version.split('/').collect();
+        if version.is_empty() || parts.len() > 2 || parts.last() == Some(&"") {
+            e.invalid_text(list.field("apiVersion"), version, "version must not be empty");
         }
         for field in ["kind", "name", "uid"] {
             if owner.text(field).is_empty() {
-                e.invalid_text(at.field(field), "", &format!("{field} must not be empty"));
+                e.invalid_text(list.field(field), "", "must not be empty");
             }
+        }
+        if (version, owner.text("kind")) == ("v1", "Event") {
+            e.invalid(list, owner, "/v1, Kind=Event is disallowed from being an owner");
         }
         if owner.is_true("controller") {
             if let Some(other) = controller {

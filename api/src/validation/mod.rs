@@ -11,6 +11,7 @@ mod certificates;
 mod common;
 mod config;
 mod container;
+mod cron;
 mod csi;
 mod devices;
 pub(crate) mod error;
@@ -27,6 +28,7 @@ mod source;
 mod status;
 mod storage;
 mod volume;
+mod warnings;
 mod webhook;
 mod webhooks;
 
@@ -38,6 +40,7 @@ use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
 pub(crate) use webhooks::webhook_client;
+pub use warnings::warnings;
 
 /// What is asked of a kind.
 #[derive(Clone, Copy)]
@@ -57,6 +60,12 @@ fn no_change(_: &mut Errors, _: &Value, _: &Value) {}
 /// What is wrong with a new object. Its namespace, UID and such have been filled in; Services have their addresses.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    if (kind.group.as_str(), kind.kind.as_str()) == ("", "Service") {
+        service::families(&mut errors, object);
+        if !errors.0.is_empty() {
+            return errors.0;
+        }
+    }
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod::pod(&mut errors, object),
         ("batch", "Job") => batch::job_create(&mut errors, object),
@@ -72,6 +81,9 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
             if let Some(rules) = rules(group, kind) {
                 meta::create(&mut errors, object, rules.name);
                 (rules.fields)(&mut errors, object);
+                if kind == "Ingress" {
+                    network::ingress_create(&mut errors, object);
+                }
             }
         }
     }
@@ -88,13 +100,20 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
         crate::crd::definition::update(&mut errors, old, new);
         return errors.0;
     }
+    if (kind.group.as_str(), kind.kind.as_str()) == ("", "Service") {
+        service::families(&mut errors, new);
+        if !errors.0.is_empty() {
+            return errors.0;
+        }
+    }
     meta::update(&mut errors, old, new);
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod_update::pod(&mut errors, old, new),
         ("certificates.k8s.io", "CertificateSigningRequest") => {}
         (group, kind) => {
             if let Some(rules) = rules(group, kind) {
-                if kind != "PriorityClass" {
+                // What cannot change is not looked at again.
+                if !["PriorityClass", "ResourceClaim", "ResourceClaimTemplate"].contains(&kind) {
                     (rules.fields)(&mut errors, new);
                 }
                 (rules.change)(&mut errors, old, new);
@@ -162,7 +181,7 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
     let plain = Rules { name: dns_subdomain, fields: no_fields, change: no_change };
     let of = |fields, change| Rules { fields, change, ..plain };
     Some(match (group, kind) {
-        ("", "Namespace") => Rules { name: dns_label, ..plain },
+        ("", "Namespace") => Rules { name: dns_label, fields: config::namespace, change: no_change },
         ("", "Node") => of(config::node, config::node_change),
         ("", "ConfigMap") => of(config::config_map, config::config_map_change),
         ("", "Secret") => of(config::secret, config::secret_change),

@@ -76,6 +76,19 @@ pub(super) fn ingress(e: &mut Errors, object: &Value) {
     }
 }
 
+/// The older way to name a class and the newer one must agree in what is new.
+pub(super) fn ingress_create(e: &mut Errors, object: &Value) {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    let annotation = object["metadata"]["annotations"].get(CLASS).and_then(Value::as_str);
+    let class = object["spec"]["ingressClassName"].as_str();
+    if let (Some(older), Some(newer)) = (annotation, class)
+        && older != newer
+    {
+        let text = "must match `ingressClassName` when both are specified";
+        e.invalid_text(Path::root("annotations").field(CLASS), older, text);
+    }
+}
+
 fn ingress_path(e: &mut Errors, at: &Path<'_>, entry: &Value) {
     let path = entry.text("path");
     let absolute = path.starts_with('/');
@@ -280,8 +293,8 @@ pub(super) fn network_policy(e: &mut Errors, object: &Value) {
         return e.invalid(list, &spec["policyTypes"], "may not specify more than two policyTypes");
     }
     for (i, name) in types.iter().enumerate() {
-        if !["Egress", "Ingress"].contains(&name.as_str().unwrap_or_default()) {
-            e.unsupported(list.index(i), name, &["Egress", "Ingress"]);
+        if !["Ingress", "Egress"].contains(&name.as_str().unwrap_or_default()) {
+            e.unsupported(list.index(i), name, &["Ingress", "Egress"]);
         }
     }
 }
@@ -336,8 +349,7 @@ fn policy_peer(e: &mut Errors, at: &Path<'_>, peer: &Value) {
             if let (Ok(outer), Ok(inner)) = (&outer, text.parse::<ipnet::IpNet>())
                 && (!outer.contains(&inner) || *outer == inner)
             {
-                let detail = format!("must be a strict subset of `cidr`: {outer}");
-                e.invalid_text(list.index(i), text, &detail);
+                e.invalid_text(list.index(i), text, "must be a strict subset of `cidr`");
             }
         }
     }

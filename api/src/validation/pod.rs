@@ -174,9 +174,6 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
         container::resources(e, &at.field("overhead"), &json!({"limits": spec["overhead"]}));
     }
     system(e, at, spec);
-    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
-        common::not_negative(e, at, spec, "terminationGracePeriodSeconds");
-    }
 }
 
 fn resource_claims(e: &mut Errors, list: &Path<'_>, claims: &[Value]) {
@@ -591,7 +588,9 @@ pub(super) fn taints(e: &mut Errors, list: &Path<'_>, taints: &[Value]) {
             e.unsupported(at.field("effect"), &taint["effect"], &EFFECTS);
         }
         if seen.contains(&(key, effect)) {
-            e.duplicate(at, taint);
+            let shown =
+                json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint["timeAdded"]});
+            e.duplicate_why(at, &shown, "taints must be unique by key and effect pair");
         }
         seen.push((key, effect));
     }

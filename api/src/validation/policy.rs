@@ -66,7 +66,8 @@ pub(super) fn role(e: &mut Errors, object: &Value) {
             let before = e.0.len();
             label_selector(e, list.index(i), selector);
             if e.0.len() > before {
-                e.invalid(list.index(i), selector, "invalid label selector.");
+                // The original shows what it could not read: nothing.
+                e.invalid(list.index(i), &Value::Null, "invalid label selector.");
             }
         }
     }
@@ -178,6 +179,12 @@ pub(super) fn autoscaler(e: &mut Errors, object: &Value) {
     for (i, metric) in spec.list("metrics").iter().enumerate() {
         self::metric(e, &list.index(i), metric);
     }
+    if spec["minReplicas"].as_i64() == Some(0)
+        && !spec.list("metrics").iter().any(|m| m.has("object") || m.has("external"))
+    {
+        let text = "must specify at least one Object or External metric to support scaling to zero replicas";
+        e.forbidden(list, text);
+    }
     let at = SPEC.field("behavior");
     for direction in ["scaleUp", "scaleDown"] {
         if spec["behavior"].has(direction) {
@@ -224,6 +231,9 @@ fn scaling(e: &mut Errors, at: &Path<'_>, rules: &Value) {
             }
         }
     }
+    if let Some(tolerance) = super::common::quantity(&rules["tolerance"]).filter(|q| q.signum() < 0) {
+        e.invalid_text(at.field("tolerance"), &tolerance.to_string(), super::common::NOT_NEGATIVE);
+    }
 }
 
 fn metric(e: &mut Errors, at: &Path<'_>, metric: &Value) {
@@ -255,22 +265,24 @@ fn metric(e: &mut Errors, at: &Path<'_>, metric: &Value) {
         }
         found = true;
     }
-    if let Some((_, field)) = expected
-        && !metric.has(field)
-    {
-        e.required(at.field(field), "must populate information for the given metric source");
+    match expected {
+        Some((_, field)) if !metric.has(field) => {
+            e.required(at.field(field), "must populate information for the given metric source");
+        }
+        Some(_) => {}
+        None => e.unsupported(at.field("type"), &kind.into(), &SOURCES.map(|(name, _)| name)),
     }
 }
 
 fn source(e: &mut Errors, at: &Path<'_>, field: &str, source: &Value) {
     let (target, to) = (&source["target"], at.field("target"));
-    target_type(e, &to, target);
     match field {
         "resource" | "containerResource" => {
             let name = source.text("name");
             if name.is_empty() {
                 e.required(at.field("name"), "must specify a resource name");
             }
+            target_type(e, &to, target);
             if field == "containerResource" {
                 if source.text("container").is_empty() {
                     e.required(at.field("container"), "must specify a container");
@@ -293,6 +305,7 @@ fn source(e: &mut Errors, at: &Path<'_>, field: &str, source: &Value) {
         }
         "pods" => {
             metric_name(e, at, source);
+            target_type(e, &to, target);
             if super::common::quantity(&target["averageValue"]).is_none_or(|q| q.signum() != 1) {
                 let text = "must specify a positive target averageValue";
                 e.required(to.field("averageValue"), text);
@@ -301,6 +314,7 @@ fn source(e: &mut Errors, at: &Path<'_>, field: &str, source: &Value) {
         "object" => {
             reference(e, &at.field("describedObject"), &source["describedObject"]);
             metric_name(e, at, source);
+            target_type(e, &to, target);
             if !target.has("value") && !target.has("averageValue") {
                 let text = "must set either a target value or averageValue";
                 e.required(to.field("averageValue"), text);
@@ -308,6 +322,7 @@ fn source(e: &mut Errors, at: &Path<'_>, field: &str, source: &Value) {
         }
         _ => {
             metric_name(e, at, source);
+            target_type(e, &to, target);
             if !target.has("value") && !target.has("averageValue") {
                 let text = "must set either a target value for metric or a per-pod target";
                 e.required(to.field("averageValue"), text);

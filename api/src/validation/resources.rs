@@ -156,22 +156,50 @@ pub(super) fn limit_range(e: &mut Errors, object: &Value) {
     }
 }
 
-/// min ≤ defaultRequest ≤ default ≤ max.
+/// min ≤ defaultRequest ≤ default ≤ max, and a ratio that these allow.
 fn ordered(e: &mut Errors, at: &Path<'_>, limit: &Value) {
-    for (low, high) in [
-        ("min", "max"),
-        ("min", "defaultRequest"),
-        ("min", "default"),
-        ("defaultRequest", "max"),
-        ("defaultRequest", "default"),
-        ("default", "max"),
-    ] {
-        for (name, value) in limit.entries(low) {
-            let (Some(a), Some(b)) = (quantity(value), quantity(&limit[high][name])) else { continue };
+    let mut names: Vec<&str> = ["min", "max", "default", "defaultRequest", "maxLimitRequestRatio"]
+        .iter()
+        .flat_map(|field| limit.entries(field))
+        .map(|(name, _)| name)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let amount = |field: &str| quantity(&limit[field][name]);
+        let mut check = |low: &str, high: &str, field: &str, shows_high: bool, words: (&str, &str)| {
+            let (Some(a), Some(b)) = (amount(low), amount(high)) else { return };
             if a > b {
-                let text = format!("{low} value {a} is greater than {high} value {b}");
-                let field = at.field(low);
-                e.invalid(field.key(name), value, &text);
+                let shown = if shows_high { b.to_string() } else { a.to_string() };
+                let text = format!("{} value {a} is greater than {} value {b}", words.0, words.1);
+                e.invalid_text(at.field(field).key(name), &shown, &text);
+            }
+        };
+        check("min", "max", "min", false, ("min", "max"));
+        check("min", "defaultRequest", "defaultRequest", true, ("min", "default request"));
+        check("defaultRequest", "max", "defaultRequest", false, ("default request", "max"));
+        check("defaultRequest", "default", "defaultRequest", false, ("default request", "default limit"));
+        check("min", "default", "default", false, ("min", "default"));
+        check("default", "max", "default", true, ("default", "max"));
+        let Some(ratio) = amount("maxLimitRequestRatio") else { continue };
+        let field = at.field("maxLimitRequestRatio");
+        if ratio.milli_value() < 1000 {
+            e.invalid_text(field.key(name), &ratio.to_string(), &format!("ratio {ratio} is less than 1"));
+        }
+        if let (Some(min), Some(max)) = (amount("min"), amount("max")) {
+            // Whole units where they tell the amounts apart, thousandths otherwise.
+            let whole =
+                |q: &orlop_core::rules::Quantity| q.as_whole().is_some() || q.milli_value() == i64::MAX;
+            let fine = !(whole(&min) && whole(&max) && whole(&ratio));
+            #[expect(clippy::cast_precision_loss, reason = "as the original computes it")]
+            let number = |q: &orlop_core::rules::Quantity| {
+                if fine { q.milli_value() as f64 } else { q.value() as f64 }
+            };
+            let most = number(&max) / number(&min);
+            let asked = if fine { number(&ratio) / 1000.0 } else { number(&ratio) };
+            if asked > most {
+                let text = format!("ratio {ratio} is greater than max/min = {most:.6}");
+                e.invalid_text(field.key(name), &ratio.to_string(), &text);
             }
         }
     }

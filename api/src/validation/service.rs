@@ -42,6 +42,23 @@ pub(super) fn service(e: &mut Errors, object: &Value) {
     traffic(e, spec);
 }
 
+/// Addresses of another family than the one that is asked for. Asked before anything else.
+pub(super) fn families(e: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
+    let list = SPEC.field("clusterIPs");
+    for (i, text) in spec.list("clusterIPs").iter().filter_map(Value::as_str).enumerate() {
+        let Ok(ip) = text.parse::<std::net::IpAddr>() else { continue };
+        let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+        match spec.list("ipFamilies").get(i).and_then(Value::as_str) {
+            Some(asked @ ("IPv4" | "IPv6")) if asked != family => {
+                let why = format!("expected an {asked} value as indicated by `ipFamilies[{i}]`");
+                e.invalid_text(list.index(i), text, &why);
+            }
+            _ => {}
+        }
+    }
+}
+
 fn external_name(e: &mut Errors, spec: &Value) {
     for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if !spec.is_empty(field) {
@@ -148,19 +165,7 @@ fn addresses(e: &mut Errors, spec: &Value) {
         if i == 0 && text == "None" {
             continue;
         }
-        let before = e.0.len();
         ip(e, list.index(i), text);
-        if e.0.len() > before {
-            continue;
-        }
-        let family = if text.contains(':') { "IPv6" } else { "IPv4" };
-        if let Some(asked) = families.get(i).and_then(Value::as_str)
-            && asked != family
-            && FAMILIES.contains(&asked)
-        {
-            let why = format!("expected an {asked} value as indicated by `ipFamilies[{i}]`");
-            e.invalid_text(list.index(i), text, &why);
-        }
     }
 }
 

@@ -63,11 +63,16 @@ pub(super) fn volume(e: &mut Errors, object: &Value) {
         e.required(at, "");
     }
     if capacity.len() != 1 || capacity[0].0 != "storage" {
-        e.unsupported(at, &spec["capacity"], &["storage"]);
+        let sorted: std::collections::BTreeMap<&str, &Value> = capacity.iter().copied().collect();
+        e.unsupported(at, &serde_json::json!(sorted), &["storage"]);
     }
     for (name, amount) in capacity {
-        if quantity(amount).is_some_and(|q| q.signum() != 1) {
-            e.invalid(at.key(name), amount, "must be greater than zero");
+        let Some(amount) = quantity(amount) else { continue };
+        if amount.signum() < 0 {
+            e.invalid(at.key(name), &amount.value().into(), "must be a valid resource quantity");
+        }
+        if amount.signum() != 1 {
+            e.invalid_text(at.key(name), &amount.to_string(), "must be greater than zero");
         }
     }
     if !spec.text("persistentVolumeReclaimPolicy").is_empty() {
@@ -107,8 +112,22 @@ pub(super) fn volume(e: &mut Errors, object: &Value) {
     if sources(spec).is_empty() {
         e.required(SPEC, "must specify a volume type");
     }
+    if spec["hostPath"].text("path") == "/" && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let text = "may not be 'recycle' for a hostPath mount of '/'";
+        e.forbidden(SPEC.field("persistentVolumeReclaimPolicy"), text);
+    }
     named_if_set(e, &SPEC, spec, "storageClassName", dns_subdomain);
     one_of_if_set(e, &SPEC, spec, "volumeMode", &["Block", "Filesystem"]);
+    if let Some(class) = spec["volumeAttributesClassName"].as_str() {
+        let at = SPEC.field("volumeAttributesClassName");
+        match class {
+            "" => e.required(at, "an empty string is disallowed"),
+            class => e.rule(at, class, dns_subdomain(class)),
+        }
+        if !spec.has("csi") {
+            e.required(SPEC.field("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
 }
 
 pub(super) fn volume_change(e: &mut Errors, old: &Value, new: &Value) {
@@ -143,6 +162,46 @@ pub(super) fn claim_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     }
     named_if_set(e, at, spec, "storageClassName", dns_subdomain);
     one_of_if_set(e, at, spec, "volumeMode", &["Block", "Filesystem"]);
+    data_sources(e, at, spec);
+    let class = spec.text("volumeAttributesClassName");
+    if !class.is_empty() {
+        e.rule(at.field("volumeAttributesClassName"), class, dns_subdomain(class));
+    }
+}
+
+/// What a volume is filled with, in its older and its newer form.
+fn data_sources(e: &mut Errors, at: &Path<'_>, spec: &Value) {
+    for field in ["dataSource", "dataSourceRef"] {
+        let source = &spec[field];
+        if source.is_null() {
+            continue;
+        }
+        let at = at.field(field);
+        for part in ["name", "kind"] {
+            if source.text(part).is_empty() {
+                e.required(at.field(part), "");
+            }
+        }
+        let group = source.text("apiGroup");
+        if group.is_empty() && source.text("kind") != "PersistentVolumeClaim" {
+            e.invalid_text(
+                at,
+                source.text("kind"),
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            );
+        }
+        if !group.is_empty() {
+            e.rule(at.field("apiGroup"), group, dns_subdomain(group));
+        }
+    }
+    let reference = &spec["dataSourceRef"];
+    if spec.has("dataSource") && spec.has("dataSourceRef") {
+        let same_parts =
+            ["apiGroup", "kind", "name"].iter().all(|f| spec["dataSource"].text(f) == reference.text(f));
+        if !same_parts {
+            e.invalid(*at, &serde_json::json!({}), "must match dataSourceRef");
+        }
+    }
 }
 
 pub(super) fn claim_change(e: &mut Errors, old: &Value, new: &Value) {
