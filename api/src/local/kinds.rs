@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::admit::Call;
-use crate::status::Cause;
 use crate::strategy::Strategy;
 use crate::tree::{at, copy, items, metadata, object, remove, text};
 

@@ -39,8 +39,8 @@ use serde_json::Value;
 use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
-pub(crate) use webhooks::webhook_client;
 pub use warnings::warnings;
+pub(crate) use webhooks::webhook_client;
 
 /// What is asked of a kind.
 #[derive(Clone, Copy)]
