@@ -3,6 +3,16 @@
 use orlop_core::oracle::{Answer, Family};
 use serde_json::{Value, json};
 
+/// The family `backoff` is answered by two crates: the scheduler for its pods, the node for containers and images.
+const BACKOFF: &[Family] = &[Family {
+    name: "backoff",
+    answer: |input| match orlop_scheduler::oracle::answers_backoff(input) {
+        true => (orlop_scheduler::oracle::BACKOFF.answer)(input),
+        false => (orlop_node::oracle::BACKOFF.answer)(input),
+    },
+    agrees: |_, expected, got| expected == got,
+}];
+
 /// Every family of recorded cases that some crate answers.
 pub fn families() -> impl Iterator<Item = &'static Family> {
     [
@@ -10,6 +20,7 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
         orlop_api::oracle::FAMILIES,
         orlop_netplan::oracle::FAMILIES,
         orlop_scheduler::oracle::FAMILIES,
+        BACKOFF,
         orlop_controllers::oracle::FAMILIES,
     ]
     .into_iter()

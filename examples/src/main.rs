@@ -8,9 +8,12 @@ macro_rules! say {
 }
 
 mod apiserver;
+mod ask;
+mod client;
 mod options;
 mod preflight;
 mod progress;
+mod scheduling;
 mod summary;
 mod up;
 
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         Command::Up(up) => runtime.block_on(up::run(up)),
         Command::Apiserver(apiserver) => runtime.block_on(apiserver::run(apiserver)),
         Command::Preflight(preflight) => preflight::run(&preflight),
+        Command::Why(why) => runtime.block_on(ask::why(why)),
+        Command::Fit(fit) => runtime.block_on(ask::fit(fit)),
+        Command::WhatIf(what_if) => runtime.block_on(ask::what_if(what_if)),
     };
     // What still runs has nothing left to do for anyone.
     runtime.shutdown_background();

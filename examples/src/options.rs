@@ -24,6 +24,69 @@ pub(crate) enum Command {
     Apiserver(Apiserver),
     /// Checks whether this machine can be a node.
     Preflight(Preflight),
+    /// Says why a pod runs where it runs, or why no node takes it.
+    Why(Why),
+    /// Says whether the pods of manifests would be placed, how many more would fit, and what limits them.
+    Fit(Fit),
+    /// Says what something would do, without doing it.
+    WhatIf(WhatIf),
+}
+
+/// How a running cluster is asked.
+#[derive(Args)]
+pub(crate) struct Asked {
+    /// The cluster.
+    #[arg(long, default_value = "orlop.kubeconfig", value_name = "PATH")]
+    pub(crate) kubeconfig: PathBuf,
+    /// The KubeSchedulerConfiguration that the cluster's scheduler has.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scheduler_config: Option<PathBuf>,
+    /// Prints the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Why {
+    /// The pod.
+    pub(crate) pod: String,
+    /// Its namespace; else that of the kubeconfig.
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+#[derive(Args)]
+pub(crate) struct Fit {
+    /// Files and folders of manifests; `-` is standard input.
+    #[arg(required = true)]
+    pub(crate) manifests: Vec<String>,
+    /// How many more to count at most.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) at_most: usize,
+    #[command(flatten)]
+    pub(crate) asked: Asked,
+}
+
+#[derive(Args)]
+pub(crate) struct WhatIf {
+    #[command(subcommand)]
+    pub(crate) command: WhatIfCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WhatIfCommand {
+    /// Where a node's pods would go if it were drained.
+    Drain(Drain),
+}
+
+#[derive(Args)]
+pub(crate) struct Drain {
+    /// The node.
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) asked: Asked,
 }
 
 #[derive(Args)]
@@ -48,6 +111,9 @@ pub(crate) struct Up {
     /// What carries connections to Services.
     #[arg(long, value_enum, default_value_t = PlaneChoice::Loopback)]
     pub(crate) data_plane: PlaneChoice,
+    /// A KubeSchedulerConfiguration, as kube-scheduler takes with `--config`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scheduler_config: Option<PathBuf>,
     /// Where the kubeconfig is written.
     #[arg(long, default_value = "orlop.kubeconfig", value_name = "PATH")]
     pub(crate) kubeconfig: PathBuf,

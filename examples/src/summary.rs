@@ -160,7 +160,8 @@ impl Summary {
     }
 }
 
-fn table<const N: usize>(out: &mut String, head: &[&str; N], rows: &[[String; N]]) {
+/// Aligned columns.
+pub(crate) fn table<const N: usize>(out: &mut String, head: &[&str; N], rows: &[[String; N]]) {
     let mut widths = head.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -7,7 +7,7 @@ use orlop::spec::default_nodes;
 use orlop::{Applied, Builder, Cluster};
 
 use crate::options::{PlaneChoice, RuntimeChoice, StoreChoice, Up};
-use crate::{progress, summary};
+use crate::{progress, scheduling, summary};
 
 /// Runs the command.
 pub(crate) async fn run(up: Up) -> ExitCode {
@@ -38,7 +38,8 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let cluster = builder(up).start().await.map_err(|error| vec![error.to_string()])?;
+    let scheduler = scheduling::configuration(up.scheduler_config.as_deref())?;
+    let cluster = builder(up).scheduler(scheduler).start().await.map_err(|error| vec![error.to_string()])?;
     let kubeconfig = cluster.kubeconfig().unwrap_or_default();
     if let Err(error) = orlop::apiserver::pki::write_private(&up.kubeconfig, &kubeconfig) {
         let path = up.kubeconfig.display();

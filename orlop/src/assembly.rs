@@ -12,7 +12,7 @@ use orlop_core::{Entropy, Kind, Name, Object, Runner};
 use orlop_netplan::ipam::NodeCidrs;
 use orlop_netplan::{DataPlane, Mirror, NetPlanner};
 use orlop_node::{NodeConfig, Role};
-use orlop_scheduler::{Profile, Scheduler};
+use orlop_scheduler::{Backoff, Profile, Scheduler};
 use serde_json::{Value, json};
 
 use crate::part::Part;
@@ -33,6 +33,8 @@ pub struct Assembly {
     pub entropy: Entropy,
     /// The scheduler's profiles.
     pub profiles: Vec<Profile>,
+    /// How long pods wait that the scheduler failed to place.
+    pub backoff: Backoff,
     /// The embedder's controllers.
     pub controllers: Vec<AddControllers>,
     /// The name of node agents in managed fields.
@@ -62,7 +64,7 @@ pub struct InvalidSpec(String);
 
 /// Makes the parts of a cluster.
 pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
-    let Assembly { api, entropy, profiles, controllers, kubelet, nodes, planes, authority, scheme } =
+    let Assembly { api, entropy, profiles, backoff, controllers, kubelet, nodes, planes, authority, scheme } =
         assembly;
     let mut parts = Vec::new();
     let mut add = |part: Box<dyn Part>, user: &str, manager: Name| {
@@ -88,7 +90,7 @@ pub fn assemble(spec: &ClusterSpec, assembly: Assembly) -> Vec<Assembled> {
     if spec.scheduler {
         let seed = entropy.child("scheduler").next_u64();
         add(
-            Box::new(Scheduler::new(profiles, seed)),
+            Box::new(Scheduler::new(profiles, seed).with_backoff(backoff)),
             "system:kube-scheduler",
             Name::new_static("kube-scheduler"),
         );

@@ -67,6 +67,9 @@ pub mod what_if; // what would be if
 #[cfg(feature = "oracle")]
 pub mod oracle; // answers to recorded cases
 
+#[cfg(feature = "testkit")]
+pub mod testkit; // laws for plugins of one's own
+
 pub use bitset::NodeSet;
 pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};

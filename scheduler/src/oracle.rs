@@ -1,5 +1,7 @@
 //! Answers to the recorded cases of the real kube-scheduler, in the form of the recording.
 
+use std::time::Duration;
+
 use orlop_core::kinds::{Namespace, Node, PodDisruptionBudget, Service};
 use orlop_core::oracle::{Answer, Family};
 use serde::Deserialize;
@@ -10,6 +12,7 @@ use crate::change::Change;
 use crate::decision::{Decision, Rejection};
 use crate::facts::{NodeFacts, PodFacts};
 use crate::profile::Profile;
+use crate::queue::Backoff;
 use crate::schedule::schedule;
 use crate::snapshot::Snapshot;
 use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
@@ -89,4 +92,28 @@ pub fn answer_form(decision: &Decision) -> Value {
         out.insert("preemption".to_owned(), preemption);
     }
     Value::Object(out)
+}
+
+/// The part of the family `backoff` that this crate answers: `schedulerBackoff`.
+pub const BACKOFF: Family = Family { name: "backoff", answer: waits, agrees: |_, a, b| a == b };
+
+/// Whether a case of the family is one of the scheduler's.
+pub fn answers_backoff(input: &Value) -> bool {
+    input["op"] == "schedulerBackoff"
+}
+
+fn waits(input: &Value) -> Answer {
+    let seconds = |name: &str| Duration::from_secs(input[name].as_u64().unwrap_or(0));
+    let backoff = Backoff { first: seconds("initialSeconds"), max: seconds("maxSeconds") };
+    let attempts = input["attempts"].as_str().and_then(|range| {
+        let (from, to) = range.split_once("..")?;
+        Some(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?)
+    });
+    match attempts {
+        Some(attempts) => {
+            let millis: Vec<u64> = attempts.map(|n| backoff.after(n).as_millis() as u64).collect();
+            Answer::Output(json!({"millisPerAttempt": millis}))
+        }
+        None => Answer::Error(format!("attempts: {} is no range", input["attempts"])),
+    }
 }

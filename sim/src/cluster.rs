@@ -201,6 +201,7 @@ impl Control {
                 api: Arc::new(api) as Arc<dyn Api>,
                 entropy,
                 profiles: (inner.profiles)(),
+                backoff: orlop_scheduler::Backoff::default(),
                 controllers: Vec::new(),
                 kubelet: Name::new_static("kubelet"),
                 nodes,

@@ -209,6 +209,93 @@ fn two_clusters_live_side_by_side() {
     first.interrupt();
 }
 
+/// Runs `orlop`, wants it to succeed, and answers with what it prints.
+fn ask(dir: &Path, arguments: &[&str]) -> String {
+    let output = orlop(dir).args(arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_running_cluster_answers_why_and_what_if() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("a file");
+    write(
+        "app.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 3\n  \
+         selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    \
+         spec: {containers: [{name: web, image: 'web:1', resources: {requests: {cpu: 1}}}]}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {name: big}\nspec: {containers: [{name: a, image: b, resources: \
+         {requests: {cpu: 3500m}}}], nodeSelector: {disk: ssd}}\n",
+    );
+    write(
+        "packing.yaml",
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- pluginConfig:\n  \
+         - name: NodeResourcesFit\n    args: {scoringStrategy: {type: MostAllocated}}\n  plugins:\n    score:\n      \
+         disabled: [{name: PodTopologySpread}, {name: NodeResourcesBalancedAllocation}]\n",
+    );
+    let arguments =
+        ["--data-plane", "none", "--timeout", "2s", "--scheduler-config", "packing.yaml", "app.yaml"];
+    let running = Running::start(dir.path(), &arguments);
+
+    let why = ask(dir.path(), &["why", "big"]);
+    for part in [
+        "default/big Unschedulable: 0/4 nodes are available:",
+        "TaintToleration: node(s) had untolerated taint(s)",
+        "the node must have disk=ssd (it has no label disk)",
+    ] {
+        assert!(why.contains(part), "{part} is not in\n{why}");
+    }
+    let why: Value = serde_json::from_str(&ask(dir.path(), &["why", "big", "--json"])).expect("JSON");
+    assert_eq!(why["now"]["refused"].as_array().map(Vec::len), Some(4), "{why:#}");
+
+    let fit = ask(dir.path(), &["fit", "app.yaml", "--scheduler-config", "packing.yaml"]);
+    assert!(fit.contains("Deployment web: 3 of 3 would be placed, 6 more would fit"), "{fit}");
+    assert!(fit.contains("Pod big: 0 of 1 would be placed, 0 more would fit"), "{fit}");
+    assert!(fit.contains("LIMITED BY"), "{fit}");
+
+    // Packed, all three stand on one node; the next is as good for them.
+    let pods: Value =
+        serde_json::from_str(&ask(dir.path(), &["what-if", "drain", "worker-1", "--json"])).expect("JSON");
+    let drained: Vec<Value> = (1..=3)
+        .map(|n| {
+            let node = format!("worker-{n}");
+            serde_json::from_str(&ask(dir.path(), &["what-if", "drain", &node, "--json"])).expect("JSON")
+        })
+        .collect();
+    let moving = |drain: &Value| {
+        drain["pods"].as_array().into_iter().flatten().filter(|pod| pod["outcome"] == "moves").count()
+    };
+    assert_eq!(drained.iter().map(moving).max(), Some(3), "{pods:#}");
+    assert_eq!(drained.iter().map(moving).sum::<usize>(), 3);
+    let told = ask(dir.path(), &["what-if", "drain", "worker-1"]);
+    assert!(told.starts_with("draining worker-1: "), "{told}");
+
+    let lost = orlop(dir.path()).args(["why", "nobody"]).output().expect("the program runs");
+    assert_eq!(lost.status.code(), Some(1));
+    assert!(text(&lost.stderr).contains("there is no pod default/nobody"), "{}", text(&lost.stderr));
+    running.interrupt();
+    let gone = orlop(dir.path()).args(["why", "big"]).output().expect("the program runs");
+    assert!(text(&gone.stderr).contains("does the cluster run?"), "{}", text(&gone.stderr));
+}
+
+#[test]
+fn mistakes_in_a_scheduler_configuration_are_told_with_their_place() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- plugins:\n    \
+                  filter:\n      enabled: [{name: NoSuchPlugin}]\n";
+    std::fs::write(dir.path().join("config.yaml"), config).expect("a file");
+    let output = up(dir.path(), &["--scheduler-config", "config.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    for part in [
+        "config.yaml: document 1, line 6, column",
+        "profiles[0].plugins.filter.enabled[0].name: Unsupported value: \"NoSuchPlugin\"",
+    ] {
+        assert!(errors.contains(part), "{part} is not in {errors}");
+    }
+}
+
 #[test]
 fn manifests_come_from_standard_input_too() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -13,7 +13,8 @@ use orlop_core::store::Store;
 use orlop_core::{Clock, Controller, Executor, Name, runtime::Runtime};
 use orlop_netplan::DataPlane;
 use orlop_runtime_mock::Policy;
-use orlop_scheduler::{Filter, Profile, Score};
+use orlop_scheduler::config::Configuration;
+use orlop_scheduler::{Backoff, Filter, Profile, Score};
 
 use super::clock::SystemClock;
 use crate::assembly::{AddControllers, RuntimeOf};
@@ -29,6 +30,7 @@ pub struct Builder {
     pub(super) store: StoreChoice,
     pub(super) profiles: Vec<Profile>,
     pub(super) default_profile: Profile,
+    pub(super) backoff: Backoff,
     pub(super) controllers: Vec<AddControllers>,
     pub(super) runtimes: Option<RuntimeOf>,
     pub(super) policy: Policy,
@@ -109,6 +111,7 @@ impl Default for Builder {
             store: StoreChoice::Memory,
             profiles: Vec::new(),
             default_profile: Profile::default(),
+            backoff: Backoff::default(),
             controllers: Vec::new(),
             runtimes: None,
             policy: Policy::default(),
@@ -189,6 +192,17 @@ impl Builder {
     #[cfg(feature = "redb")]
     pub fn redb(mut self, dir: impl Into<PathBuf>) -> Builder {
         self.store = StoreChoice::Redb(dir.into());
+        self
+    }
+
+    /// Replaces the scheduler's profiles, and how long pods wait that failed; what was added to the default profile is
+    /// gone. The configuration's first profile is the default one from now on.
+    pub fn scheduler(mut self, configuration: Configuration) -> Builder {
+        let Configuration { profiles, backoff } = configuration;
+        let mut profiles = profiles.into_iter();
+        self.default_profile = profiles.next().unwrap_or_default();
+        self.profiles = profiles.collect();
+        self.backoff = backoff;
         self
     }
 

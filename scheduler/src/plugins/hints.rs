@@ -45,7 +45,7 @@ const ALL: [(&str, Rule); 12] = [
     ("NodeResourcesFit", node_resources),
     ("PodTopologySpread", spread),
     ("InterPodAffinity", affinity),
-    ("VolumeRestrictions", |_, event| matches!(event, Event::AssignedPodGone(_)) || of_volumes(event)),
+    ("VolumeRestrictions", volume_restrictions),
     ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
     ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
 ];
@@ -68,6 +68,12 @@ fn of_node(event: &Event<'_>, may_fit: impl Fn(&NodeFacts) -> bool) -> bool {
 fn of_volumes(event: &Event<'_>) -> bool {
     let kinds = [PersistentVolume::KIND, PersistentVolumeClaim::KIND, StorageClass::KIND];
     matches!(event, Event::Other(kind) if kinds.iter().any(|k| k.same_resource(kind)))
+}
+
+/// A pod that goes, or its node with it, leaves its claims.
+fn volume_restrictions(_: &PodFacts, event: &Event<'_>) -> bool {
+    let node_gone = matches!(event, Event::Other(kind) if kind.same_resource(&kinds::Node::KIND));
+    matches!(event, Event::AssignedPodGone(_)) || node_gone || of_volumes(event)
 }
 
 fn node_ports(pod: &PodFacts, event: &Event<'_>) -> bool {
@@ -115,7 +121,8 @@ fn affinity(pod: &PodFacts, event: &Event<'_>) -> bool {
             !pod.affinity.is_empty() && old.is_none() || old.is_some_and(|old| old.labels != new.labels)
         }
         Event::Node { .. } => true,
-        Event::Other(kind) => kind.same_resource(&Namespace::KIND),
+        // With a node go the pods that kept others out of its domain.
+        Event::Other(kind) => kind.same_resource(&Namespace::KIND) || kind.same_resource(&kinds::Node::KIND),
         Event::ThisPod { .. } => true,
     }
 }

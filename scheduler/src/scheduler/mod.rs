@@ -257,7 +257,7 @@ impl Scheduler {
             Some(old) if differs(&old, &facts) => {
                 let event = Event::ThisPod { old: &old, new: &facts };
                 let pending = self.queue.get(&key);
-                if pending.is_some_and(|p| worth_it(&self.placers, p, &event)) {
+                if pending.is_some_and(|p| pending_worth_it(&self.placers, p, &event)) {
                     self.queue.retry(&key);
                 }
             }
@@ -283,7 +283,7 @@ impl Scheduler {
 
     fn tell_others(&mut self, except: Option<&Key>, event: &Event<'_>) {
         let placers = &self.placers;
-        self.queue.on_event(except, |pending| worth_it(placers, pending, event));
+        self.queue.on_event(except, |pending| pending_worth_it(placers, pending, event));
     }
 
     /// Tries pods whose turn it is and answers with what is to be done.
@@ -496,18 +496,21 @@ fn placer_of<'a>(placers: &'a mut [Placer], pod: &PodFacts) -> Option<&'a mut Pl
     placers.get_mut(at)
 }
 
-/// Whether some plugin that refused the pod would answer differently after an event.
-fn worth_it(placers: &[Placer], pending: &Pending, event: &Event<'_>) -> bool {
-    let Some(profile) = profile_of(placers, &pending.facts) else { return false };
-    pending.refused_by.iter().any(|by| {
+/// Whether some plugin that refused a pending pod would answer differently after an event.
+fn pending_worth_it(placers: &[Placer], pending: &Pending, event: &Event<'_>) -> bool {
+    profile_of(placers, &pending.facts)
+        .is_some_and(|profile| worth_it(profile, &pending.facts, &pending.refused_by, event))
+}
+
+/// Whether some plugin among those that refused the pod would answer differently after an event.
+pub(crate) fn worth_it(profile: &Profile, pod: &PodFacts, refused_by: &[Name], event: &Event<'_>) -> bool {
+    refused_by.iter().any(|by| {
         let mut hints = profile.hints.iter().filter(|h| h.name() == by).peekable();
         if hints.peek().is_none() {
             return true;
         }
         // A hint that panics is no reason to leave the pod where it is.
-        hints.any(|h| {
-            guarded(h.name(), || h.hint(&pending.facts, event)).unwrap_or(Hint::Queue) == Hint::Queue
-        })
+        hints.any(|h| guarded(h.name(), || h.hint(pod, event)).unwrap_or(Hint::Queue) == Hint::Queue)
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod decisions;
+mod laws;
 mod loops;
 mod oracle;
 mod placer;

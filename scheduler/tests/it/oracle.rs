@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use orlop_core::oracle::{Answer, shared};
-use orlop_scheduler::oracle::FAMILIES;
+use orlop_scheduler::oracle::{BACKOFF, FAMILIES, answers_backoff};
 use serde_json::Value;
 
 #[test]
@@ -40,6 +40,13 @@ fn decisions_equal_those_of_kube_scheduler() {
     by_difference.iter().for_each(|(what, n)| println!("{n} differ in {what}"));
     println!("scheduler-decisions: {agreed} of {cases} agreed");
     assert_eq!(agreed, cases);
+}
+
+#[test]
+fn waits_equal_those_of_kube_scheduler() {
+    if let Some(tally) = BACKOFF.check_some(|case| answers_backoff(&case.input)) {
+        assert!(tally.all() && tally.cases > 0, "{tally:?}");
+    }
 }
 
 /// The first field that differs.

@@ -85,6 +85,7 @@ fn spread_and_affinity_say_where() {
         .collect::<String>(),
     );
     expect![[r#"
+        refused:
           a  PodTopologySpread: node(s) didn't match pod topology spread constraints
                topology.kubernetes.io/zone=x has 1 such pods and another topology.kubernetes.io/zone has 0; maxSkew is 1
              InterPodAffinity: node(s) didn't match pod affinity rules
@@ -102,8 +103,8 @@ fn spread_and_affinity_say_where() {
             "pod p app=web spread=zone:1 near=app:db/zone",
         )
         .lines()
-        .skip(2)
-        .map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line)))
+        .skip(1)
+        .map(|line| format!("{line}\n"))
         .collect::<String>(),
     );
 }
