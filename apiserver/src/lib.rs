@@ -52,6 +52,7 @@ pub mod pki;
 mod query;
 mod server;
 mod shell;
+mod webhooks;
 
 pub use auth::{
     Authentication, InvalidTokenFile, TokenAuthenticator, TokenFile, anonymous, user_of_certificate,
@@ -63,3 +64,4 @@ pub use kubeconfig::{Credentials, kubeconfig};
 pub use metrics::Metrics;
 pub use server::Server;
 pub use shell::{InProcess, Shell};
+pub use webhooks::HttpsWebhooks;

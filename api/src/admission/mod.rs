@@ -8,17 +8,25 @@ use orlop_core::store::View;
 use orlop_core::{Entropy, Key, Kind, Stored, Timestamp};
 use serde_json::Value;
 
+use crate::auth::Authorizer;
 use crate::request::User;
 use crate::status::Status;
 
 mod default_class;
+pub(crate) mod expressions;
+mod matching;
+mod mutating_policy;
 mod namespace_lifecycle;
 mod node_taint;
+pub(crate) mod policy;
 mod priority;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod tolerations;
+pub(crate) mod webhook;
+
+pub use webhook::{NoWebhooks, Webhook, WebhookClient};
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +67,12 @@ pub struct Review<'a> {
     pub entropy: &'a mut Entropy,
     /// What the client is warned of.
     pub warnings: &'a mut Vec<String>,
+    /// Who may do what.
+    pub authorizer: &'a dyn Authorizer,
+    /// Policies that have been compiled.
+    pub(crate) policies: &'a policy::Cache,
+    /// What webhooks were asked and answered.
+    pub(crate) hooks: &'a mut webhook::Conversation,
 }
 
 /// Admission of an embedder's own.
@@ -101,11 +115,40 @@ pub const BUILTIN: &[(&str, Rule)] = &[
     ("StorageObjectInUseProtection", storage_protection::admit),
     ("DefaultStorageClass", default_class::storage),
     ("DefaultIngressClass", default_class::ingress),
+    ("MutatingAdmissionPolicy", mutating_policy::mutate),
+    ("MutatingAdmissionWebhook", webhook::mutate),
 ];
+
+/// The built-in rules that judge what is written once nothing changes it any more, in order. They run after
+/// validation.
+pub const JUDGES: &[(&str, Rule)] =
+    &[("ValidatingAdmissionPolicy", policy::judge), ("ValidatingAdmissionWebhook", webhook::judge)];
 
 /// Runs the built-in rules.
 pub(crate) fn run(review: &mut Review<'_>) -> Result<(), Status> {
     BUILTIN.iter().try_for_each(|(_, rule)| rule(review))
+}
+
+/// Runs the built-in rules that judge what is written.
+pub(crate) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
+    JUDGES.iter().try_for_each(|(_, rule)| rule(review))
+}
+
+/// An object that admission has changed, brought into the shape of its kind again.
+///
+/// # Errors
+/// Why it is none any more.
+fn remade(review: &Review<'_>, mut object: Value) -> Result<Value, String> {
+    let kind = review.kind;
+    let Some(resource) = review.scheme.resource(&kind.group, &kind.version, &kind.plural) else {
+        return Ok(object);
+    };
+    orlop_core::codec::conform(&resource.schema, resource.ty, &mut object, &[]).map_err(|e| e.message)?;
+    if !resource.custom {
+        crate::defaults::apply(kind, &mut object);
+        crate::defaults::settle(kind, &mut object);
+    }
+    Ok(object)
 }
 
 impl Review<'_> {

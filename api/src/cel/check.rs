@@ -109,7 +109,12 @@ impl Checker<'_> {
             }
             Kind::Select { operand, field, test } => {
                 let (field, test) = (field.clone(), *test);
-                // A name with dots may be a type's.
+                // A name with dots may be a variable's, or a type's.
+                if let (Some(root), false) = (operand.qualified(), test)
+                    && let Some(ty) = self.env.variables.get(&format!("{root}.{field}"))
+                {
+                    return ty.clone();
+                }
                 if !test
                     && let Some(ty) = operand.qualified().and_then(|q| named_type(&format!("{q}.{field}")))
                 {

@@ -119,11 +119,7 @@ impl Coster<'_> {
             decl = match part.as_str() {
                 "@items" | "@values" => decl.element.as_deref()?,
                 "@keys" => decl.key.as_deref()?,
-                name => match decl.fields.get(name) {
-                    Some(field) => field,
-                    // A key of a map.
-                    None => decl.element.as_deref()?,
-                },
+                name => decl.fields.get(name)?,
             };
         }
         Some(decl)
@@ -154,26 +150,17 @@ impl Coster<'_> {
     }
 
     fn size_at(&self, path: &[String]) -> Option<Range> {
-        let decl = self.declared(path)?;
-        match decl.ty {
-            Type::Bool | Type::Int | Type::Double => Some(Range::fixed(1)),
-            _ => Some(Range { min: 0, max: decl.most }),
-        }
+        Some(Range { min: 0, max: self.declared(path)?.most })
     }
 
     fn scalar(&self, ty: &Type) -> Option<Range> {
-        matches!(
-            ty,
-            Type::Bool
-                | Type::Double
-                | Type::Duration
-                | Type::Int
-                | Type::Timestamp
-                | Type::Uint
-                | Type::Null
-                | Type::Meta(_)
-        )
-        .then_some(Range::fixed(1))
+        match ty {
+            Type::Optional(of) => self.scalar(of),
+            Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint => {
+                Some(Range::fixed(1))
+            }
+            _ => None,
+        }
     }
 
     fn size_or_unknown(&self, expr: &Expr) -> Range {
@@ -382,9 +369,8 @@ impl Coster<'_> {
             }
             "starts_with_string" | "ends_with_string" => size(0).scaled(WALK).plus(sum).into(),
             "in_list" => size(1).plus(sum).into(),
-            "matches_string" | "matches" => {
-                let (text, pattern) = if target.is_some() { (of, size(0)) } else { (size(0), size(1)) };
-                text.plus(Range::fixed(1)).scaled(WALK).times(pattern.scaled(PATTERN)).plus(sum).into()
+            "matches_string" => {
+                of.plus(Range::fixed(1)).scaled(WALK).times(size(0).scaled(PATTERN)).plus(sum).into()
             }
             "contains_string" => of.scaled(WALK).times(size(0).scaled(WALK)).plus(sum).into(),
             "logical_or" | "logical_and" => {
@@ -519,10 +505,7 @@ impl Coster<'_> {
                 }
                 Some(cost.into())
             }
-            "quantity" | "isQuantity" | "semver" | "isSemver" | "validate" | "format.named" => {
-                let text = if target.is_some() || !args.is_empty() { size(0) } else { Range::fixed(1) };
-                Some(text.scaled(WALK).into())
-            }
+            "validate" => Some(size(0).scaled(WALK).into()),
             "sets.contains" | "sets.intersects" => Some(size(0).times(size(1)).into()),
             "sets.equivalent" => Some(size(0).times(size(1)).times(Range::fixed(2)).into()),
             "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name"

@@ -7,19 +7,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ast::{Const, Expr, Fold, Kind};
-use super::value::{Key, List, ListKind, Opaque, Value, concatenated, equal};
+use super::library::authz::Ask;
+use super::value::{Key, Opaque, Value, concatenated, equal};
 use super::{library, macros};
 
 /// The values of variables. One that is not there has no value, which is an error only where it is asked for.
 #[derive(Clone, Default)]
-pub(crate) struct Activation {
+pub(crate) struct Activation<'a> {
     values: BTreeMap<String, Result<Value, String>>,
+    ask: Option<&'a Ask<'a>>,
 }
 
-impl Activation {
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Activation {
+impl<'a> Activation<'a> {
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Activation<'a> {
         self.values.insert(name.into(), Ok(value));
         self
+    }
+
+    /// Who answers questions of who may do what; without it nobody may.
+    pub(crate) fn asking(self, ask: &'a Ask<'a>) -> Activation<'a> {
+        Activation { ask: Some(ask), ..self }
     }
 
     /// Sets a variable to a value, or to why it has none.
@@ -52,14 +59,14 @@ fn error<T>(why: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Error(why.into()))
 }
 
-pub(super) fn evaluate(root: &Expr, values: &Activation, limit: u64) -> Result<(Value, u64), Failure> {
+pub(super) fn evaluate(root: &Expr, values: &Activation<'_>, limit: u64) -> Result<(Value, u64), Failure> {
     let mut run = Run { values, scopes: Vec::new(), cost: 0, limit };
     let value = run.expr(root)?;
     Ok((value, run.cost))
 }
 
 struct Run<'a> {
-    values: &'a Activation,
+    values: &'a Activation<'a>,
     scopes: Vec<(&'a str, Value)>,
     cost: u64,
     limit: u64,
@@ -87,6 +94,13 @@ impl<'a> Run<'a> {
                 self.variable(name)
             }
             Kind::Select { operand, field, test } => {
+                if let (Kind::Ident(root), false) = (&operand.kind, *test)
+                    && matches!(root.as_str(), "variables" | "authorizer")
+                    && let Some(value) = self.values.values.get(&format!("{root}.{field}"))
+                {
+                    self.spend(2)?;
+                    return value.clone().map_err(Failure::Error);
+                }
                 let of = self.expr(operand)?;
                 self.spend(1)?;
                 if *test { has(&of, field).map(Value::Bool) } else { select(&of, field) }
@@ -203,6 +217,12 @@ impl<'a> Run<'a> {
         }
         let before = library::cost_before(function, &values);
         self.spend(before)?;
+        if let ("check", [Value::Opaque(of), Value::String(verb)]) = (function, values.as_slice())
+            && let Opaque::Question(question) = &**of
+        {
+            let decision = self.values.ask.map(|ask| question.ask(verb, ask)).unwrap_or_default();
+            return Ok(Value::opaque(Opaque::Decision(decision)));
+        }
         let result = library::call(function, &values).map_err(Failure::Error)?;
         self.spend(library::cost_after(function, &result))?;
         Ok(result)
@@ -399,11 +419,5 @@ pub(super) fn contains(item: &Value, of: &Value) -> Result<bool, String> {
         Value::List(list) => Ok(list.items.iter().any(|known| equal(known, item))),
         Value::Map(map) => Ok(Key::of(item).is_some_and(|key| map.contains_key(&key))),
         _ => Err("no such overload".into()),
-    }
-}
-
-impl List {
-    pub(super) fn plain(items: Vec<Value>) -> List {
-        List { items, kind: ListKind::Plain }
     }
 }

@@ -112,7 +112,7 @@ fn string(chars: &[char], at: &mut usize, raw: bool, bytes: bool, quotes: usize)
     let quote = chars[i];
     i += quotes;
     let mut out: Vec<u8> = Vec::new();
-    let mut push = |out: &mut Vec<u8>, c: char| {
+    let push = |out: &mut Vec<u8>, c: char| {
         let mut buffer = [0; 4];
         out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
     };

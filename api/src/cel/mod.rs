@@ -15,6 +15,8 @@ mod lex;
 pub(crate) mod library;
 mod macros;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod types;
 mod value;
 
@@ -22,8 +24,9 @@ use std::collections::BTreeMap;
 
 pub(crate) use decl::Decl;
 pub(crate) use eval::{Activation, Failure};
+pub(crate) use library::authz::Authority;
 pub(crate) use types::{ObjectType, Type};
-pub(crate) use value::{Key, List, ListKind, Opaque, Value};
+pub(crate) use value::{Opaque, Value};
 
 /// What an expression may name.
 #[derive(Clone, Default)]
@@ -79,7 +82,7 @@ impl Program {
     ///
     /// # Errors
     /// Where it has no result, or costs more than the limit.
-    pub(crate) fn evaluate(&self, values: &Activation, limit: u64) -> Result<(Value, u64), Failure> {
+    pub(crate) fn evaluate(&self, values: &Activation<'_>, limit: u64) -> Result<(Value, u64), Failure> {
         eval::evaluate(&self.root, values, limit)
     }
 }

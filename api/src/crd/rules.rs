@@ -323,7 +323,7 @@ impl Run {
     }
 
     /// What a rule says for itself in this case; nothing where it fails to, or says nothing that can be shown.
-    fn message(&mut self, compiled: &Compiled, values: &Activation) -> Option<String> {
+    fn message(&mut self, compiled: &Compiled, values: &Activation<'_>) -> Option<String> {
         let program = compiled.message.as_ref()?;
         let limit = CALL_COST_MAX.min(u64::try_from(self.budget).unwrap_or(0));
         let (value, cost) = program.evaluate(values, limit).ok()?;

@@ -22,7 +22,6 @@ pub(crate) struct Node {
     pub(crate) embedded: bool,
     pub(crate) list_type: ListType,
     pub(crate) list_map_keys: Vec<String>,
-    pub(crate) map_atomic: bool,
     pub(crate) default: Option<Value>,
     pub(crate) properties: BTreeMap<String, Node>,
     pub(crate) items: Option<Box<Node>>,
@@ -153,7 +152,6 @@ fn node(schema: &Value, depth: usize) -> Node {
             _ => ListType::Atomic,
         },
         list_map_keys: texts(schema, "x-kubernetes-list-map-keys").map(str::to_owned).collect(),
-        map_atomic: text(schema, "x-kubernetes-map-type") == "atomic",
         default: schema.get("default").cloned(),
         properties: schema["properties"]
             .as_object()

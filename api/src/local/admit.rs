@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::served::Served;
+use crate::admission::webhook::Conversation;
 use crate::request::{List, Options, Payload, Request, Response, User, Verb};
 use crate::status::{Cause, Status};
 
@@ -27,6 +28,8 @@ pub(crate) struct Call<'a> {
     pub(crate) warnings: Vec<String>,
     /// Preconditions and operations beside those of the object itself.
     pub(crate) txn: Txn,
+    /// What webhooks were asked and answered.
+    pub(crate) hooks: &'a mut Conversation,
 }
 
 /// What was decided.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use orlop_netplan::ipam::PortRange;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, NoWebhooks, WebhookClient};
 use crate::auth::{AlwaysAllow, Authenticator, Authorizer, NoTokens, TokenIssuer};
 use crate::node::{NoNodes, NodeGateway};
 
@@ -23,6 +23,8 @@ pub struct Config {
     pub nodes: Arc<dyn NodeGateway>,
     /// Admission of an embedder's own, after the built-in.
     pub admission: Vec<Arc<dyn Admission>>,
+    /// The way to admission webhooks.
+    pub webhooks: Arc<dyn WebhookClient>,
     /// Where Services get their addresses: one range for each IP family, the preferred one first.
     pub service_ranges: Vec<IpNet>,
     /// Where Services get their node ports.
@@ -50,6 +52,7 @@ impl Default for Config {
             tokens: Arc::new(NoTokens),
             nodes: Arc::new(NoNodes),
             admission: Vec::new(),
+            webhooks: Arc::new(NoWebhooks),
             service_ranges: vec![IpNet::new_assert(std::net::IpAddr::from([10, 96, 0, 0]), 16)],
             node_ports: PortRange::default(),
             bookmark_every: Duration::from_secs(60),

@@ -209,6 +209,7 @@ fn judge(call: &mut Call<'_>, old: &Value) -> Result<(), Status> {
     let mut review = review(call, Operation::Delete, &mut nothing, Some(old));
     admission::run(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.mutate(&mut review))?;
+    admission::judge(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.validate(&review))
 }
 

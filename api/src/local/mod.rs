@@ -11,6 +11,7 @@ use orlop_core::store::{Compare, Revision, Store, StoreError, Txn};
 use orlop_core::{Clock, Entropy, Kind, Name, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
+use crate::admission::webhook::Conversation;
 use crate::api::{Api, Cuts, WatchStream};
 use crate::auth::{Attributes, Decision, Target};
 use crate::request::{DeleteOptions, List, Payload, Request, Response, User, Verb};
@@ -46,6 +47,8 @@ use admit::{Then, check_scope, verb_name};
 
 /// As often is a decision made anew when somebody else was quicker.
 const ATTEMPTS: usize = 64;
+/// As often are webhooks asked for one write, those that are asked anew because something changed included.
+const QUESTIONS: usize = 1024;
 
 /// The Kubernetes API over a store, in this process. Cheap to clone; clones are one API.
 ///
@@ -190,11 +193,16 @@ impl<S: Store> LocalApi<S> {
         resource: &Arc<Resource>,
         decide: impl Fn(&mut Call<'_>) -> Result<Admitted, Status>,
     ) -> Result<Response, Status> {
-        for _ in 0..ATTEMPTS {
-            let admitted = {
+        // Time and chance stay, so that a webhook is asked the same however often it is decided.
+        let (chance, now) = (self.chance(), self.now());
+        let mut hooks = Conversation::default();
+        let (mut attempts, mut questions) = (0, 0);
+        while attempts < ATTEMPTS && questions < QUESTIONS {
+            hooks.rewind();
+            let decided = {
                 let served = self.shared.served();
                 let view = self.shared.store.view();
-                let mut entropy = self.chance();
+                let mut entropy = chance.clone();
                 let mut call = Call {
                     user: &request.user,
                     options: &request.options,
@@ -204,18 +212,28 @@ impl<S: Store> LocalApi<S> {
                     view: &*view,
                     served: &served,
                     config: &self.shared.config,
-                    now: self.now(),
+                    now,
                     entropy: &mut entropy,
                     warnings: Vec::new(),
                     txn: Txn::default(),
+                    hooks: &mut hooks,
                 };
                 let decided = decide(&mut call);
                 // What was noticed is told, even where the request is refused.
                 decided.map_err(|mut status| {
                     status.warnings.append(&mut call.warnings);
                     status
-                })?
+                })
             };
+            if let Some((webhook, question)) = hooks.question() {
+                let body = question.to_string().into_bytes();
+                let answer = self.shared.config.webhooks.call(&webhook, body).await;
+                hooks.answer(question, answer);
+                questions += 1;
+                continue;
+            }
+            attempts += 1;
+            let admitted = decided?;
             if admitted.code == 201 && matches!(request.verb, Verb::Update | Verb::Patch(_)) {
                 self.check_access(request, "create")?;
             }

@@ -307,7 +307,8 @@ fn judge(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     let plugins = call.config.admission.clone();
-    let review = review(call, operation, value, old);
+    let mut review = review(call, operation, value, old);
+    admission::judge(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.validate(&review))
 }
 
@@ -331,6 +332,9 @@ pub(super) fn review<'r>(
         now: call.now,
         entropy: call.entropy,
         warnings: &mut call.warnings,
+        authorizer: &*call.config.authorizer,
+        policies: &call.served.policies,
+        hooks: call.hooks,
     }
 }
 

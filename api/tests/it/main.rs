@@ -1,11 +1,13 @@
 //! One binary: linking many is slow.
 
 mod apply;
+mod custom;
 mod defaults;
 mod documents;
 mod oracle;
 mod patch;
 mod pipeline;
+mod policies;
 mod printers;
 mod trees;
 mod validation;

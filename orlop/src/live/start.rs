@@ -102,6 +102,8 @@ impl Builder {
             service_ranges: spec.networks.services.clone(),
             #[cfg(feature = "server")]
             server,
+            #[cfg(feature = "server")]
+            webhooks: Arc::new(orlop_apiserver::HttpsWebhooks::default()),
             ..Config::default()
         };
         let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);

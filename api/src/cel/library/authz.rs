@@ -1,7 +1,5 @@
 //! Asking who may do what.
 
-use std::sync::Arc;
-
 use orlop_core::{Key, Name};
 
 use super::{Answer, no_overload};
@@ -10,26 +8,34 @@ use crate::cel::value::{Opaque, Value};
 use crate::request::User;
 
 /// Answers for one moment's state of the store.
-pub(crate) type Ask = Arc<dyn Fn(&User, &Attributes) -> Decision + Send + Sync>;
+pub(crate) type Ask<'a> = dyn Fn(&User, &Attributes) -> Decision + 'a;
 
 /// Somebody on whose behalf is asked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Authority {
     pub(crate) user: User,
-    pub(crate) ask: Ask,
 }
 
-impl std::fmt::Debug for Authority {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("user", &self.user).finish_non_exhaustive()
+impl Authority {
+    /// The question about an object that only lacks its verb.
+    pub(crate) fn about(&self, group: &Name, resource: &Name, subresource: &str, key: Key) -> Question {
+        let (group, resource, subresource) = (group.clone(), resource.clone(), subresource.into());
+        Question { user: self.user.clone(), target: Target::Resource { group, resource, subresource, key } }
     }
 }
 
 /// A question that still lacks its verb.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
-    pub(crate) of: Authority,
-    pub(crate) target: Target,
+    user: User,
+    target: Target,
+}
+
+impl Question {
+    /// Asks it.
+    pub(crate) fn ask(&self, verb: &str, ask: &Ask<'_>) -> Decision {
+        ask(&self.user, &Attributes { verb: verb.into(), target: self.target.clone() })
+    }
 }
 
 pub(super) fn call(function: &str, args: &[Value]) -> Answer {
@@ -57,7 +63,7 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
 }
 
 fn authority(function: &str, of: &Authority, texts: &[&str]) -> Answer {
-    let question = |target| Ok(Value::opaque(Opaque::Question(Question { of: of.clone(), target })));
+    let question = |target| Ok(Value::opaque(Opaque::Question(Question { user: of.user.clone(), target })));
     match (function, texts) {
         ("path", [path]) => question(Target::Path((*path).into())),
         ("group", [group]) => question(Target::Resource {
@@ -76,7 +82,7 @@ fn authority(function: &str, of: &Authority, texts: &[&str]) -> Answer {
                 ],
                 ..User::default()
             };
-            Ok(Value::opaque(Opaque::Authorizer(Authority { user, ask: of.ask.clone() })))
+            Ok(Value::opaque(Opaque::Authorizer(Authority { user })))
         }
         _ => no_overload(),
     }
@@ -84,11 +90,6 @@ fn authority(function: &str, of: &Authority, texts: &[&str]) -> Answer {
 
 fn asked(function: &str, question: &Question, texts: &[&str]) -> Answer {
     let [text] = texts else { return no_overload() };
-    if function == "check" {
-        let attributes = Attributes { verb: (*text).into(), target: question.target.clone() };
-        let decision = (question.of.ask)(&question.of.user, &attributes);
-        return Ok(Value::opaque(Opaque::Decision(decision)));
-    }
     let mut question = question.clone();
     let Target::Resource { resource, subresource, key, .. } = &mut question.target else {
         return no_overload();
