@@ -550,7 +550,7 @@ fn conversion(e: &mut Errors, spec: &Value, options: &Options) {
     if client.is_null() {
         e.required(client_at, "required when strategy is set to Webhook");
     } else {
-        webhook_client(e, &client_at, client, "exactly one of url or service is required");
+        webhook_client(e, &client_at, client);
     }
     if versions.is_empty() {
         e.required(versions_at, "");

@@ -30,7 +30,6 @@ mod storage;
 mod volume;
 mod warnings;
 mod webhook;
-mod webhooks;
 
 use orlop_core::Kind;
 use orlop_core::rules::names::{dns_label, dns_subdomain};
@@ -40,7 +39,7 @@ use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
 pub use warnings::warnings;
-pub(crate) use webhooks::webhook_client;
+pub(crate) use webhook::client as webhook_client;
 
 /// What is asked of a kind.
 #[derive(Clone, Copy)]

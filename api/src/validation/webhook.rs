@@ -1,4 +1,4 @@
-//! Admission webhooks and admission policies, but for what their CEL expressions mean.
+//! Admission webhooks and admission policies.
 
 use orlop_core::rules::names::{dns_1035_label, dns_label, dns_subdomain, label_key};
 use serde_json::Value;
@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::common::{label_selector, named, path_segment};
 use super::error::Errors;
 use super::path::{Path, Read};
+use crate::admission::expressions::{self, Names, Wanted};
+use crate::cel::Type;
 
 const SPEC: Path<'static> = Path::root("spec");
 const POLICIES: [&str; 2] = ["Fail", "Ignore"];
@@ -74,14 +76,34 @@ fn webhook(e: &mut Errors, at: &Path<'_>, hook: &Value, mutating: bool) {
         label_selector(e, at.field(field), &hook[field]);
     }
     client(e, &at.field("clientConfig"), &hook["clientConfig"]);
-    match_conditions(e, at, hook);
+    let names = Names { authorizer: true, ..Names::default() };
+    match_conditions(e, at, hook, &names);
+}
+
+/// What is wrong with an expression that must come to something. Answers with its type, as far as that is known.
+fn expression(e: &mut Errors, at: Path<'_>, source: &str, names: &Names, wanted: Wanted) -> Type {
+    match expressions::compile(source, names, wanted) {
+        Ok(program) => program.result_type().clone(),
+        Err(why) => {
+            e.invalid_text(at, source, &why);
+            Type::Dyn
+        }
+    }
 }
 
 /// Where a webhook is.
-pub(super) fn client(e: &mut Errors, at: &Path<'_>, config: &Value) {
+pub(crate) fn client(e: &mut Errors, at: &Path<'_>, config: &Value) {
     match (config.has("url"), config.has("service")) {
         (true, false) => url(e, at.field("url"), config.text("url")),
-        (false, true) => service(e, &at.field("service"), &config["service"], 443),
+        (false, true) => {
+            let (at, config) = (at.field("service"), &config["service"]);
+            for field in ["name", "namespace"] {
+                if config.text(field).is_empty() {
+                    e.required(at.field(field), &format!("service {field} is required"));
+                }
+            }
+            service_place(e, &at, config, 443);
+        }
         _ => e.required(*at, "exactly one of url or service is required"),
     }
 }
@@ -121,6 +143,11 @@ pub(super) fn service(e: &mut Errors, at: &Path<'_>, service: &Value, default_po
             e.required(at.field(field), "");
         }
     }
+    service_place(e, at, service, default_port);
+}
+
+/// Where in a Service a call goes.
+fn service_place(e: &mut Errors, at: &Path<'_>, service: &Value, default_port: i64) {
     let port = service["port"].as_i64().unwrap_or(default_port);
     if !(1..=65_535).contains(&port) {
         let text = "port is not valid: must be between 1 and 65535, inclusive";
@@ -249,7 +276,7 @@ fn resources(e: &mut Errors, list: &Path<'_>, rule: &Value) {
     }
 }
 
-fn match_conditions(e: &mut Errors, at: &Path<'_>, object: &Value) {
+fn match_conditions(e: &mut Errors, at: &Path<'_>, object: &Value, seen: &Names) {
     const MAX: usize = 64;
     let list = at.field("matchConditions");
     let conditions = object.list("matchConditions");
@@ -259,8 +286,11 @@ fn match_conditions(e: &mut Errors, at: &Path<'_>, object: &Value) {
     let mut names: Vec<&str> = Vec::new();
     for (i, condition) in conditions.iter().enumerate() {
         let at = list.index(i);
-        if condition.text("expression").trim().is_empty() {
-            e.required(at.field("expression"), "");
+        match condition.text("expression") {
+            source if source.trim().is_empty() => e.required(at.field("expression"), ""),
+            source => {
+                expression(e, at.field("expression"), source, seen, Wanted::Bool);
+            }
         }
         let name = condition.text("name");
         if name.is_empty() {
@@ -300,7 +330,8 @@ fn match_resources(e: &mut Errors, at: &Path<'_>, resources: &Value) {
     required_known(e, at, resources, "matchPolicy", &MATCHES);
 }
 
-fn policy_head(e: &mut Errors, spec: &Value) {
+/// What both sorts of policies say first. Answers with what their expressions may name.
+fn policy_head(e: &mut Errors, spec: &Value) -> Names {
     required_known(e, &SPEC, spec, "failurePolicy", &POLICIES);
     let kind = &spec["paramKind"];
     if !kind.is_null() {
@@ -336,7 +367,9 @@ fn policy_head(e: &mut Errors, spec: &Value) {
             e.required(at.field("resourceRules"), "");
         }
     }
-    match_conditions(e, &SPEC, spec);
+    let mut names = Names { params: !kind.is_null(), authorizer: true, ..Names::default() };
+    match_conditions(e, &SPEC, spec, &names);
+    names.variables = Some(Vec::new());
     let list = SPEC.field("variables");
     for (i, variable) in spec.list("variables").iter().enumerate() {
         let at = list.index(i);
@@ -347,10 +380,15 @@ fn policy_head(e: &mut Errors, spec: &Value) {
             }
             _ => {}
         }
-        if variable.text("expression").trim().is_empty() {
+        let source = variable.text("expression");
+        if source.trim().is_empty() {
             e.required(at.field("expression"), "expression is not specified");
+        } else {
+            let ty = expression(e, at.field("expression"), source, &names, Wanted::Anything);
+            names.variables.get_or_insert_default().push((variable.text("name").to_owned(), ty));
         }
     }
+    names
 }
 
 /// A name in CEL that is no word of the language.
@@ -385,7 +423,7 @@ fn is_identifier(name: &str) -> bool {
 pub(super) fn validating_policy(e: &mut Errors, object: &Value) {
     const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
     let spec = &object["spec"];
-    policy_head(e, spec);
+    let names = policy_head(e, spec);
     let (validations, annotations) = (SPEC.field("validations"), SPEC.field("auditAnnotations"));
     if spec.is_empty("validations") && spec.is_empty("auditAnnotations") {
         let text = "validations or auditAnnotations must contain at least one item";
@@ -394,16 +432,25 @@ pub(super) fn validating_policy(e: &mut Errors, object: &Value) {
     }
     for (i, validation) in spec.list("validations").iter().enumerate() {
         let at = validations.index(i);
-        let expression = validation.text("expression").trim();
+        let source = validation.text("expression");
         let message = validation.text("message");
-        if expression.is_empty() {
+        if source.trim().is_empty() {
             e.required(at.field("expression"), "expression is not specified");
+        } else {
+            expression(e, at.field("expression"), source, &names, Wanted::Bool);
+        }
+        let says = validation.text("messageExpression");
+        if !says.trim().is_empty() {
+            let unasked = Names { authorizer: false, ..names.clone() };
+            expression(e, at.field("messageExpression"), says, &unasked, Wanted::Text);
+        } else if !says.is_empty() {
+            e.invalid_text(at.field("messageExpression"), says, "must be non-empty if specified");
         }
         if !message.is_empty() && message.trim().is_empty() {
             e.invalid_text(at.field("message"), message, "message must be non-empty if specified");
         } else if message.trim().contains(['\n', '\r']) {
             e.invalid_text(at.field("message"), message, "must not contain line breaks");
-        } else if message.is_empty() && expression.contains(['\n', '\r']) {
+        } else if message.is_empty() && source.trim().contains(['\n', '\r']) {
             e.required(at.field("message"), "message must be specified if expression contains line breaks");
         }
         if validation.has("reason") && !REASONS.contains(&validation.text("reason")) {
@@ -427,6 +474,8 @@ pub(super) fn validating_policy(e: &mut Errors, object: &Value) {
             e.required(at.field("valueExpression"), "valueExpression is not specified");
         } else if value.trim().len() > 5 * 1024 {
             e.required(at.field("valueExpression"), "must not exceed 5kb in length");
+        } else {
+            expression(e, at.field("valueExpression"), value, &names, Wanted::TextOrNull);
         }
         if keys.contains(&key) {
             e.duplicate_text(at.field("key"), key);
@@ -437,7 +486,7 @@ pub(super) fn validating_policy(e: &mut Errors, object: &Value) {
 
 pub(super) fn mutating_policy(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
-    policy_head(e, spec);
+    let names = Names { constructs: true, ..policy_head(e, spec) };
     let list = SPEC.field("mutations");
     if spec.is_empty("mutations") {
         e.required(list, "mutations must contain at least one item");
@@ -452,6 +501,10 @@ pub(super) fn mutating_policy(e: &mut Errors, object: &Value) {
                     e.required(at.field(field), &format!("must be specified when patchType is {name}"));
                 } else if mutation[field].text("expression").trim().is_empty() {
                     e.required(at.field(field).field("expression"), "expression is not specified");
+                } else {
+                    let wanted = if *name == "JSONPatch" { Wanted::Patches } else { Wanted::Object };
+                    let source = mutation[field].text("expression");
+                    expression(e, at.field(field).field("expression"), source, &names, wanted);
                 }
                 for (_, other) in fields.iter().filter(|(n, other)| n != name && mutation.has(other)) {
                     e.invalid_text(
