@@ -89,6 +89,19 @@ pub fn apply(
     schema: &Schema,
     ty: StructId,
 ) -> Result<Value, ApplyError> {
+    apply_over(&json!({}), live, config, by, force, schema, ty)
+}
+
+/// [`apply`], where everything that `blank` has belongs to nobody: what a type always writes, however empty.
+pub(crate) fn apply_over(
+    blank: &Value,
+    live: Option<&Value>,
+    config: &Value,
+    by: &Writer<'_>,
+    force: bool,
+    schema: &Schema,
+    ty: StructId,
+) -> Result<Value, ApplyError> {
     let at = At::root(schema, ty);
     let mut config = config.clone();
     if take(&mut config).is_some_and(|sent| sent.as_array().is_none_or(|entries| !entries.is_empty())) {
@@ -110,7 +123,7 @@ pub fn apply(
     let noted = take(&mut live).unwrap_or_default();
     let mut managers = Managers::read(&noted);
     if managers.entries.is_empty() && unchanged.is_some_and(|live| !live["metadata"].is_null()) {
-        let mut set = compare(at, &json!({}), &live).added;
+        let mut set = compare(at, blank, &live).changed();
         strip(&mut set);
         let before = Writer { manager: BEFORE, subresource: "", ..*by };
         managers.own(&before, Operation::Update, set);

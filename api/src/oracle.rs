@@ -20,6 +20,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "validation", answer: validation, agrees: same_complaints },
     Family { name: "validation-update", answer: validation_update, agrees: same_complaints },
     Family { name: "server-side-apply", answer: server_side_apply, agrees: same_steps },
+    Family { name: "eviction", answer: eviction, agrees: equal },
+    crate::render::oracle::PRINTERS,
 ];
 
 fn type_of_kind(kind: &str) -> StructId {
@@ -89,18 +91,35 @@ fn complaints(errors: &[FieldError]) -> Answer {
     Answer::Output(json!({"errors": errors.iter().map(of).collect::<Vec<_>>()}))
 }
 
+/// Leaves out what the object's type does not know, as decoding does.
+fn decoded(object: &Value) -> Value {
+    let mut object = object.clone();
+    let kind = object["kind"].as_str().unwrap_or_default();
+    if kind == "CustomResourceDefinition" {
+        // Its rules look at what decoding would leave out.
+        return object;
+    }
+    let ty = type_of_kind(kind);
+    // What cannot be decoded stays as it is.
+    drop(orlop_core::codec::conform(Schema::builtin(), ty, &mut object, &[]));
+    object
+}
+
 fn validation(input: &Value) -> Answer {
-    let mut object = input["object"].clone();
+    let mut object = decoded(&input["object"]);
     let kind = kind_of(&object);
     defaults::apply(&kind, &mut object);
     defaults::settle(&kind, &mut object);
+    if kind.kind == "Job" {
+        crate::local::kinds::job(&mut object);
+    }
     complaints(&validation::create(&kind, &object))
 }
 
 fn validation_update(input: &Value) -> Answer {
     let kind = kind_of(&input["new"]);
     let [old, mut new] = ["old", "new"].map(|which| {
-        let mut object = input[which].clone();
+        let mut object = decoded(&input[which]);
         defaults::apply(&kind, &mut object);
         defaults::settle(&kind, &mut object);
         object
@@ -209,4 +228,57 @@ fn same_steps(_input: &Value, expected: &Answer, got: &Answer) -> bool {
                 && sets(a) == sets(b)
                 && same_error(&text(a), &text(b))
         })
+}
+
+/// One eviction of a pod under budgets, and what it leaves behind.
+fn eviction(input: &Value) -> Answer {
+    let pod = &input["pod"];
+    let now = Timestamp::from_secs(1_767_225_600);
+    let mut budgets = input["podDisruptionBudgets"].as_array().cloned().unwrap_or_default();
+    let verdict = crate::subresources::eviction::judge(pod, &budgets, now, false);
+    let mut output = match &verdict {
+        Ok(verdict) => {
+            let status = json!({"code": 0, "message": "", "status": "Success"});
+            let mut output =
+                json!({"deleted": true, "status": status, "resourceVersionPrecondition": verdict.exact});
+            let condition = crate::subresources::eviction::target(now);
+            let shown = ["type", "status", "reason", "message"].map(|f| (f.to_owned(), condition[f].clone()));
+            output["addedPodConditions"] = vec![Value::Object(shown.into_iter().collect())].into();
+            output
+        }
+        Err(status) => {
+            let mut told = json!({"code": status.code, "message": status.message});
+            match status.reason.as_str() {
+                "" => told["status"] = "Failure".into(),
+                reason => told["reason"] = reason.into(),
+            }
+            let mut output = json!({"deleted": false, "status": told});
+            if let Some(details) = &status.details {
+                let causes: Vec<Value> = details
+                    .causes
+                    .iter()
+                    .map(|cause| json!({"reason": cause.reason, "message": cause.message}))
+                    .collect();
+                if !causes.is_empty() {
+                    output["causes"] = causes.into();
+                }
+                if let Some(seconds) = details.retry_after_seconds {
+                    output["retryAfterSeconds"] = seconds.into();
+                }
+            }
+            output
+        }
+    };
+    if let Ok(crate::subresources::eviction::Verdict { budget: Some((at, after)), .. }) = verdict {
+        budgets[at] = after;
+    }
+    let after = budgets.iter().map(|budget| {
+        let pods = budget["status"]["disruptedPods"].as_object();
+        let pods: Value = pods.map_or(Value::Null, |pods| pods.keys().cloned().collect());
+        let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or_default();
+        let name = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        (name, json!({"disruptedPods": pods, "disruptionsAllowed": allowed}))
+    });
+    output["budgetsAfter"] = Value::Object(after.collect());
+    Answer::Output(output)
 }

@@ -9,8 +9,10 @@ pub(crate) struct Strategy {
     pub(crate) generation: bool,
     /// The generation stays what it was at first: nothing that is wanted can change.
     pub(crate) generation_stays: bool,
-    /// Metadata is a part of the desired state.
-    pub(crate) generation_counts_metadata: bool,
+    /// Labels are a part of the desired state.
+    pub(crate) generation_counts_labels: bool,
+    /// Annotations are a part of the desired state.
+    pub(crate) generation_counts_annotations: bool,
     /// A replacement of an absent object creates it.
     pub(crate) create_on_update: bool,
     /// A replacement need not say which state it replaces.
@@ -99,7 +101,11 @@ impl Strategy {
         Strategy {
             generation: resource.custom || admission || GENERATION.contains(&key),
             generation_stays: key == ("scheduling.k8s.io", "priorityclasses"),
-            generation_counts_metadata: key == ("discovery.k8s.io", "endpointslices"),
+            generation_counts_labels: key == ("discovery.k8s.io", "endpointslices"),
+            generation_counts_annotations: matches!(
+                key,
+                ("discovery.k8s.io", "endpointslices") | ("apps", "deployments")
+            ),
             create_on_update: CREATE_ON_UPDATE.contains(&key),
             unconditional_update: !(resource.custom || admission || CONDITIONAL_ONLY.contains(&key)),
             returns_deleted: group == "resource.k8s.io" || RETURNS_DELETED.contains(&key),

@@ -18,6 +18,8 @@ const STREAMS: [&str; 2] =
 pub(crate) struct Asked<'a> {
     /// A collection is read.
     pub(crate) list: bool,
+    /// Events are read, each with an object of its own.
+    pub(crate) watch: bool,
     /// The kind is a custom one, whose paths are not looked at before.
     pub(crate) custom: bool,
     /// The API group.
@@ -90,9 +92,7 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Re
         None | Some("" | "Metadata") => Include::Metadata,
         Some("None") => Include::None,
         Some("Object") => Include::Object,
-        Some(other) => {
-            return Err(Status::bad_request(format!("unrecognized includeObject value: \"{other}\"")));
-        }
+        Some(_) => Include::Metadata,
     };
     let ranges = ranges(headers);
     if ranges.is_empty() {
@@ -100,8 +100,15 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Re
     }
     let (want, form) =
         ranges.iter().find_map(|range| range_wants(range, include)).ok_or_else(not_acceptable)?;
+    if let (Form::Table(_), Some(other)) = (want.form, query.get("includeObject"))
+        && !["", "Metadata", "Object", "None"].contains(&other)
+    {
+        return Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: \"{other}\": must be 'Metadata', 'Object', 'None', or empty"
+        )));
+    }
     let list_form = form == "PartialObjectMetadataList";
-    if want.form == Form::Partial && list_form != asked.list {
+    if want.form == Form::Partial && list_form != asked.list && !asked.watch {
         let go_type = go_type(asked);
         return Err(Status::wrong_metadata_form(form, asked.list, &go_type));
     }
@@ -209,7 +216,7 @@ mod tests {
     fn form(accept: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        let asked = Asked { list: false, custom: false, group: "", kind: "ConfigMap" };
+        let asked = Asked { list: false, watch: false, custom: false, group: "", kind: "ConfigMap" };
         match wanted(&headers, &Query::default(), asked) {
             Ok(want) => format!("{:?} {:?}", want.encoding, want.form),
             Err(status) => format!("{} {}", status.code, status.message.lines().next().unwrap_or_default()),

@@ -213,6 +213,7 @@ impl Shell {
                 query,
                 negotiate::Asked {
                     list: matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection),
+                    watch: verb == Verb::Watch,
                     custom: resource.custom,
                     group: &resource.stored_as.group,
                     kind: &resource.kind.kind,

@@ -147,7 +147,8 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) fn invalid(&self, causes: Vec<Cause>) -> Status {
-        let kind = self.kind();
+        // Causes are found in the stored version, which may be of another group.
+        let kind = &self.resource.stored_as;
         Status::invalid(&kind.group, &kind.kind, &self.key.name, causes)
     }
 

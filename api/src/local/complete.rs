@@ -23,9 +23,7 @@ fn fill(schema: &Schema, id: StructId, map: &mut Map<String, Value>) {
                 map.insert(name.to_owned(), Value::Null);
             }
             _ if field.keep_empty => {
-                if let Some(zero) = zero(schema, &field.ty) {
-                    map.insert(name.to_owned(), zero);
-                }
+                map.insert(name.to_owned(), zero(schema, &field.ty));
             }
             _ => {}
         }
@@ -45,9 +43,9 @@ fn walk(schema: &Schema, ty: &Type, value: &mut Value) {
     }
 }
 
-/// The empty value of a type; `None` where that is null, which nobody owns.
-fn zero(schema: &Schema, ty: &Type) -> Option<Value> {
-    Some(match ty {
+/// The empty value of a type: null for lists, maps and times.
+fn zero(schema: &Schema, ty: &Type) -> Value {
+    match ty {
         Type::Struct(id) => {
             let mut map = Map::new();
             fill(schema, *id, &mut map);
@@ -57,6 +55,6 @@ fn zero(schema: &Schema, ty: &Type) -> Option<Value> {
         Type::Quantity => "0".into(),
         Type::Bool => false.into(),
         Type::Int32 | Type::Int64 | Type::Float | Type::IntOrString => 0.into(),
-        _ => return None,
-    })
+        _ => Value::Null,
+    }
 }

@@ -148,7 +148,9 @@ pub(super) fn apply(
     check_config(call, live, &mut config)?;
     let (schema, ty) = (call.resource.schema.clone(), call.resource.ty);
     let force = call.options.force;
-    let applied = with_writer(call, |by| apply::apply(live, &config, by, force, &schema, ty));
+    let applied = with_writer(call, |by| {
+        apply::apply_over(&managed_fields::blank(&schema, ty), live, &config, by, force, &schema, ty)
+    });
     let mut applied = applied.map_err(|error| match error {
         ApplyError::Conflict { message, causes } => {
             let details = Details { causes, ..Details::default() };
@@ -162,7 +164,7 @@ pub(super) fn apply(
         return Ok(None);
     }
     let complaints = orlop_core::codec::conform(&schema, ty, &mut applied, &[])
-        .map_err(|e| Status::bad_request(e.message))?;
+        .map_err(|e| Status::plain(format!("failed to create typed patch object: {}", e.message)))?;
     call.warnings.extend(complaints);
     Ok(Some(applied))
 }
@@ -181,6 +183,15 @@ fn check_config(call: &Call<'_>, live: Option<&Value>, config: &mut Value) -> Re
             "the name of the object ({name}) does not match the name on the URL ({})",
             call.key.name
         )));
+    }
+    let uid = tree::text(config, &["metadata", "uid"]);
+    if let Some(live) = live
+        && !uid.is_empty()
+        && uid != tree::text(live, &["metadata", "uid"])
+    {
+        let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
+        // It contradicts both the object's metadata and what an update may change.
+        return Err(call.invalid(vec![cause.clone(), cause]));
     }
     let asked = tree::text(config, &["metadata", "resourceVersion"]).to_owned();
     if let Some(live) = live

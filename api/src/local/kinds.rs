@@ -91,9 +91,44 @@ fn template_generation(value: &mut Value, generation: i64) {
     annotations[TEMPLATE_GENERATION] = generation.to_string().into();
 }
 
+/// Where the specs of pods are in objects of a kind.
+fn pod_spec_path(group: &str, plural: &str) -> Option<&'static str> {
+    Some(match (group, plural) {
+        ("", "pods") => "/spec",
+        ("", "podtemplates") => "/template/spec",
+        ("", "replicationcontrollers")
+        | ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => "/spec/template/spec",
+        ("batch", "jobs") => "/spec/template/spec",
+        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template/spec",
+        _ => return None,
+    })
+}
+
+/// An amount that a container is told of is divided by something, if only by nothing in particular.
+fn divisors(spec: &mut Value) {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for variable in containers
+            .into_iter()
+            .flatten()
+            .filter_map(|c| c.get_mut("env").and_then(Value::as_array_mut))
+            .flatten()
+        {
+            let reference =
+                variable.pointer_mut("/valueFrom/resourceFieldRef").and_then(Value::as_object_mut);
+            if let Some(reference) = reference {
+                reference.entry("divisor".to_owned()).or_insert_with(|| "0".into());
+            }
+        }
+    }
+}
+
 /// Fields that say the same in two places, and what older clients read.
 pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
     let kind = call.kind();
+    if let Some(spec) = pod_spec_path(&kind.group, &kind.plural).and_then(|path| value.pointer_mut(path)) {
+        divisors(spec);
+    }
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => {
             if let Some(Value::Object(status)) = value.get_mut("status") {
@@ -102,6 +137,13 @@ pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
             let name = text(value, &["spec", "serviceAccountName"]).to_owned();
             if !name.is_empty() {
                 object(value, "spec").insert("serviceAccount".into(), name.into());
+            }
+        }
+        ("apps", "statefulsets") => {
+            let claims = value.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
+            for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+                claim.insert("kind".into(), "PersistentVolumeClaim".into());
+                claim.insert("apiVersion".into(), "v1".into());
             }
         }
         ("apps", "daemonsets")
@@ -213,8 +255,21 @@ fn pod(value: &mut Value, now: Timestamp) {
     status.insert("qosClass".into(), class.into());
 }
 
+/// What a new object has only after it was found to be valid.
+pub(super) fn settle_new(call: &Call<'_>, value: &mut Value) {
+    let kind = call.kind();
+    if (kind.group.as_str(), kind.plural.as_str()) != ("batch", "jobs") {
+        return;
+    }
+    let labels = at(value, &["spec", "template", "metadata", "labels"]).cloned();
+    let meta = metadata(value);
+    if meta.get("labels").is_none_or(Value::is_null) {
+        copy(meta, labels.as_ref(), "labels");
+    }
+}
+
 /// A Job selects its pods by its UID, unless its author selects them.
-fn job(value: &mut Value) {
+pub(crate) fn job(value: &mut Value) {
     if at(value, &["spec", "manualSelector"]) == Some(&Value::Bool(true)) {
         return;
     }
@@ -222,8 +277,9 @@ fn job(value: &mut Value) {
         (text(value, &["metadata", "name"]).to_owned(), text(value, &["metadata", "uid"]).to_owned());
     let template_labels = at(value, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
     let own_labels = at(value, &["metadata", "labels"]).cloned().unwrap_or_default();
-    // A Job without labels of its own has its template's, those that follow included.
-    let shared = own_labels.is_null() || own_labels == template_labels;
+    // A Job without labels of its own shares its template's, those that follow included; where there are none yet, it
+    // gets them only later (`settle_new`).
+    let shared = !template_labels.is_null() && (own_labels.is_null() || own_labels == template_labels);
     let mut labels = template_labels.as_object().cloned().unwrap_or_default();
     for (label, text) in [
         ("batch.kubernetes.io/controller-uid", &uid),
@@ -332,9 +388,13 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
         }
         "finalize" => keep_all_but(value, old, &["spec", "finalizers"]),
         "approval" => keep_all_but(value, old, &["status", "conditions"]),
-        "ephemeralcontainers" => keep_all_but(value, old, &["spec", "ephemeralContainers"]),
+        "ephemeralcontainers" => {
+            keep_all_but(value, old, &["spec", "ephemeralContainers"]);
+            keep_metadata(value, old);
+        }
         "resize" => {
             resize(value, old);
+            keep_metadata(value, old);
         }
         _ => {}
     }
@@ -360,6 +420,13 @@ fn take_over(value: &mut Value, old: &Value, field: &str) {
     if let Some(map) = value.as_object_mut() {
         copy(map, old.get(field), field);
     }
+}
+
+/// Metadata stays as it is, but for who owns what.
+fn keep_metadata(value: &mut Value, old: &Value) {
+    let managed = at(value, &["metadata", "managedFields"]).cloned();
+    set(value, "metadata", old.get("metadata").cloned());
+    copy(metadata(value), managed.as_ref(), "managedFields");
 }
 
 /// Metadata and one field are the client's; the rest stays.

@@ -177,3 +177,15 @@ pub(super) fn mark_deleted(
     }
     fresh
 }
+
+/// An owner counts once, however often it is named.
+pub(super) fn name_owners_once(value: &mut Value) {
+    let Some(Value::Array(owners)) = metadata(value).get_mut("ownerReferences") else { return };
+    let mut seen: Vec<String> = Vec::new();
+    owners.retain(|owner| {
+        let uid = text(owner, &["uid"]).to_owned();
+        let new = !seen.contains(&uid);
+        seen.push(uid);
+        new
+    });
+}

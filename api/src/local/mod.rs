@@ -29,7 +29,7 @@ mod custom;
 pub(crate) mod delete;
 mod follow;
 pub(crate) mod hooks;
-mod kinds;
+pub(crate) mod kinds;
 mod meta;
 mod read;
 mod served;
@@ -417,6 +417,11 @@ fn check_options(request: &Request) -> Result<(), Status> {
         _ => return Ok(()),
     };
     let mut causes = Vec::new();
+    if request.options.force
+        && matches!(request.verb, Verb::Patch(ty) if ty != crate::request::PatchType::Apply)
+    {
+        causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+    }
     let manager = request.options.field_manager.as_str();
     if manager.len() > 128 {
         causes.push(Cause::too_long("fieldManager", 128));

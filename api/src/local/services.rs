@@ -74,6 +74,23 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
     if !single.is_empty() && !several {
         spec.insert("clusterIPs".into(), json!([single]));
     }
+    if text(value, &["spec", "ipFamilyPolicy"]) == "SingleStack" {
+        let several = |field: &str| items(value, &["spec", field]).len() > 1;
+        let what = match (several("ipFamilies"), several("clusterIPs")) {
+            (true, _) => "IP families",
+            (false, true) => "cluster IPs",
+            (false, false) => "",
+        };
+        if !what.is_empty() && text(value, &["spec", "type"]) != "ExternalName" {
+            let why =
+                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            return Err(call.invalid(vec![Cause::invalid(
+                "spec.ipFamilyPolicy",
+                &"SingleStack".into(),
+                &why,
+            )]));
+        }
+    }
     families(call, value);
     Ok(())
 }

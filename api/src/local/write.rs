@@ -39,6 +39,10 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
     let strategy = Strategy::of(call.resource);
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        // What only the server may say is owned by nobody.
+        crate::tree::metadata(&mut value).shift_remove(field);
+    }
     if !owned {
         hooks::own(call, None, &mut value);
     }
@@ -57,6 +61,8 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
         return Err(call.invalid(causes));
     }
     call.warnings.extend(hooks::warnings(call, &value, None));
+    kinds::settle_new(call, &mut value);
+    meta::name_owners_once(&mut value);
     judge(call, Operation::Create, &mut value, None)?;
     if call.current()?.is_some() {
         let kind = call.kind();
@@ -104,17 +110,38 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
         ]));
     }
     let mut patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
+    if ty == PatchType::Strategic && patch.value.is_array() {
+        let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+        return Err(Status::bad_request(why));
+    }
     let entry = call.existing()?;
     let old = call.tree(&entry.object);
+    let strange = if ty == PatchType::Json { strange_operations(&mut patch) } else { Vec::new() };
     let given = (ty == PatchType::Strategic).then(|| patch.value.clone());
     let patched = hooks::patch(call.resource, ty, &old, std::mem::take(&mut patch.value))?;
     let mut parsed = body::Parsed { value: patched, ..patch };
-    conform_patched(call, &mut parsed, given.as_ref())?;
+    conform_patched(call, &mut parsed, given.as_ref(), strange)?;
     let mut value = parsed.value;
     meta::check_name(call, &value)?;
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
     replace(call, &entry, &old, value)
+}
+
+/// What strict decoding says of a JSON patch itself. Keys that come twice in it say nothing of what it makes.
+fn strange_operations(patch: &mut body::Parsed) -> Vec<String> {
+    let mut strange: Vec<String> = std::mem::take(&mut patch.duplicates)
+        .iter()
+        .map(|duplicate| format!("json patch duplicate field \"{}\"", duplicate.path))
+        .collect();
+    for (i, operation) in patch.value.as_array().into_iter().flatten().enumerate() {
+        for key in operation.as_object().into_iter().flatten().map(|(key, _)| key) {
+            if !["op", "path", "from", "value"].contains(&key.as_str()) {
+                strange.push(format!("json patch unknown field \"[{i}].{key}\""));
+            }
+        }
+    }
+    strange
 }
 
 /// What a patch makes of an object must still be one. Of a strategic merge patch, `given`, errors quote the patch; of
@@ -123,6 +150,7 @@ fn conform_patched(
     call: &mut Call<'_>,
     parsed: &mut body::Parsed,
     given: Option<&Value>,
+    strange: Vec<String>,
 ) -> Result<(), Status> {
     let made = given.is_none().then(|| parsed.value.clone());
     let result = orlop_core::codec::conform(
@@ -138,6 +166,16 @@ fn conform_patched(
         };
         Status::invalid("", "", "", vec![Cause::invalid("patch", &quoted.into(), why)])
     };
+    let (version, kind) = (text(&parsed.value, &["apiVersion"]), text(&parsed.value, &["kind"]));
+    let own = call.kind();
+    if !call.resource.custom && !kind.is_empty() && (version != own.api_version() || kind != own.kind) {
+        let package = version.rsplit('/').next().unwrap_or_default();
+        return Err(invalid(&format!(
+            "converting ({package}.{kind}) to (core.{}): unknown conversion",
+            own.kind
+        )));
+    }
+    let result = result.map(|complaints| strange.into_iter().chain(complaints).collect::<Vec<_>>());
     match (result, call.options.field_validation.as_str()) {
         (Err(e), _) if given.is_some() => Err(invalid(&crate::patch::restored(&e.message))),
         (Err(e), _) => Err(invalid(&e.message)),
@@ -198,6 +236,11 @@ pub(crate) fn replace(
     if let Some(meta) = old.get("metadata").and_then(Value::as_object) {
         meta::check_preconditions(call, &value, meta, strategy)?;
     }
+    if call.subresource == "status" && strategy.status_keeps_labels {
+        // What does not count is owned by nobody.
+        let labels = crate::tree::at(old, &["metadata", "labels"]).cloned();
+        crate::tree::copy(crate::tree::metadata(&mut value), labels.as_ref(), "labels");
+    }
     hooks::own(call, Some(old), &mut value);
     change(call, entry, old, value)
 }
@@ -215,6 +258,7 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
         return Err(call.invalid(causes));
     }
     call.warnings.extend(hooks::warnings(call, &value, Some(old)));
+    meta::name_owners_once(&mut value);
     judge(call, Operation::Update, &mut value, Some(old))?;
     let mut body = call.encode(&value)?;
     if let Some(admitted) = gone(call, entry, &value, &body)? {
@@ -275,7 +319,12 @@ fn desires_other(old: &StoredBody, new: &StoredBody, strategy: Strategy, status_
     }
     let (a, b) = (parts(old, status_apart), parts(new, status_apart));
     let differ = a.len() != b.len() || a.iter().zip(&b).any(|((k, v), (l, w))| k != l || v.get() != w.get());
-    differ || strategy.generation_counts_metadata && metadata_of(old) != metadata_of(new)
+    if differ || !strategy.generation_counts_labels && !strategy.generation_counts_annotations {
+        return differ;
+    }
+    let (a, b) = (metadata_of(old).unwrap_or_default(), metadata_of(new).unwrap_or_default());
+    strategy.generation_counts_labels && a.labels != b.labels
+        || strategy.generation_counts_annotations && a.annotations != b.annotations
 }
 
 fn metadata_of(body: &StoredBody) -> Option<orlop_core::Meta> {

@@ -19,7 +19,7 @@ pub use set::{FieldSet, path_text};
 pub(crate) use compare::compare;
 pub(crate) use entries::{Managers, Operation};
 pub(crate) use merge::{merge, remove};
-pub(crate) use typed::{At, promote, to_set};
+pub(crate) use typed::{At, blank, promote, to_set};
 
 use crate::patch::{DEPTH_MAX, deeper_than};
 

@@ -143,7 +143,7 @@ fn zero(ty: &Type) -> Option<Value> {
 }
 
 /// The object that has nothing but what its type always writes: what a new object is compared with.
-pub(super) fn blank(schema: &Schema, id: StructId) -> Value {
+pub(crate) fn blank(schema: &Schema, id: StructId) -> Value {
     fn fill(schema: &Schema, id: StructId, depth: usize) -> Map<String, Value> {
         let mut map = Map::new();
         for field in schema[id].in_order().filter(|f| f.keep_empty) {

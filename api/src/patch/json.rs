@@ -17,7 +17,10 @@ const COPIED_MAX: usize = 3 * 1024 * 1024;
 pub fn json(mut target: Value, patch: &Value) -> Result<Value, PatchError> {
     check_depth(&[&target, patch])?;
     let operations = patch.as_array().ok_or_else(|| {
-        PatchError::BadRequest("json: cannot unmarshal into Go value of type jsonpatch.Patch".into())
+        PatchError::BadRequest(
+            "error decoding patch: json: cannot unmarshal into Go value of type []handlers.jsonPatchOp"
+                .into(),
+        )
     })?;
     if operations.len() > OPERATIONS_MAX {
         return Err(PatchError::TooLarge(format!(

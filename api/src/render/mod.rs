@@ -294,13 +294,23 @@ fn list_meta(revision: u64, token: &str, remaining: Option<u64>, out: &mut Vec<u
     out.push(b'}');
 }
 
-/// Names the older version in the head of a table.
+/// Names the older version in a table, and in the metadata that its rows show.
 fn older_table(json: &mut Vec<u8>) {
-    const HEAD: &[u8] = b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1";
-    if json.starts_with(HEAD) {
-        json.splice(HEAD.len()..HEAD.len(), *b"beta1");
+    let Ok(Value::Object(mut table)) = serde_json::from_slice::<Value>(json) else { return };
+    if table.get("kind").is_none_or(|kind| kind != "Table") {
+        return;
     }
+    table.insert("apiVersion".into(), OLDER.into());
+    for row in table.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+        if row["object"]["kind"] == "PartialObjectMetadata" {
+            row["object"]["apiVersion"] = OLDER.into();
+        }
+    }
+    json.clear();
+    table::write_json(&Value::Object(table), json);
 }
+
+const OLDER: &str = "meta.k8s.io/v1beta1";
 
 /// Indents, or turns into YAML, what was written as JSON.
 fn finish(json: Vec<u8>, want: Want) -> Bytes {

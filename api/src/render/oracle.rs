@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::columns::printer;
 
 /// Family `printers`.
-pub static PRINTERS: Family = Family { name: "printers", answer, agrees: equal };
+pub const PRINTERS: Family = Family { name: "printers", answer, agrees: equal };
 
 fn answer(input: &Value) -> Answer {
     let object = &input["object"];

@@ -100,11 +100,15 @@ fn charge(budget: &Value, name: &str, pod: &str, now: Timestamp, dry_run: bool) 
         ));
     }
     if allowed == 0 {
-        let why = format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            number("desiredHealthy"),
-            number("currentHealthy")
-        );
+        let (desired, current) = (number("desiredHealthy"), number("currentHealthy"));
+        let why = match current <= desired {
+            true => {
+                format!(
+                    "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+                )
+            }
+            false => format!("The disruption budget {name} does not allow evicting pods currently"),
+        };
         return Err(Status::too_many_requests(VIOLATES, 0, vec![cause(why)]));
     }
     let mut after = budget.clone();
@@ -131,11 +135,15 @@ fn charge(budget: &Value, name: &str, pod: &str, now: Timestamp, dry_run: bool) 
     Ok(after)
 }
 
-/// The condition of a pod that was asked to go.
-fn disrupted(pod: &mut Value, now: Timestamp) {
-    let condition = json!({"type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+/// The condition that a pod gets as it is asked to go.
+pub fn target(now: Timestamp) -> Value {
+    json!({"type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": now.to_string(), "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting"});
+        "message": "Eviction API: evicting"})
+}
+
+fn disrupted(pod: &mut Value, now: Timestamp) {
+    let condition = target(now);
     let mut conditions = items(pod, &["status", "conditions"]).to_vec();
     match conditions.iter_mut().find(|c| c["type"] == "DisruptionTarget") {
         Some(known) => *known = condition,
@@ -171,9 +179,7 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     if verdict.exact {
         options.resource_version = Some(entry.object.revision.to_string().into());
     }
-    if !matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed") {
-        disrupted(&mut pod, call.now);
-    }
+    disrupted(&mut pod, call.now);
     let mut admitted = delete::delete_object(call, &entry, pod, &options)?;
     // What has begun before needs no second beginning.
     admitted.txn.compares.append(&mut call.txn.compares);

@@ -167,7 +167,6 @@ pub fn update_subresource(kind: &Kind, subresource: &str, old: &Value, new: &Val
 pub fn new_event(object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     meta::create(&mut errors, object, dns_subdomain);
-    address::event(&mut errors, object);
     address::new_event(&mut errors, object);
     errors.0
 }

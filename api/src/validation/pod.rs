@@ -110,6 +110,8 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
     let volumes = match claims {
         [] => volume::volumes(e, &list, spec.list("volumes"), place),
         claims => {
+            let mut claims = claims.to_vec();
+            claims.dedup();
             // Claims become volumes, before those that the template has under other names.
             let claimed =
                 claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));

@@ -224,8 +224,8 @@ fn traffic(e: &mut Errors, spec: &Value) {
 
 pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
     let (old, new) = (&old["spec"], &new["spec"]);
-    let named = |spec: &Value| spec.text("type") == "ExternalName";
-    if !named(old) && !named(new) {
+    let addressed = |spec: &Value| ["ClusterIP", "NodePort", "LoadBalancer"].contains(&spec.text("type"));
+    if addressed(old) && addressed(new) {
         for (field, what) in [("clusterIPs", "clusterIP"), ("ipFamilies", "ipFamily")] {
             let list = SPEC.field(field);
             let (before, after) = (old.list(field), new.list(field));

@@ -403,7 +403,7 @@ fn job(e: &mut Errors, old: &Value, new: &Value) {
         let why = "cannot set non-null failedIndexes when backoffLimitPerIndex is null";
         e.invalid_text(AT.field("failedIndexes"), status.text("failedIndexes"), why);
     }
-    if status.int("ready") > status.int("active") {
+    if status.has("ready") && status.int("ready") > status.int("active") {
         let why = "cannot set more ready pods than active";
         e.invalid(AT.field("ready"), &status["ready"], why);
     }

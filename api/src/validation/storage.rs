@@ -64,7 +64,8 @@ pub(super) fn volume(e: &mut Errors, object: &Value) {
     }
     if capacity.len() != 1 || capacity[0].0 != "storage" {
         let sorted: std::collections::BTreeMap<&str, &Value> = capacity.iter().copied().collect();
-        e.unsupported(at, &serde_json::json!(sorted), &["storage"]);
+        let shown = if spec.has("capacity") { serde_json::json!(sorted) } else { Value::Null };
+        e.unsupported(at, &shown, &["storage"]);
     }
     for (name, amount) in capacity {
         let Some(amount) = quantity(amount) else { continue };

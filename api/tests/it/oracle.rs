@@ -33,3 +33,8 @@ fn validation_update() {
 fn server_side_apply() {
     assert!(check("server-side-apply").is_none_or(Tally::all));
 }
+
+#[test]
+fn eviction() {
+    assert!(check("eviction").is_none_or(Tally::all));
+}

@@ -89,6 +89,12 @@ fn node_port(bytes: &[u8]) -> Option<usize> {
     (count == 5 && protocol).then_some(1 + count)
 }
 
+/// Whether a number of the store stands behind `lead`; in parentheses there may be a UID, too.
+fn is_version(lead: &str, rest: &[u8]) -> bool {
+    let count = digits(rest);
+    count > 0 && (!lead.ends_with('(') || rest.get(count) == Some(&b')'))
+}
+
 impl Seen {
     pub(crate) fn is_literal(&self, text: &str) -> bool {
         self.literal.contains(text)
@@ -158,7 +164,7 @@ impl Seen {
                 at += end;
             } else if let Some(lead) = VERSIONS
                 .iter()
-                .find(|lead| rest.starts_with(lead.as_bytes()) && digits(&rest[lead.len()..]) > 0)
+                .find(|lead| rest.starts_with(lead.as_bytes()) && is_version(lead, &rest[lead.len()..]))
             {
                 out.push_str(lead);
                 out.push_str("<rv>");
