@@ -99,9 +99,15 @@ fn decoded(object: &Value) -> Value {
         // Its rules look at what decoding would leave out.
         return object;
     }
-    let ty = type_of_kind(kind);
-    // What cannot be decoded stays as it is.
-    drop(orlop_core::codec::conform(Schema::builtin(), ty, &mut object, &[]));
+    let (schema, of) = (Schema::builtin(), kind_of(&object));
+    let ty = schema
+        .structs()
+        .iter()
+        .find(|ty| ty.kinds.iter().any(|k| k.kind == kind && k.group == of.group && k.version == of.version));
+    if let Some(ty) = ty.and_then(|ty| schema.by_name(&ty.name)) {
+        // What cannot be decoded stays as it is.
+        drop(orlop_core::codec::conform(schema, ty, &mut object, &[]));
+    }
     object
 }
 
