@@ -1,9 +1,11 @@
 //! The stored form of an object: immutable bytes with a parsed header.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -22,7 +24,13 @@ pub struct Body {
     /// Offset just behind the brace that opens `metadata`.
     revision_at: usize,
     header: Header,
+    known: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The view that those who look at the object have in common, while any of them holds it.
+    view: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
 }
+
+/// A view that many share. Boxed, so that what is left behind by the last of them is small.
+pub(crate) type View<T> = Arc<Box<T>>;
 
 /// What lookups and deletion need of an object without decoding it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +49,52 @@ pub struct Header {
     pub deleted: Option<Timestamp>,
     /// Counts the changes of the desired state.
     pub generation: i64,
+}
+
+#[cfg(feature = "schema")]
+impl Header {
+    /// The header that [`Body::parse`] would read from the encoded form of this metadata. `None` where only that form
+    /// can tell.
+    pub(crate) fn of(metadata: &serde_json::Map<String, serde_json::Value>) -> Option<Header> {
+        use serde_json::Value;
+        let mut header = Header::default();
+        for (field, value) in metadata {
+            match (field.as_str(), value) {
+                ("uid", Value::String(uid)) => header.uid = uid.as_str().into(),
+                ("generation", Value::Number(n)) => header.generation = n.as_i64()?,
+                ("creationTimestamp", value) => header.created = moment(value)?,
+                ("deletionTimestamp", value) => header.deleted = moment(value)?,
+                ("labels", Value::Object(labels)) => {
+                    let pair = |(k, v): (&String, &Value)| Some((k.as_str().into(), v.as_str()?.into()));
+                    header.labels = labels.iter().map(pair).collect::<Option<_>>()?;
+                    header.labels.sort_unstable();
+                }
+                ("finalizers", Value::Array(names)) => {
+                    let name = |name: &Value| name.as_str().map(Name::from);
+                    header.finalizers = names.iter().map(name).collect::<Option<_>>()?;
+                }
+                ("ownerReferences", Value::Array(owners)) => {
+                    let owner = |owner: &Value| OwnerReference::deserialize(owner).ok();
+                    header.owners = owners.iter().map(owner).collect::<Option<_>>()?;
+                }
+                ("uid" | "generation" | "labels" | "finalizers" | "ownerReferences", _) => return None,
+                _ => {}
+            }
+        }
+        Some(header)
+    }
+}
+
+/// A moment that is written as it is, or none; the outer `None`: the encoded form differs.
+#[cfg(feature = "schema")]
+fn moment(value: &serde_json::Value) -> Option<Option<Timestamp>> {
+    match value.as_str() {
+        None if value.is_null() => Some(None),
+        Some(text) if text.len() == "2026-01-01T00:00:00Z".len() && text.ends_with('Z') => {
+            text.parse().ok().map(Some)
+        }
+        _ => None,
+    }
 }
 
 /// Bytes that are not a stored object.
@@ -87,7 +141,13 @@ impl Body {
             deleted: fields.deletion_timestamp,
             generation: fields.generation,
         };
-        Ok(Body { bytes, revision_at, header })
+        Ok(Body { bytes, revision_at, header, known: OnceLock::new(), view: Mutex::default() })
+    }
+
+    /// The object that was encoded a moment ago: `metadata` opens just before `revision_at`, and is not empty.
+    #[cfg(feature = "schema")]
+    pub(crate) fn assemble(bytes: Bytes, revision_at: usize, header: Header) -> Body {
+        Body { bytes, revision_at, header, known: OnceLock::new(), view: Mutex::default() }
     }
 
     /// The stored bytes, without `resourceVersion`.
@@ -103,6 +163,57 @@ impl Body {
     /// The bytes before and behind the place where `"resourceVersion":"N",` belongs.
     pub fn parts(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at(self.revision_at)
+    }
+
+    /// A typed view of the object, decoded once for all who hold it at a time.
+    ///
+    /// # Errors
+    /// Those of [`Stored::decode`].
+    pub(crate) fn view<T>(&self) -> Result<View<T>, Malformed>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let held = self.view.lock().as_ref().and_then(Weak::upgrade);
+        let free = held.is_none();
+        if let Some(Ok(view)) = held.map(|held| held.downcast::<Box<T>>()) {
+            return Ok(view);
+        }
+        let view: View<T> =
+            Arc::new(serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?);
+        // Where another type is in use, those of this one decode for themselves.
+        if free {
+            let weak: Weak<dyn Any + Send + Sync> = Arc::<Box<T>>::downgrade(&view);
+            *self.view.lock() = Some(weak);
+        }
+        Ok(view)
+    }
+
+    /// A typed view that is kept with the object, for the few objects that many decisions look at: a namespace, a service
+    /// account, a quota. Only the first type that is asked for is kept.
+    ///
+    /// # Errors
+    /// Those of [`Stored::decode`].
+    pub fn known<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, Malformed> {
+        if let Some(known) = self.at_hand() {
+            return Ok(known);
+        }
+        let view = serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?;
+        Ok(self.kept(|| view))
+    }
+
+    /// What `make` makes of the object, kept with it as [`Body::known`] keeps its view, and in the same place.
+    pub fn kept<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(known) = self.at_hand() {
+            return known;
+        }
+        let made = Arc::new(make());
+        // Whoever was quicker has kept theirs.
+        let _ = self.known.set(made.clone());
+        made
+    }
+
+    fn at_hand<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.known.get()?.clone().downcast().ok()
     }
 
     /// One label's text.

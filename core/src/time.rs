@@ -91,10 +91,92 @@ impl std::ops::Sub<Duration> for Timestamp {
 impl fmt::Display for Timestamp {
     /// Whole seconds, `2026-01-01T00:00:00Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.secs()) {
+        let secs = self.secs();
+        if let Some(text) = civil::text(secs) {
+            return f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?);
+        }
+        match jiff::Timestamp::from_second(secs) {
             Ok(t) => write!(f, "{t:.0}"),
             Err(_) => f.write_str("invalid time"),
         }
+    }
+}
+
+/// The one form of moments that all objects carry, read and written by hand, since every write does both many times.
+mod civil {
+    const DAY: i64 = 86_400;
+    /// Days of 400 years.
+    const ERA: i64 = 146_097;
+    /// From 0000-03-01 to 1970-01-01, in days.
+    const TO_EPOCH: i64 = 719_468;
+
+    /// `2026-01-01T00:00:00Z`, for moments of the years 1 to 9999.
+    pub(super) fn text(secs: i64) -> Option<[u8; 20]> {
+        if !(-62_135_596_800..253_402_300_800).contains(&secs) {
+            return None;
+        }
+        let (days, rest) = (secs.div_euclid(DAY), secs.rem_euclid(DAY));
+        // Years begin in March here, so that the day that comes and goes is the last of a year.
+        let z = days + TO_EPOCH;
+        let (era, doe) = (z.div_euclid(ERA), z.rem_euclid(ERA));
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let day = doy - (153 * mp + 2) / 5 + 1;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        let mut out = *b"0000-00-00T00:00:00Z";
+        let mut put = |at: usize, digits: usize, mut n: i64| {
+            for place in (at..at + digits).rev() {
+                out[place] = b'0' + u8::try_from(n % 10).unwrap_or_default();
+                n /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, rest / 3600);
+        put(14, 2, rest / 60 % 60);
+        put(17, 2, rest % 60);
+        Some(out)
+    }
+
+    /// Reads what [`text`] writes; `None` for any other form.
+    pub(super) fn secs(text: &[u8]) -> Option<i64> {
+        let fits = text.len() == 20
+            && b"0000-00-00T00:00:00Z"
+                .iter()
+                .zip(text)
+                .all(|(shape, b)| if *shape == b'0' { b.is_ascii_digit() } else { shape == b });
+        if !fits {
+            return None;
+        }
+        let get = |at: usize, digits: usize| {
+            text[at..at + digits].iter().fold(0, |n, digit| 10 * n + i64::from(digit - b'0'))
+        };
+        let (year, month, day) = (get(0, 4), get(5, 2), get(8, 2));
+        let (hour, minute, second) = (get(11, 2), get(14, 2), get(17, 2));
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let last = match month {
+            2 => 28 + i64::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let valid = year >= 1
+            && (1..=12).contains(&month)
+            && (1..=last).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        if !valid {
+            return None;
+        }
+        let y = year - i64::from(month <= 2);
+        let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+        let mp = (month + 9) % 12;
+        let doy = (153 * mp + 2) / 5 + day - 1;
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+        Some((era * ERA + doe - TO_EPOCH) * DAY + hour * 3600 + minute * 60 + second)
     }
 }
 
@@ -107,6 +189,9 @@ impl std::str::FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(s: &str) -> Result<Timestamp, InvalidTimestamp> {
+        if let Some(nanos) = civil::secs(s.as_bytes()).and_then(|secs| secs.checked_mul(1_000_000_000)) {
+            return Ok(Timestamp(nanos));
+        }
         let parsed: jiff::Timestamp = s.parse().map_err(|_| InvalidTimestamp(s.to_owned()))?;
         i64::try_from(parsed.as_nanosecond()).map(Timestamp).map_err(|_| InvalidTimestamp(s.to_owned()))
     }
@@ -240,6 +325,21 @@ mod tests {
         assert_eq!(t.to_micro_string(), "2026-01-01T00:00:00.123456Z");
         assert_eq!("2026-01-01T01:00:00+01:00".parse::<Timestamp>().unwrap(), t.truncate_to_secs());
         assert!("2026-01-01".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn the_common_form_is_the_library_s() {
+        let days = [0, 58, 59, 60, 365, 789, 10_957, 11_016, 11_017, 47_540, 2_932_000, -719_162, -25_508];
+        for secs in days.iter().flat_map(|day| [day * 86_400, day * 86_400 + 86_399]) {
+            let text = jiff::Timestamp::from_second(secs).unwrap().to_string();
+            assert_eq!(civil::secs(text.as_bytes()), Some(secs));
+            assert_eq!(civil::text(secs).as_ref().map(|text| &text[..]), Some(text.as_bytes()));
+        }
+        for bad in
+            ["2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]
+        {
+            assert_eq!(civil::secs(bad.as_bytes()), None, "{bad}");
+        }
     }
 
     #[test]

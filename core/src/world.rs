@@ -9,7 +9,7 @@ use std::ops::{Bound, Deref};
 
 use rustc_hash::FxHashMap;
 
-use crate::body::{Malformed, Stored};
+use crate::body::{Malformed, Stored, View};
 use crate::object::{Key, Kind, Name, Object};
 use crate::store::Revision;
 pub use cache::Cache;
@@ -38,10 +38,19 @@ pub struct Cut {
 }
 
 /// A typed view of an object, with the state that it was made from. Derefs to the view.
-#[derive(Clone, Debug)]
+///
+/// Readers of one process that hold the same state at the same time share one view: an object is decoded once, however
+/// many follow it.
+#[derive(Debug)]
 pub struct Item<T> {
-    view: T,
+    view: View<T>,
     stored: Stored,
+}
+
+impl<T> Clone for Item<T> {
+    fn clone(&self) -> Self {
+        Item { view: self.view.clone(), stored: self.stored.clone() }
+    }
 }
 
 impl<T: Object> Item<T> {
@@ -50,7 +59,7 @@ impl<T: Object> Item<T> {
     /// # Errors
     /// When a field that the view declares is not of the declared type.
     pub fn decode(stored: &Stored) -> Result<Item<T>, Malformed> {
-        Ok(Item { view: stored.decode()?, stored: stored.clone() })
+        Ok(Item { view: stored.body.view()?, stored: stored.clone() })
     }
 
     /// The commit that wrote this state.

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::conform::is_zero;
 use super::scalar;
-use crate::body::{Body, Malformed};
+use crate::body::{Body, Header, Malformed};
 use crate::schema::{Field, Schema, StructId, StructType, Type};
 
 /// Encodes an object as it is stored: fields in the schema's order, map keys sorted, what means nothing left out as
@@ -16,15 +17,37 @@ use crate::schema::{Field, Schema, StructId, StructType, Type};
 /// # Errors
 /// When the tree is not an object with metadata.
 pub fn encode(schema: &Schema, ty: StructId, value: &Value) -> Result<Body, Malformed> {
+    encode_with(schema, ty, value, None)
+}
+
+/// [`encode`] of an object whose `managedFields` are not in its tree, but given as they are to be written.
+///
+/// # Errors
+/// Those of [`encode`].
+pub fn encode_with(
+    schema: &Schema,
+    ty: StructId,
+    value: &Value,
+    managed_fields: Option<&[u8]>,
+) -> Result<Body, Malformed> {
+    let mut out = Vec::with_capacity(4096);
+    let mut writer = Writer { managed_fields, ..Writer::new(schema, &mut out) };
+    writer.top(&schema[ty], value);
+    let metadata_at = writer.metadata_at;
     // A copy of the right size, and not the buffer cut short: what a buffer that grew leaves behind at the end of each
     // of a hundred thousand bodies fits nobody else, and costs a third of the memory.
-    Body::parse(Bytes::copy_from_slice(&encode_to_vec(schema, ty, value)))
+    let bytes = Bytes::copy_from_slice(&out);
+    let header = value.get("metadata").and_then(Value::as_object).and_then(Header::of);
+    match (metadata_at, header) {
+        (Some(at), Some(header)) if bytes.get(at) != Some(&b'}') => Ok(Body::assemble(bytes, at, header)),
+        _ => Body::parse(bytes),
+    }
 }
 
 /// The bytes that [`encode`] makes, for any type; metadata of an object loses its `resourceVersion` and `selfLink`.
 pub fn encode_to_vec(schema: &Schema, ty: StructId, value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    Writer { schema, out: &mut out, in_own_metadata: false }.top(&schema[ty], value);
+    Writer::new(schema, &mut out).top(&schema[ty], value);
     out
 }
 
@@ -40,20 +63,29 @@ pub fn canonical(schema: &Schema, ty: StructId, value: &Value) -> Value {
     out
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     schema: &'a Schema,
     out: &'a mut Vec<u8>,
+    /// Just behind the brace that opens the object's own metadata.
+    metadata_at: Option<usize>,
+    /// Written into the object's own metadata as they are.
+    managed_fields: Option<&'a [u8]>,
     /// Within the object's own metadata, and not that of a template in it.
     in_own_metadata: bool,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(super) fn new(schema: &'a Schema, out: &'a mut Vec<u8>) -> Writer<'a> {
+        Writer { schema, out, metadata_at: None, managed_fields: None, in_own_metadata: false }
+    }
+
     fn top(&mut self, ty: &StructType, value: &Value) {
         let Value::Object(map) = value else { return self.raw(value) };
         self.object(ty, Some(map), |w, field, value| match (field.name.as_str(), &field.ty, value) {
             ("metadata", Type::Struct(id), Some(Value::Object(meta)))
                 if w.schema[*id].name.ends_with(".ObjectMeta") =>
             {
+                w.metadata_at = Some(w.out.len() + 1);
                 w.in_own_metadata = true;
                 w.object(&w.schema[*id], Some(meta), Self::field);
                 w.in_own_metadata = false;
@@ -70,35 +102,35 @@ impl Writer<'_> {
     ) {
         self.out.push(b'{');
         let start = self.out.len();
-        for field in ty.in_order() {
-            let value = map.and_then(|m| m.get(field.name.as_str()));
-            let value = value.filter(|v| !v.is_null() || ty.custom);
-            // An empty list of a built-in type is none once it was stored; but lists of objects say that they are empty.
-            let lists = field.name == "items" && ty.name.ends_with("List");
-            let none = |v: &&Value| {
-                !ty.custom
-                    && !field.pointer
-                    && !lists
-                    && matches!(field.ty, Type::List(_))
-                    && v.as_array().is_some_and(Vec::is_empty)
-            };
-            let value = value.filter(|v| !none(v));
-            if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
-                continue;
-            }
-            let written = match value {
-                None => field.keep_empty,
-                Some(value) => field.keep_empty || field.pointer || !is_zero(&field.ty, value),
-            };
-            if written {
-                self.key(start, &field.name);
-                write(self, field, value);
+        let mut others: SmallVec<[(&str, &Value); 8]> = SmallVec::new();
+        let mut present: SmallVec<[(u16, &Value); 32]> = SmallVec::new();
+        if let Some(place) =
+            self.managed_fields.and_then(|_| self.in_own_metadata.then(|| ty.rank("managedFields"))?)
+        {
+            // What stands there is seen to when it is written.
+            present.push((place, &Value::Null));
+        }
+        for (key, value) in map.into_iter().flatten() {
+            match ty.rank(key) {
+                Some(place) => present.push((place, value)),
+                None => others.push((key, value)),
             }
         }
+        present.sort_unstable_by_key(|(place, _)| *place);
+        // What is there and what is written though absent, merged.
+        let mut kept = ty.kept.iter().copied().peekable();
+        for (place, value) in present {
+            while let Some(absent) = kept.next_if(|kept| *kept < place) {
+                self.written(ty, start, absent, None, &mut write);
+            }
+            kept.next_if_eq(&place);
+            self.written(ty, start, place, Some(value), &mut write);
+        }
+        for absent in kept {
+            self.written(ty, start, absent, None, &mut write);
+        }
         if ty.preserve_unknown || ty.additional.is_some() {
-            let mut others: Vec<_> =
-                map.into_iter().flatten().filter(|(key, _)| ty.field(key).is_none()).collect();
-            others.sort_by_key(|(key, _)| *key);
+            others.sort_unstable_by_key(|(key, _)| *key);
             for (key, value) in others {
                 self.key(start, key);
                 match &ty.additional {
@@ -110,6 +142,53 @@ impl Writer<'_> {
         self.out.push(b'}');
     }
 
+    /// Writes one field, if it is to be written.
+    pub(super) fn written(
+        &mut self,
+        ty: &StructType,
+        start: usize,
+        place: u16,
+        value: Option<&Value>,
+        write: &mut impl FnMut(&mut Self, &Field, Option<&Value>),
+    ) {
+        let field = ty.ranked(place);
+        if self.in_own_metadata && field.name == "managedFields" {
+            if let Some(text) = self.managed_fields.take() {
+                self.key(start, &field.name);
+                self.out.extend_from_slice(text);
+                return;
+            }
+        }
+        if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
+            return;
+        }
+        let value = value.filter(|v| !v.is_null() || ty.custom);
+        // An empty list of a built-in type is none once it was stored; but lists of objects say that they are empty.
+        let none = |v: &&Value| {
+            !ty.custom
+                && !field.pointer
+                && matches!(field.ty, Type::List(_))
+                && v.as_array().is_some_and(Vec::is_empty)
+                && !(field.name == "items" && ty.name.ends_with("List"))
+        };
+        let value = value.filter(|v| !none(v));
+        let written = match value {
+            None => field.keep_empty,
+            Some(value) => field.keep_empty || field.pointer || !is_zero(&field.ty, value),
+        };
+        if written {
+            if ty.custom {
+                self.key(start, &field.name);
+            } else {
+                // The names of built-in fields need no escapes.
+                self.out.extend_from_slice(if self.out.len() > start { b",\"" } else { b"\"" });
+                self.out.extend_from_slice(field.name.as_bytes());
+                self.out.extend_from_slice(b"\":");
+            }
+            write(self, field, value);
+        }
+    }
+
     fn key(&mut self, start: usize, key: &str) {
         if self.out.len() > start {
             self.out.push(b',');
@@ -118,7 +197,7 @@ impl Writer<'_> {
         self.out.push(b':');
     }
 
-    fn field(&mut self, field: &Field, value: Option<&Value>) {
+    pub(super) fn field(&mut self, field: &Field, value: Option<&Value>) {
         match (value, &field.ty) {
             (Some(value), ty) => self.value(ty, value),
             (None, _) if field.pointer => self.out.extend_from_slice(b"null"),
@@ -145,8 +224,8 @@ impl Writer<'_> {
                 self.out.push(b']');
             }
             (Type::Map(map_type), Value::Object(map)) => {
-                let mut entries: Vec<_> = map.iter().collect();
-                entries.sort_by_key(|(key, _)| *key);
+                let mut entries: SmallVec<[(&String, &Value); 16]> = map.iter().collect();
+                entries.sort_unstable_by_key(|(key, _)| *key);
                 self.out.push(b'{');
                 let start = self.out.len();
                 for (key, value) in entries {

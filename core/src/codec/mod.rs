@@ -2,17 +2,19 @@
 //!
 //! The way of a request body: [`decode_json`] (or [`protobuf::decode`], or [`crate::yaml`]) makes a tree;
 //! [`conform`] checks its types and takes away what the schema does not know; defaults, validation and patches work
-//! on trees; [`encode`] writes the canonical bytes that the store keeps.
+//! on trees; [`encode`] writes the canonical bytes that the store keeps, and [`splice()`] changes a few fields of these.
 
 mod conform;
 mod encode;
 mod json;
 pub mod protobuf;
 pub(crate) mod scalar;
+mod splice;
 
 pub use conform::{TypeError, conform};
-pub use encode::{canonical, encode, encode_to_vec};
+pub use encode::{canonical, encode, encode_to_vec, encode_with};
 pub use json::{Decoded, Duplicate, SyntaxError, decode_json};
+pub use splice::{Change, splice};
 
 /// How deep objects and lists may be nested. Kubernetes allows more; nothing that it serves comes near.
 pub const DEPTH_MAX: usize = 127;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::rules::Quantity;
+use crate::rules::quantity::is_canonical;
 use crate::time::Timestamp;
 
 /// Why a text is not base64: the offset of the first byte that does not belong.
@@ -108,6 +109,9 @@ pub(crate) fn canonical_time(text: &str, micro: bool) -> Cow<'_, str> {
 
 /// An amount in canonical form. A text that is no amount stays.
 pub(crate) fn canonical_quantity(text: &str) -> Cow<'_, str> {
+    if is_canonical(text) {
+        return Cow::Borrowed(text);
+    }
     match text.parse::<Quantity>() {
         Ok(quantity) => Cow::Owned(quantity.to_string()),
         Err(_) => Cow::Borrowed(text),

@@ -10,7 +10,7 @@ pub mod node_affinity;
 pub mod oracle;
 pub mod pod;
 pub mod pod_resources;
-mod quantity;
+pub(crate) mod quantity;
 mod selector;
 mod selector_text;
 pub mod taints;

@@ -142,6 +142,15 @@ pub fn limits(pod: &Pod, counting: Counting<'_>) -> Resources {
 
 /// `Guaranteed`, `Burstable` or `BestEffort`: who is put out first when a node runs short.
 pub fn qos_class(pod: &Pod) -> &'static str {
+    let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    qos_class_of(&pod.spec.resources, containers.map(|container| &container.resources))
+}
+
+/// [`qos_class`] from what the pod as a whole asks for, and its containers and init containers.
+pub fn qos_class_of<'a>(
+    whole: &ResourceRequirements,
+    containers: impl Iterator<Item = &'a ResourceRequirements>,
+) -> &'static str {
     let mut requests = Resources::new();
     let mut limits = Resources::new();
     let mut guaranteed = true;
@@ -157,11 +166,8 @@ pub fn qos_class(pod: &Pod) -> &'static str {
         add(&mut requests, &counted(&resources.requests));
         add(&mut limits, &limited);
     };
-    let whole = &pod.spec.resources;
     if whole.requests.is_empty() && whole.limits.is_empty() {
-        for container in pod.spec.containers.iter().chain(&pod.spec.init_containers) {
-            count(&container.resources, true);
-        }
+        containers.for_each(|resources| count(resources, true));
     } else {
         count(whole, !whole.limits.is_empty());
     }

@@ -312,6 +312,9 @@ impl FromStr for Quantity {
     type Err = InvalidQuantity;
 
     fn from_str(s: &str) -> Result<Quantity, InvalidQuantity> {
+        if let Some((value, scale, format)) = common(s).and_then(Common::amount) {
+            return Ok(Quantity::from_parts(value, scale, format));
+        }
         let parts = split(s)?;
         let (format, exponent) = suffix(parts.suffix).ok_or(InvalidQuantity::Suffix)?;
         let (whole, fraction) = (parts.whole.len() as i64, parts.fraction.len() as i64);
@@ -344,6 +347,57 @@ impl FromStr for Quantity {
         }
         parse_large(&parts, format, exponent)
     }
+}
+
+/// The spelling of almost every amount: digits and a suffix of letters, without sign, fraction or needless zero.
+#[derive(Clone, Copy)]
+struct Common {
+    digits: i64,
+    /// How many there are.
+    count: i32,
+    format: Format,
+    exponent: i32,
+}
+
+fn common(s: &str) -> Option<Common> {
+    let bytes = s.as_bytes();
+    let count = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    if count == 0 || count > MAX_FACTORS as usize || bytes[0] == b'0' && count > 1 {
+        return None;
+    }
+    let digits = bytes[..count].iter().fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
+    let (format, exponent) = match &bytes[count..] {
+        b"" => (Format::DecimalSI, 0),
+        b"m" => (Format::DecimalSI, -3),
+        b"k" => (Format::DecimalSI, 3),
+        b"M" => (Format::DecimalSI, 6),
+        b"G" => (Format::DecimalSI, 9),
+        b"Ki" => (Format::BinarySI, 10),
+        b"Mi" => (Format::BinarySI, 20),
+        b"Gi" => (Format::BinarySI, 30),
+        b"Ti" => (Format::BinarySI, 40),
+        _ => return None,
+    };
+    Some(Common { digits, count: count as i32, format, exponent })
+}
+
+impl Common {
+    /// Value and scale. Such a spelling is either the canonical one or not kept: there is nothing to remember of it.
+    fn amount(self) -> Option<(i64, i32, Format)> {
+        match self.format {
+            Format::BinarySI if self.count > 14 - self.exponent * 3 / 10 => None,
+            Format::BinarySI => Some((self.digits.checked_mul(1 << self.exponent)?, 0, self.format)),
+            _ => Some((self.digits, self.exponent, self.format)),
+        }
+    }
+}
+
+/// Whether the text is certainly an amount as we would write it.
+pub(crate) fn is_canonical(s: &str) -> bool {
+    common(s).is_some_and(|c| {
+        let unit = if c.format == Format::BinarySI { 1024 } else { 1000 };
+        c.amount().is_some() && (c.digits % unit != 0 || s == "0")
+    })
 }
 
 fn parse_large(parts: &Parts<'_>, format: Format, exponent: i32) -> Result<Quantity, InvalidQuantity> {
@@ -436,6 +490,17 @@ impl fmt::Display for Quantity {
         }
         if self.is_zero() {
             return f.write_str("0");
+        }
+        if self.format == Format::BinarySI
+            && let Some((mut value, 0)) = self.small()
+            && (value <= -1024 || value >= 1024)
+        {
+            let mut power = 0;
+            while power + 1 < BINARY_SUFFIXES.len() && value % 1024 == 0 {
+                value /= 1024;
+                power += 1;
+            }
+            return write!(f, "{value}{}", BINARY_SUFFIXES[power]);
         }
         if self.format == Format::BinarySI {
             let decimal = self.decimal();

@@ -150,6 +150,7 @@ fn with_object_fields(ty: StructType, meta: StructId) -> StructType {
         pointer: true,
         ..Field::new("metadata", Type::Struct(meta))
     });
-    let StructType { fields, order, .. } = StructType::with_fields(ty.name.clone(), fields);
-    StructType { fields, order, ..ty }
+    let StructType { fields, order, rank, kept, slots, .. } =
+        StructType::with_fields(ty.name.clone(), fields);
+    StructType { fields, order, rank, kept, slots, ..ty }
 }

@@ -1,9 +1,10 @@
 //! The types of which a schema consists.
 
+use std::hash::Hasher;
 use std::ops::Index;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use serde_json::Value;
 
 use crate::object::Name;
@@ -113,6 +114,12 @@ pub struct StructType {
     pub fields: Box<[Field]>,
     /// Indices into `fields` in the order in which Kubernetes writes them.
     pub order: Box<[u16]>,
+    /// By index into `fields`, its place in `order`.
+    pub(crate) rank: Box<[u16]>,
+    /// The places in `order` of the fields that are written though absent, ascending.
+    pub(crate) kept: Box<[u16]>,
+    /// Finds fields by a hash of their names, by open addressing: indices into `fields`, plus one; 0 is free.
+    pub(crate) slots: Box<[u16]>,
     /// Undeclared fields are kept (`x-kubernetes-preserve-unknown-fields`).
     pub preserve_unknown: bool,
     /// Whether server-side apply treats it as one value (`x-kubernetes-map-type: atomic`).
@@ -239,6 +246,12 @@ impl Index<StructId> for Schema {
     }
 }
 
+fn hash(name: &str) -> usize {
+    let mut hasher = FxHasher::default();
+    hasher.write(name.as_bytes());
+    hasher.finish() as usize
+}
+
 impl StructType {
     /// A struct with these fields; sorts them and works out the order of writing: `apiVersion` and `kind` first, then
     /// by protobuf number, which is the order of declaration, then by name.
@@ -254,7 +267,30 @@ impl StructType {
         let count = u16::try_from(fields.len()).expect("fewer than 65,536 fields");
         let mut order: Vec<u16> = (0..count).collect();
         order.sort_by_key(|&at| (rank(&fields[usize::from(at)]), number(&fields[usize::from(at)])));
-        StructType { name, fields: fields.into(), order: order.into(), ..StructType::default() }
+        StructType { name, fields: fields.into(), ..StructType::default() }.arranged(order)
+    }
+
+    /// The same with its fields written in this order.
+    fn arranged(mut self, order: Vec<u16>) -> StructType {
+        let mut rank = vec![0; order.len()];
+        let mut kept = Vec::new();
+        for (place, &at) in (0..).zip(&order) {
+            rank[usize::from(at)] = place;
+            if self.fields[usize::from(at)].keep_empty {
+                kept.push(place);
+            }
+        }
+        let mut slots = vec![0; (2 * self.fields.len()).next_power_of_two()];
+        for (number, field) in (1..).zip(&self.fields) {
+            let mut slot = hash(&field.name) & (slots.len() - 1);
+            while slots[slot] != 0 {
+                slot = (slot + 1) & (slots.len() - 1);
+            }
+            slots[slot] = number;
+        }
+        (self.order, self.rank, self.kept, self.slots) =
+            (order.into(), rank.into(), kept.into(), slots.into());
+        self
     }
 
     /// Moves a field, in the order of writing, directly behind another one; to the front where there is no such.
@@ -268,13 +304,40 @@ impl StructType {
             let to = place(&order, other).map_or(0, |at| at + 1);
             order.insert(to, moved);
         }
-        self.order = order.into();
+        *self = std::mem::take(self).arranged(order);
     }
 
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;
-        Some(&self.fields[at])
+        Some(&self.fields[self.position(name)?])
+    }
+
+    /// The place in `order` of the field of that name.
+    pub(crate) fn rank(&self, name: &str) -> Option<u16> {
+        Some(self.rank[self.position(name)?])
+    }
+
+    /// The field at a place in `order`.
+    pub(crate) fn ranked(&self, place: u16) -> &Field {
+        &self.fields[usize::from(self.order[usize::from(place)])]
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        let last = self.slots.len().checked_sub(1)?;
+        let mut slot = hash(name) & last;
+        loop {
+            // At least half of the slots are free.
+            let at = usize::from(self.slots[slot]).checked_sub(1)?;
+            if self.fields[at].name == name {
+                return Some(at);
+            }
+            slot = (slot + 1) & last;
+        }
+    }
+
+    /// The fields that are written though absent, in the order in which Kubernetes writes them.
+    pub fn kept(&self) -> impl Iterator<Item = &Field> {
+        self.kept.iter().map(|&place| self.ranked(place))
     }
 
     /// The fields in the order in which Kubernetes writes them.

@@ -66,6 +66,10 @@ impl Store for MemoryStore {
         self.0.watch(prefix, after)
     }
 
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        self.0.watch_any(prefixes, after)
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.0.compact(revision).await
     }

@@ -12,6 +12,7 @@ mod log; // what makes commits durable
 mod map; // the key space, shared between revisions
 mod memory;
 mod mvcc; // transactions, history, views
+mod ranges; // parts of the key space
 mod shell; // a Store over all that
 mod watchers; // cursors, and who is woken when
 mod writer; // group commit and the publication rule // a log on a simulated disk, for tests and the simulator
@@ -19,6 +20,7 @@ mod writer; // group commit and the publication rule // a log on a simulated dis
 pub use log::{Commit, Image, Log, LogError, MemoryLog};
 pub use memory::MemoryStore;
 pub use mvcc::{Limits, Mvcc};
+pub use ranges::Ranges;
 pub use shell::LogStore;
 pub use watchers::drain;
 pub use writer::Writer;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::Stream;
+use ranges::Within;
 
 use crate::body::{Body, Stored};
 
@@ -192,6 +195,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Expired`], [`StoreError::Future`].
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
+    /// The changes after `after` of keys that begin with any of these prefixes, in one order. Who follows several kinds
+    /// is so woken for theirs alone; a store that cannot do that tells everything and leaves the rest out.
+    ///
+    /// # Errors
+    /// Those of [`Store::watch`].
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        let ranges = Ranges::new(prefixes);
+        Ok(Box::pin(Within { watch: self.watch("", after)?, ranges }))
+    }
+
     /// Forgets what was before `revision`: that is then the oldest to be read, or to be watched from.
     ///
     /// Views that were handed out stay as they are.
@@ -217,6 +230,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
         S::watch(self, prefix, after)
+    }
+
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        S::watch_any(self, prefixes, after)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::log::{Commit, Image};
 use super::map::Map;
-use super::{Batch, Entry, Event, Op, Revision, StoreError, Txn, View};
+use super::{Batch, Entry, Event, Op, Ranges, Revision, StoreError, Txn, View};
 use crate::body::Stored;
 use crate::time::Timestamp;
 
@@ -210,6 +210,14 @@ impl Mvcc {
     /// # Errors
     /// [`StoreError::Expired`], [`StoreError::Future`].
     pub fn read(&self, prefix: &str, after: Revision) -> Result<Batch, StoreError> {
+        self.read_any(&Ranges::new(&[prefix]), after)
+    }
+
+    /// [`Mvcc::read`] of several ranges in one order.
+    ///
+    /// # Errors
+    /// [`StoreError::Expired`], [`StoreError::Future`].
+    pub fn read_any(&self, ranges: &Ranges, after: Revision) -> Result<Batch, StoreError> {
         self.check(after)?;
         let mut batch = Batch { revision: after, events: Vec::new() };
         let first = (after.0 - self.oldest.0) as usize;
@@ -217,7 +225,7 @@ impl Mvcc {
             if batch.events.len() >= READ_EVENTS {
                 break;
             }
-            batch.events.extend(commit.events.iter().filter(|e| e.key.starts_with(prefix)).cloned());
+            batch.events.extend(commit.events.iter().filter(|e| ranges.contains(&e.key)).cloned());
             batch.revision = commit.revision;
         }
         Ok(batch)

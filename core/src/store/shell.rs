@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::log::{Log, LogError};
 use super::watchers::Cursor;
 use super::writer::{Shared, Writer};
-use super::{Limits, Revision, Store, StoreError, Txn, View, Watch};
+use super::{Limits, Ranges, Revision, Store, StoreError, Txn, View, Watch};
 use crate::time::Clock;
 
 /// A store whose commits go through a [`Log`]. Clones are the same store; it is closed when the last one goes.
@@ -92,7 +92,11 @@ impl Store for LogStore {
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
-        Ok(Box::pin(Cursor::open(&self.shared, prefix, after)?))
+        self.watch_any(&[prefix], after)
+    }
+
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        Ok(Box::pin(Cursor::open(&self.shared, Ranges::new(prefixes), after)?))
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {

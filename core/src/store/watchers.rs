@@ -9,7 +9,7 @@ use futures_core::Stream;
 
 use super::log::Commit;
 use super::writer::Shared;
-use super::{Batch, Revision, StoreError, Watch};
+use super::{Batch, Ranges, Revision, StoreError, Watch};
 
 /// A watch whose keys do not change is woken once in so many commits, to make progress.
 const PROGRESS_COMMITS: u64 = 256;
@@ -17,17 +17,17 @@ const PROGRESS_COMMITS: u64 = 256;
 /// Who waits for what.
 ///
 /// Who waits has been told everything; while nothing of theirs changes they stay up to date without being touched. So
-/// a commit costs a step for each distinct prefix, not for each watch.
+/// a commit costs a step for each distinct set of prefixes, not for each watch.
 #[derive(Default)]
 pub(super) struct Watchers {
     next: u64,
-    groups: BTreeMap<Arc<str>, Group>,
+    groups: BTreeMap<Ranges, Group>,
     /// Those who were woken and have not come yet, with the revision that they had reached.
     woken: BTreeMap<u64, Revision>,
     closed: bool,
 }
 
-/// The watches of one prefix.
+/// The watches of the same ranges.
 #[derive(Default)]
 struct Group {
     members: usize,
@@ -37,36 +37,36 @@ struct Group {
 }
 
 impl Watchers {
-    fn join(&mut self, prefix: &str) -> (u64, Arc<str>) {
-        let prefix = match self.groups.get_key_value(prefix) {
-            Some((prefix, _)) => prefix.clone(),
-            None => prefix.into(),
+    fn join(&mut self, ranges: Ranges) -> (u64, Ranges) {
+        let ranges = match self.groups.get_key_value(&ranges) {
+            Some((known, _)) => known.clone(),
+            None => ranges,
         };
-        self.groups.entry(prefix.clone()).or_default().members += 1;
+        self.groups.entry(ranges.clone()).or_default().members += 1;
         self.next += 1;
-        (self.next, prefix)
+        (self.next, ranges)
     }
 
     /// The answer must be dropped outside of any lock: it may be the last to hold a task, and the task a watch.
-    fn leave(&mut self, id: u64, prefix: &str) -> Option<Waker> {
+    fn leave(&mut self, id: u64, ranges: &Ranges) -> Option<Waker> {
         self.woken.remove(&id);
-        let group = self.groups.get_mut(prefix)?;
+        let group = self.groups.get_mut(ranges)?;
         let waker = group.waiting.remove(&id);
         group.members -= 1;
         if group.members == 0 {
-            self.groups.remove(prefix);
+            self.groups.remove(ranges);
         }
         waker
     }
 
     /// Where the watch stands that had reached `cursor`, now that `latest` is published. It no longer waits.
-    fn resume(&mut self, id: u64, prefix: &str, cursor: Revision, latest: Revision) -> Revision {
-        let waited = self.groups.get_mut(prefix).is_some_and(|group| group.waiting.remove(&id).is_some());
+    fn resume(&mut self, id: u64, ranges: &Ranges, cursor: Revision, latest: Revision) -> Revision {
+        let waited = self.groups.get_mut(ranges).is_some_and(|group| group.waiting.remove(&id).is_some());
         if waited { latest } else { self.woken.remove(&id).unwrap_or(cursor) }
     }
 
-    fn park(&mut self, id: u64, prefix: &str, waker: Waker, told: Revision) {
-        if let Some(group) = self.groups.get_mut(prefix) {
+    fn park(&mut self, id: u64, ranges: &Ranges, waker: Waker, told: Revision) {
+        if let Some(group) = self.groups.get_mut(ranges) {
             if group.waiting.is_empty() {
                 group.told = told;
             }
@@ -78,11 +78,11 @@ impl Watchers {
     pub(super) fn notify(&mut self, before: Revision, commits: &[Arc<Commit>]) -> Vec<Waker> {
         let Some(after) = commits.last().map(|commit| commit.revision) else { return Vec::new() };
         let mut wake = Vec::new();
-        for (prefix, group) in &mut self.groups {
+        for (ranges, group) in &mut self.groups {
             if group.waiting.is_empty() {
                 continue;
             }
-            let concerned = commits.iter().flat_map(|c| &c.events).any(|e| e.key.starts_with(&**prefix));
+            let concerned = commits.iter().flat_map(|c| &c.events).any(|e| ranges.contains(&e.key));
             if concerned || after.0 - group.told.0 >= PROGRESS_COMMITS {
                 let reached = if concerned { before } else { after };
                 for (id, waker) in std::mem::take(&mut group.waiting) {
@@ -106,25 +106,25 @@ impl Watchers {
 pub(super) struct Cursor {
     shared: Arc<Shared>,
     id: u64,
-    prefix: Arc<str>,
+    ranges: Ranges,
     reached: Revision,
     told: Revision,
     ended: bool,
 }
 
 impl Cursor {
-    pub(super) fn open(shared: &Arc<Shared>, prefix: &str, after: Revision) -> Result<Cursor, StoreError> {
+    pub(super) fn open(shared: &Arc<Shared>, ranges: Ranges, after: Revision) -> Result<Cursor, StoreError> {
         let mut state = shared.state.lock();
         state.mvcc.check(after)?;
-        let (id, prefix) = state.watchers.join(prefix);
-        Ok(Cursor { shared: shared.clone(), id, prefix, reached: after, told: after, ended: false })
+        let (id, ranges) = state.watchers.join(ranges);
+        Ok(Cursor { shared: shared.clone(), id, ranges, reached: after, told: after, ended: false })
     }
 
     fn next(&mut self, waker: &Waker) -> Poll<Option<Result<Batch, StoreError>>> {
         let mut state = self.shared.state.lock();
         let latest = state.mvcc.revision();
-        self.reached = state.watchers.resume(self.id, &self.prefix, self.reached, latest);
-        let batch = match state.mvcc.read(&self.prefix, self.reached) {
+        self.reached = state.watchers.resume(self.id, &self.ranges, self.reached, latest);
+        let batch = match state.mvcc.read_any(&self.ranges, self.reached) {
             Ok(batch) => batch,
             Err(error) => {
                 self.ended = true;
@@ -140,7 +140,7 @@ impl Cursor {
             self.ended = true;
             return Poll::Ready(None);
         }
-        state.watchers.park(self.id, &self.prefix, waker.clone(), self.told);
+        state.watchers.park(self.id, &self.ranges, waker.clone(), self.told);
         Poll::Pending
     }
 }
@@ -155,7 +155,7 @@ impl Stream for Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        let waker = self.shared.state.lock().watchers.leave(self.id, &self.prefix);
+        let waker = self.shared.state.lock().watchers.leave(self.id, &self.ranges);
         drop(waker);
     }
 }

@@ -1,12 +1,12 @@
 //! The codec against bodies that Kubernetes wrote and refused.
 
 use expect_test::{Expect, expect};
-use orlop_core::codec::{self, protobuf};
+use orlop_core::codec::{self, encode, protobuf};
 use orlop_core::oracle::shared;
 use orlop_core::schema::{Schema, StructId};
 use orlop_core::scheme::{Scheme, split_api_version};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Every recorded file of a folder, as JSON.
 fn recorded(folder: &str) -> Vec<(String, Value)> {
@@ -410,4 +410,92 @@ fn custom_resources_as_kubernetes() {
     println!("{pruned} bodies, {answers} answers");
     wrong.truncate(6);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Changing a few fields of stored bytes makes the bytes that decoding, changing and encoding makes.
+#[test]
+fn splicing_is_what_encoding_does() {
+    use orlop_core::codec::{Change, splice};
+    let schema = Schema::builtin();
+    let ty = schema.by_kind("", "v1", "Pod").unwrap();
+    let pods = [
+        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": []}, "status": {}}),
+        json!({"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": "a\"}{", "labels": {"x": "1"}, "annotations": {"note\\": "}],\" {"},
+                "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {"f:nodeName": {}}}}]},
+            "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}], "nodeName": "old",
+                "priority": 0, "terminationGracePeriodSeconds": 30, "restartPolicy": "Always"},
+            "status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}], "qosClass": "Burstable"}}),
+    ];
+    let changes = [
+        Change { part: "spec", field: "nodeName", value: json!("node-1") },
+        Change { part: "spec", field: "priority", value: json!(7) },
+        Change { part: "spec", field: "tolerations", value: json!([{"key": "k", "operator": "Exists"}]) },
+        Change { part: "spec", field: "nodeName", value: Value::Null },
+        Change {
+            part: "status",
+            field: "conditions",
+            value: json!([{"type": "PodScheduled", "status": "True", "lastProbeTime": null}]),
+        },
+        Change { part: "status", field: "phase", value: json!("") },
+        Change { part: "metadata", field: "labels", value: json!({"b": "2", "a": "1"}) },
+        Change { part: "metadata", field: "labels", value: json!({}) },
+        Change { part: "metadata", field: "annotations", value: json!({"k": "v"}) },
+    ];
+    for pod in &pods {
+        let body = encode(schema, ty, pod).unwrap();
+        for choice in 0..1 << changes.len() {
+            let chosen: Vec<Change> = changes
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| choice >> i & 1 == 1)
+                .map(|(_, c)| c.clone())
+                .collect();
+            let twice =
+                |a: &Change| chosen.iter().filter(|b| (b.part, b.field) == (a.part, a.field)).count() > 1;
+            if chosen.iter().any(twice) {
+                continue;
+            }
+            let mut tree = pod.clone();
+            for change in &chosen {
+                tree[change.part][change.field] = change.value.clone();
+            }
+            let (quick, slow) =
+                (splice(schema, ty, &body, &chosen).unwrap(), encode(schema, ty, &tree).unwrap());
+            assert_eq!(format!("{quick:?}"), format!("{slow:?}"));
+            assert_eq!(quick.header(), slow.header());
+            assert_eq!(quick.parts(), slow.parts());
+        }
+    }
+    // What lookups need, and a part that is absent, are for those who decode.
+    let body = encode(schema, ty, &pods[0]).unwrap();
+    for (part, field) in [("metadata", "finalizers"), ("nope", "x"), ("spec", "nope")] {
+        assert!(splice(schema, ty, &body, &[Change { part, field, value: json!(["f"]) }]).is_none());
+    }
+}
+
+/// A header that was made with the bytes is the one that reading them gives.
+#[test]
+fn headers_are_what_the_bytes_say() {
+    let schema = Schema::builtin();
+    let ty = schema.by_kind("", "v1", "Pod").unwrap();
+    for metadata in [
+        json!({"name": "a", "uid": "u", "labels": {"b": "2", "a": "1"}, "finalizers": ["x", "y"], "generation": 3,
+            "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-02-28T23:59:59Z"}),
+        json!({"name": "a", "creationTimestamp": "2026-01-01T01:00:00.5+01:00", "resourceVersion": "7"}),
+        json!({"name": "a", "creationTimestamp": null, "labels": {}, "finalizers": []}),
+        json!({"name": "a", "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "1", "controller": true},
+            {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "2", "blockOwnerDeletion": null}]}),
+    ] {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {}});
+        let body = encode(schema, ty, &pod).unwrap();
+        let read = orlop_core::Body::parse(body.bytes().clone()).unwrap();
+        assert_eq!(body.header(), read.header(), "{metadata}");
+        assert_eq!(body.parts(), read.parts());
+    }
+    let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {}});
+    assert!(
+        encode(schema, ty, &pod).is_err() || !encode(schema, ty, &pod).unwrap().parts().1.starts_with(b"}")
+    );
 }
