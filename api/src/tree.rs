@@ -38,6 +38,16 @@ pub(crate) fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     object(value, "metadata")
 }
 
+/// Adds an item to a list, made if it is absent or no list.
+pub(crate) fn push(value: &mut Value, field: &str, item: Value) {
+    match as_object(value).get_mut(field) {
+        Some(Value::Array(items)) => items.push(item),
+        _ => {
+            as_object(value).insert(field.to_owned(), Value::Array(vec![item]));
+        }
+    }
+}
+
 /// Takes a field away from an object, keeping the others' order.
 pub(crate) fn remove(value: &mut Value, field: &str) -> Option<Value> {
     value.as_object_mut()?.shift_remove(field)

@@ -45,6 +45,7 @@ mod body;
 mod docs;
 mod health;
 mod kubeconfig;
+mod lines;
 mod metrics;
 mod negotiate;
 mod path;

@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use http::{Method, Request};
 use orlop_api::auth::{Attributes, Target as Asked};
 use orlop_api::render::{Renderer, Want};
 use orlop_api::request::Payload;
-use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb, WatchFrame};
+use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb};
 use orlop_core::{Clock, Name};
 use tokio::sync::watch;
 
@@ -20,6 +19,7 @@ use crate::auth::{Authentication, impersonated};
 use crate::backend::Backend;
 use crate::body::{Answer, answer, read, refusal, streaming, warn};
 use crate::health::{Check, Health};
+use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::negotiate::{self, content_type, encoding_of_body, encoding_of_patch, of_refusal, sent, wanted};
 use crate::path::{Route, Target, route, verb};
@@ -296,15 +296,8 @@ impl Shell {
             .ok_or_else(Status::no_resource)?;
         request.key.name = Name::default();
         let frames = self.0.backend.watch(request).await?;
-        let (backend, clock, counted) =
-            (self.0.backend.clone(), self.0.clock.clone(), self.0.metrics.watching());
-        let mut first = true;
-        let lines = frames.map(move |frame: WatchFrame| -> Bytes {
-            let _counted = &counted;
-            let columns = backend.custom_columns();
-            let renderer = Renderer { custom: &columns, now: clock.now() };
-            renderer.frame(&kind, &frame, want.form, std::mem::take(&mut first))
-        });
+        let with = (self.0.backend.clone(), self.0.clock.clone());
+        let lines = Lines::new(frames, with, kind, want.form, self.0.metrics.watching());
         Ok(streaming("application/json", lines.take_until(self.closed())))
     }
 

@@ -180,10 +180,9 @@ impl Drive {
     /// Asks anew if the part reads other kinds now. What is followed goes on until that was granted: so a refusal costs
     /// only what is new.
     fn look_ahead(&mut self) {
-        let kinds = self.part.kinds();
-        if kinds == self.follow.kinds {
+        if self.part.reads(&self.follow.kinds) {
             self.ahead = None;
-        } else if self.ahead.as_ref().is_none_or(|ahead| ahead.kinds != kinds) {
+        } else if self.ahead.as_ref().is_none_or(|ahead| !self.part.reads(&ahead.kinds)) {
             self.ahead = Some(Follow::ask(&self.link, self.part.as_ref()));
         }
     }

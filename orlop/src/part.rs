@@ -20,6 +20,11 @@ pub trait Part: Send {
     /// The kinds that it reads. May be others after a cut: then the first cut of all of them is a reset.
     fn kinds(&self) -> Vec<Kind>;
 
+    /// Whether these are [`Part::kinds`]. Asked after every cut, and so worth an answer that copies nothing.
+    fn reads(&self, kinds: &[Kind]) -> bool {
+        self.kinds() == kinds
+    }
+
     /// Takes in what changed.
     fn on_cut(&mut self, cut: Cut);
 

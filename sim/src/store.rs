@@ -155,6 +155,10 @@ impl Store for SimStore {
         self.store().watch(prefix, after)
     }
 
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        self.store().watch_any(prefixes, after)
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.store().compact(revision).await
     }

@@ -1,13 +1,26 @@
 //! Nothing is created in a namespace that is absent or going; some namespaces stay.
 
-use orlop_core::Scope;
-use serde_json::Value;
+use orlop_core::{Name, Scope};
+use serde::Deserialize;
 
 use super::{Operation, Review};
 use crate::local::namespace_key;
 use crate::status::{Cause, Status};
 
 const PROTECTED: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// What is read of a namespace.
+#[derive(Deserialize)]
+struct Namespace {
+    #[serde(default)]
+    status: Phase,
+}
+
+#[derive(Default, Deserialize)]
+struct Phase {
+    #[serde(default)]
+    phase: Name,
+}
 
 pub(super) fn check(review: &mut Review<'_>) -> Result<(), Status> {
     if review.operation == Operation::Delete {
@@ -29,7 +42,7 @@ pub(super) fn check(review: &mut Review<'_>) -> Result<(), Status> {
         return Err(Status::not_found("", "namespaces", namespace));
     };
     let terminating = entry.object.body.header().deleted.is_some()
-        || entry.object.decode::<Value>().is_ok_and(|n| n["status"]["phase"] == "Terminating");
+        || entry.object.body.known::<Namespace>().is_ok_and(|n| n.status.phase == "Terminating");
     if !terminating {
         return Ok(());
     }

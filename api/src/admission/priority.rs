@@ -87,7 +87,18 @@ fn facts(class: &Value) -> (String, i64, String) {
 
 /// The global default with the lowest value; without any, 0.
 fn global_default(review: &Review<'_>) -> (String, i64, String) {
-    let classes: Vec<Value> = review.all(&PRIORITY_CLASS).iter().map(|c| c.to_value()).collect();
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Class {
+        #[serde(default)]
+        global_default: bool,
+    }
+    let classes: Vec<Value> = review
+        .all(&PRIORITY_CLASS)
+        .iter()
+        .filter(|c| c.body.known::<Class>().is_ok_and(|c| c.global_default))
+        .map(|c| c.to_value())
+        .collect();
     let default = classes.iter().filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64());
     default.map_or_else(|| (String::new(), 0, PREEMPTS.to_owned()), facts)
 }

@@ -1,17 +1,27 @@
 //! Every pod acts for a service account, and finds the account's token in its containers.
 
-use orlop_core::{Key, Kind};
+use orlop_core::{Key, Kind, Meta};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operation, Review};
 use crate::status::Status;
-use crate::tree::{items, object, text};
+use crate::tree::{items, object, push, text};
 
 const ACCOUNT: Kind = Kind::namespaced("", "v1", "ServiceAccount", "serviceaccounts");
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: i64 = 3607;
+
+/// What is read of an account.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Account {
+    metadata: Meta,
+    image_pull_secrets: Vec<Value>,
+    automount_service_account_token: Option<bool>,
+}
 
 pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
     if !review.is("", "pods") || review.operation != Operation::Create {
@@ -31,29 +41,23 @@ pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
     // The older spelling follows the newer one.
     object(review.object, "spec").insert("serviceAccount".into(), name.as_str().into());
     let key = Key { namespace: review.key.namespace.clone(), name: name.as_str().into() };
-    let Some(account) = review.get(&ACCOUNT, &key) else {
+    let Some(stored) = review.get(&ACCOUNT, &key) else {
         return Err(review.forbidden(&format!(
             "error looking up service account {key}: serviceaccount \"{name}\" not found"
         )));
     };
-    let account = account.to_value();
-    if text(&account, &["metadata", "annotations", ENFORCE]) == "true" {
-        mountable(review, &account)?;
+    let account = stored.body.known::<Account>().unwrap_or_default();
+    if account.metadata.annotation(ENFORCE) == Some("true") {
+        mountable(review, &stored.to_value())?;
     }
-    if items(review.object, &["spec", "imagePullSecrets"]).is_empty() {
-        let secrets = items(&account, &["imagePullSecrets"]).to_vec();
-        if !secrets.is_empty() {
-            object(review.object, "spec").insert("imagePullSecrets".into(), secrets.into());
-        }
+    if items(review.object, &["spec", "imagePullSecrets"]).is_empty()
+        && !account.image_pull_secrets.is_empty()
+    {
+        let secrets = account.image_pull_secrets.clone();
+        object(review.object, "spec").insert("imagePullSecrets".into(), secrets.into());
     }
-    let automount = [
-        review.object.pointer("/spec/automountServiceAccountToken"),
-        account.get("automountServiceAccountToken"),
-    ]
-    .into_iter()
-    .flatten()
-    .find_map(Value::as_bool)
-    .unwrap_or(true);
+    let asked = review.object.pointer("/spec/automountServiceAccountToken").and_then(Value::as_bool);
+    let automount = asked.or(account.automount_service_account_token).unwrap_or(true);
     if automount {
         mount_token(review);
     }
@@ -118,15 +122,16 @@ fn mount_token(review: &mut Review<'_>) {
     for list in ["initContainers", "containers"] {
         let Some(Value::Array(containers)) = object(review.object, "spec").get_mut(list) else { continue };
         for container in containers {
-            let mut mounts = items(container, &["volumeMounts"]).to_vec();
-            if mounts.iter().any(|m| text(m, &["mountPath"]) == MOUNT_PATH) {
+            let mounts = items(container, &["volumeMounts"]);
+            if !container.is_object() || mounts.iter().any(|m| text(m, &["mountPath"]) == MOUNT_PATH) {
                 continue;
             }
-            mounts.push(json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}));
-            if let Some(map) = container.as_object_mut() {
-                map.insert("volumeMounts".into(), mounts.into());
-                used = true;
-            }
+            push(
+                container,
+                "volumeMounts",
+                json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}),
+            );
+            used = true;
         }
     }
     if !used {
@@ -139,7 +144,7 @@ fn mount_token(review: &mut Review<'_>) {
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
         {"downwardAPI": {"items": [namespace]}},
     ]);
-    let mut volumes = items(review.object, &["spec", "volumes"]).to_vec();
-    volumes.push(json!({"name": volume, "projected": {"sources": sources, "defaultMode": 420}}));
-    object(review.object, "spec").insert("volumes".into(), volumes.into());
+    if let Some(spec) = review.object.get_mut("spec") {
+        push(spec, "volumes", json!({"name": volume, "projected": {"sources": sources, "defaultMode": 420}}));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orlop_core::codec;
 use orlop_core::scheme::{REGISTRY, Resource};
 use orlop_core::store::{Compare, Entry, Op, Revision, Txn, View};
 use orlop_core::{Body, Entropy, Key, Kind, Name, Scope, Stored, Timestamp};
@@ -26,6 +27,8 @@ pub(crate) struct Call<'a> {
     pub(crate) now: Timestamp,
     pub(crate) entropy: &'a mut Entropy,
     pub(crate) warnings: Vec<String>,
+    /// The managed fields of an object that is created, as text, as long as they are not in its tree.
+    pub(crate) managed: Option<Vec<u8>>,
     /// Preconditions and operations beside those of the object itself.
     pub(crate) txn: Txn,
     /// What webhooks were asked and answered.
@@ -175,7 +178,30 @@ impl<'a> Call<'a> {
 
     /// Encodes the object as it is stored.
     pub(crate) fn encode(&self, value: &Value) -> Result<Arc<Body>, Status> {
-        super::convert::encode(self.served, self.resource, value)
+        super::convert::encode_with(self.served, self.resource, value, self.managed.as_deref())
+    }
+
+    /// Puts managed fields that are kept as text into the object's tree.
+    pub(crate) fn spell_out(&mut self, value: &mut Value) {
+        // It was written as JSON a moment ago.
+        if let Some(managed) = self.managed.take().and_then(|text| serde_json::from_slice(&text).ok()) {
+            crate::managed_fields::put(value, managed);
+        }
+    }
+
+    /// The stored object with these fields changed.
+    pub(crate) fn changed(&self, entry: &Entry, changes: Vec<codec::Change>) -> Result<Arc<Body>, Status> {
+        if self.resource.kind == self.resource.stored_as {
+            let (schema, ty) = (&self.resource.schema, self.resource.ty);
+            if let Some(body) = codec::splice(schema, ty, &entry.object.body, &changes) {
+                return Ok(Arc::new(body));
+            }
+        }
+        let mut tree = self.tree(&entry.object);
+        for change in changes {
+            crate::tree::object(&mut tree, change.part).insert(change.field.to_owned(), change.value);
+        }
+        self.encode(&tree)
     }
 
     /// The object as this version's clients see it, as a tree.

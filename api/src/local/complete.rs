@@ -15,17 +15,16 @@ fn fill(schema: &Schema, id: StructId, map: &mut Map<String, Value>) {
     if ty.custom {
         return;
     }
-    for field in &ty.fields {
+    for (name, value) in map.iter_mut().filter(|(_, value)| !value.is_null()) {
+        if let Some(field) = ty.field(name) {
+            walk(schema, &field.ty, value);
+        }
+    }
+    for field in ty.kept() {
         let name = field.name.as_str();
-        match map.get_mut(name) {
-            Some(value) if !value.is_null() => walk(schema, &field.ty, value),
-            _ if field.keep_empty && field.pointer => {
-                map.insert(name.to_owned(), Value::Null);
-            }
-            _ if field.keep_empty => {
-                map.insert(name.to_owned(), zero(schema, &field.ty));
-            }
-            _ => {}
+        if map.get(name).is_none_or(Value::is_null) {
+            let zero = if field.pointer { Value::Null } else { zero(schema, &field.ty) };
+            map.insert(name.to_owned(), zero);
         }
     }
 }

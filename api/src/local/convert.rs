@@ -13,15 +13,27 @@ use crate::tree::{object, remove};
 
 /// The bytes of an object of `resource`'s version, as they are stored.
 pub(crate) fn encode(served: &Served, resource: &Arc<Resource>, value: &Value) -> Result<Arc<Body>, Status> {
+    encode_with(served, resource, value, None)
+}
+
+/// [`encode`] with the managed fields as text, where they are not in the tree.
+pub(crate) fn encode_with(
+    served: &Served,
+    resource: &Arc<Resource>,
+    value: &Value,
+    managed: Option<&[u8]>,
+) -> Result<Arc<Body>, Status> {
     let broken = |e: orlop_core::body::Malformed| Status::internal(&e.to_string());
     if resource.kind == resource.stored_as {
-        return codec::encode(&resource.schema, resource.ty, value).map(Arc::new).map_err(broken);
+        return codec::encode_with(&resource.schema, resource.ty, value, managed)
+            .map(Arc::new)
+            .map_err(broken);
     }
     let stored = served.scheme.storage(&resource.kind).ok_or_else(Status::no_resource)?.clone();
     let mut value = value.clone();
     to_stored(resource, &mut value);
     set_kind(&stored, &mut value);
-    codec::encode(&stored.schema, stored.ty, &value).map(Arc::new).map_err(broken)
+    codec::encode_with(&stored.schema, stored.ty, &value, managed).map(Arc::new).map_err(broken)
 }
 
 /// The object as a tree of `resource`'s version, with its `resourceVersion`.

@@ -1,14 +1,13 @@
-//! Following several kinds in one order, for components that keep a cache.
+//! Following several kinds in one order, for components that keep a cache. Who follows is woken for their kinds alone.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use orlop_core::scheme::{REGISTRY, Scheme};
+use orlop_core::scheme::Scheme;
 use orlop_core::store::{Batch, Entry, Revision, Store, StoreError, View, Watch};
-use orlop_core::{Change, Cut, Kind, Name};
-use rustc_hash::FxHashMap;
+use orlop_core::{Change, Cut, Key, Kind, Scope};
 
 use super::Shared;
 
@@ -16,8 +15,8 @@ use super::Shared;
 pub(super) struct Follow<S> {
     shared: Arc<Shared<S>>,
     kinds: Vec<Kind>,
-    /// By storage prefix, the kind that the follower knows it by.
-    by_prefix: FxHashMap<Name, usize>,
+    /// The storage range of each kind that is stored, with its place among `kinds`. Sorted; none begins with another.
+    ranges: Vec<(String, usize)>,
     source: Option<Watch>,
     failed: bool,
 }
@@ -26,12 +25,14 @@ impl<S: Store> Follow<S> {
     /// Follows kinds that are served.
     pub(super) fn new(shared: Arc<Shared<S>>, kinds: &[Kind]) -> Follow<S> {
         let scheme = shared.served().scheme.clone();
-        let by_prefix = kinds
-            .iter()
-            .enumerate()
-            .filter_map(|(at, kind)| Some((scheme.storage(kind)?.storage_prefix.clone(), at)))
-            .collect();
-        Follow { shared, kinds: kinds.to_vec(), by_prefix, source: None, failed: false }
+        let range = |(at, kind): (usize, &Kind)| Some((scheme.storage_range(kind, "")?, at));
+        let mut ranges: Vec<(String, usize)> = kinds.iter().enumerate().filter_map(range).collect();
+        ranges.sort_unstable();
+        // Of two versions of one kind the later is the one that the follower knows it by.
+        ranges.reverse();
+        ranges.dedup_by(|later, earlier| later.0 == earlier.0);
+        ranges.reverse();
+        Follow { shared, kinds: kinds.to_vec(), ranges, source: None, failed: false }
     }
 
     /// Everything, as it is now.
@@ -51,17 +52,28 @@ impl<S: Store> Follow<S> {
     fn begin(&mut self) -> Result<Cut, StoreError> {
         let view = self.shared.store.view();
         let scheme = self.shared.served().scheme.clone();
-        self.source = Some(self.shared.store.watch(REGISTRY, view.revision())?);
+        let ranges: Vec<&str> = self.ranges.iter().map(|(range, _)| range.as_str()).collect();
+        // Woken for these alone; polled, it tells how far the store has come.
+        self.source = Some(self.shared.store.watch_any(&ranges, view.revision())?);
         Ok(self.reset(&*view, &scheme))
     }
 
-    fn take(&self, batch: Batch, scheme: &Scheme, cut: &mut Cut) {
+    fn take(&self, batch: Batch, cut: &mut Cut) {
         cut.revision = cut.revision.max(batch.revision);
         for event in batch.events {
-            let Some((resource, key)) = scheme.by_storage_key(&event.key) else { continue };
-            let Some(at) = self.by_prefix.get(&resource.storage_prefix) else { continue };
+            let upto = self.ranges.partition_point(|(range, _)| **range <= *event.key);
+            let Some((range, at)) = upto.checked_sub(1).map(|at| &self.ranges[at]) else { continue };
+            let Some(rest) = event.key.strip_prefix(range.as_str()) else { continue };
+            let kind = &self.kinds[*at];
+            let key = match (kind.scope, rest.split_once('/')) {
+                (Scope::Cluster, None) => Key::cluster(rest),
+                (Scope::Namespaced, Some((namespace, name))) if !name.contains('/') => {
+                    Key::new(namespace, name)
+                }
+                _ => continue,
+            };
             let object = event.now.map(|entry: Entry| entry.object);
-            cut.changes.push(Change { kind: self.kinds[*at].clone(), key, object });
+            cut.changes.push(Change { kind: kind.clone(), key, object });
         }
     }
 }
@@ -88,8 +100,7 @@ impl<S: Store> Stream for Follow<S> {
             };
             match source.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(batch))) => {
-                    let scheme = this.shared.served().scheme.clone();
-                    this.take(batch, &scheme, &mut cut);
+                    this.take(batch, &mut cut);
                 }
                 // Fell behind: everything anew.
                 Poll::Ready(Some(Err(StoreError::Expired { .. }))) => this.source = None,

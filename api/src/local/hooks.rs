@@ -104,13 +104,20 @@ fn with_writer<T>(call: &Call<'_>, then: impl FnOnce(&Writer<'_>) -> T) -> T {
     then(&Writer { manager, api_version: &api_version, subresource, now: call.now, reset })
 }
 
-/// Notes who owns the fields that `value` has and `live` has not, or not so.
-pub(super) fn own(call: &Call<'_>, live: Option<&Value>, value: &mut Value) {
+/// Notes who owns the fields of a new object.
+pub(super) fn own_new(call: &mut Call<'_>, value: &mut Value) {
     let (schema, ty) = (&call.resource.schema, call.resource.ty);
     super::complete::complete(schema, ty, value);
-    with_writer(call, |by| match live {
-        Some(live) if call.subresource == "scale" => crate::subresources::scale::own(call, live, value, by),
-        _ => managed_fields::update_on_write(live, value, by, schema, ty),
+    call.managed = with_writer(call, |by| managed_fields::create(value, by, schema, ty));
+}
+
+/// Notes who owns the fields that `value` has and `live` has not, or not so.
+pub(super) fn own(call: &Call<'_>, live: &Value, value: &mut Value) {
+    let (schema, ty) = (&call.resource.schema, call.resource.ty);
+    super::complete::complete(schema, ty, value);
+    with_writer(call, |by| match call.subresource.as_str() {
+        "scale" => crate::subresources::scale::own(call, live, value, by),
+        _ => managed_fields::update_on_write(Some(live), value, by, schema, ty),
     });
 }
 

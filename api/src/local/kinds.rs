@@ -1,7 +1,8 @@
 //! What single kinds need done as they are created or changed, besides what all do.
 
-use orlop_core::rules::pod_resources::qos_class;
-use orlop_core::{Timestamp, kinds};
+use orlop_core::Timestamp;
+use orlop_core::kinds::ResourceRequirements;
+use orlop_core::rules::pod_resources::qos_class_of;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -236,12 +237,33 @@ fn take_over_labels(value: &mut Value) {
     spread.and_then(Value::as_array_mut).into_iter().flatten().for_each(extend);
 }
 
+/// What a pod asks for.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Asks {
+    resources: ResourceRequirements,
+    containers: Vec<ContainerAsks>,
+    init_containers: Vec<ContainerAsks>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ContainerAsks {
+    resources: ResourceRequirements,
+}
+
+fn qos(spec: &Value) -> &'static str {
+    let Ok(asks) = Asks::deserialize(spec) else { return "BestEffort" };
+    let containers = asks.containers.iter().chain(&asks.init_containers);
+    qos_class_of(&asks.resources, containers.map(|container| &container.resources))
+}
+
 fn pod(value: &mut Value, now: Timestamp) {
     take_over_labels(value);
     if at(value, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).is_some_and(|s| s < 0) {
         object(value, "spec").insert("terminationGracePeriodSeconds".into(), 1.into());
     }
-    let class = kinds::Pod::deserialize(&*value).map_or("BestEffort", |pod| qos_class(&pod));
+    let class = value.get("spec").map_or("BestEffort", qos);
     let gated = !items(value, &["spec", "schedulingGates"]).is_empty();
     remove(value, "status");
     let status = object(value, "status");

@@ -215,6 +215,7 @@ impl<S: Store> LocalApi<S> {
                     now,
                     entropy: &mut entropy,
                     warnings: Vec::new(),
+                    managed: None,
                     txn: Txn::default(),
                     hooks: &mut hooks,
                 };

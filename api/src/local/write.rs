@@ -44,7 +44,7 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
         crate::tree::metadata(&mut value).shift_remove(field);
     }
     if !owned {
-        hooks::own(call, None, &mut value);
+        hooks::own_new(call, &mut value);
     }
     let given = match text(&value, &["metadata", "name"]) {
         "" => text(&value, &["metadata", "generateName"]),
@@ -241,7 +241,7 @@ pub(crate) fn replace(
         let labels = crate::tree::at(old, &["metadata", "labels"]).cloned();
         crate::tree::copy(crate::tree::metadata(&mut value), labels.as_ref(), "labels");
     }
-    hooks::own(call, Some(old), &mut value);
+    hooks::own(call, old, &mut value);
     change(call, entry, old, value)
 }
 
@@ -343,6 +343,10 @@ fn admit(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     let plugins = call.config.admission.clone();
+    if !plugins.is_empty() {
+        // Whoever looks from outside sees the object in full.
+        call.spell_out(value);
+    }
     let mut review = review(call, operation, value, old);
     admission::run(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.mutate(&mut review))

@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
                 let (mut parts, mut seen) = (Vec::new(), FxHashMap::default());
                 for (side, item) in items(old).iter().map(|i| (0, i)).chain(items(new).iter().map(|i| (1, i)))
                 {
-                    let Ok(part) = at.element(list, item) else { continue };
+                    let Ok(part) = at.element(list, item).map(Name::from) else { continue };
                     let sides: &mut [Vec<&'a Value>; 2] = seen.entry(part.clone()).or_insert_with(|| {
                         parts.push(part);
                         Default::default()

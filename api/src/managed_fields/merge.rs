@@ -59,7 +59,7 @@ fn both(at: At<'_>, live: Option<&Value>, config: Option<&Value>) -> Option<Valu
 /// Both lists in one: shared items in the configuration's order, others near where they were.
 fn lists(at: At<'_>, list: &ListType, live: &[Value], config: &[Value]) -> Vec<Value> {
     let indexed = |items: &[Value]| -> Vec<(Name, Value)> {
-        items.iter().filter_map(|item| Some((at.element(list, item).ok()?, item.clone()))).collect()
+        items.iter().filter_map(|item| Some((at.element(list, item).ok()?.into(), item.clone()))).collect()
     };
     let (left, right) = (indexed(live), indexed(config));
     // Items that occur more than once have nothing to merge with.

@@ -5,6 +5,7 @@
 //! changes nothing costs one walk over the object.
 
 mod compare;
+mod created;
 mod entries;
 mod merge;
 mod set;
@@ -52,7 +53,7 @@ pub fn update_on_write(
     schema: &Schema,
     ty: StructId,
 ) {
-    let sent = take(after).filter(|sent| sent.as_array().is_none_or(|entries| entries.iter().all(readable)));
+    let sent = sent(after);
     let (known, tracked) = match before {
         None => (sent.unwrap_or_default(), true),
         Some(before) => {
@@ -70,15 +71,23 @@ pub fn update_on_write(
     if !tracked || deeper_than(after, DEPTH_MAX) || before.is_some_and(|v| deeper_than(v, DEPTH_MAX)) {
         return;
     }
-    let blank;
-    let before = match before {
-        Some(before) => before,
-        None => {
-            blank = typed::blank(schema, ty);
-            &blank
+    let Some(before) = before else {
+        let blank = typed::blank(schema, ty);
+        if !known.is_null() {
+            return record(&blank, after, &known, by, schema, ty);
         }
+        let entries = created::entries(At::root(schema, ty), &blank, after, by);
+        if let Some(entries) = entries.and_then(|text| serde_json::from_slice(&text).ok()) {
+            put(after, entries);
+        }
+        return;
     };
     record(before, after, &known, by, schema, ty);
+}
+
+/// Takes what the client says of managed fields.
+fn sent(object: &mut Value) -> Option<Value> {
+    take(object).filter(|sent| sent.as_array().is_none_or(|entries| entries.iter().all(readable)))
 }
 
 /// Whether an entry is one that a server may have written; if one is not, none count.
@@ -87,6 +96,21 @@ fn readable(entry: &Value) -> bool {
     let form = matches!(entry["fieldsType"].as_str(), Some("FieldsV1"));
     // An empty entry is how clients ask to forget all.
     operation && form || entry.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+/// [`update_on_write`] for an object that is created. Answers with `managedFields` as text, if they are new; they are not
+/// in `after` then.
+pub(crate) fn create(after: &mut Value, by: &Writer<'_>, schema: &Schema, ty: StructId) -> Option<Vec<u8>> {
+    let sent = sent(after).unwrap_or_default();
+    if deeper_than(after, DEPTH_MAX) {
+        return None;
+    }
+    let blank = typed::blank(schema, ty);
+    if !sent.is_null() {
+        record(&blank, after, &sent, by, schema, ty);
+        return None;
+    }
+    created::entries(At::root(schema, ty), &blank, after, by)
 }
 
 /// Writes into `after` who owns what, `known` being who did before.
@@ -153,19 +177,21 @@ fn is_reset(managed: &Value) -> bool {
     })
 }
 
+/// The fields of metadata that nobody owns.
+const META: [&str; 9] = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
+
 /// Takes out what nobody owns: what identifies the object and what the server writes.
 pub(crate) fn strip(set: &mut FieldSet) {
-    const META: [&str; 9] = [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    ];
     let mut stripped = FieldSet::default();
     for name in ["apiVersion", "kind", "metadata"] {
         stripped.insert([set::field(name)]);
@@ -180,5 +206,94 @@ pub(crate) fn strip(set: &mut FieldSet) {
 pub(crate) fn ignore(set: &mut FieldSet, fields: &[&str]) {
     for name in fields {
         set.prune(&set::field(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Objects with the fields of pods, of right and of wrong types, and with items that cannot be told apart.
+    fn pods() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            Just(json!(0)),
+            Just(json!(80)),
+            Just(json!("")),
+            Just(json!("a\"b")),
+            Just(json!("TCP")),
+            Just(json!(true)),
+            Just(json!({})),
+            Just(json!([]))
+        ];
+        scalar.prop_recursive(5, 60, 4, |inner| {
+            const NAMES: [&str; 22] = [
+                "name",
+                "metadata",
+                "labels",
+                "uid",
+                "spec",
+                "containers",
+                "ports",
+                "containerPort",
+                "protocol",
+                "resources",
+                "limits",
+                "cpu",
+                "volumes",
+                "status",
+                "conditions",
+                "type",
+                "kind",
+                "nope",
+                "tolerations",
+                "securityContext",
+                "ownerReferences",
+                "finalizers",
+            ];
+            let name = proptest::sample::select(&NAMES[..]);
+            prop_oneof![
+                3 => proptest::collection::vec((name, inner.clone()), 0..5).prop_map(|pairs| {
+                    Value::Object(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+                }),
+                1 => proptest::collection::vec(inner, 0..4).prop_map(Value::Array),
+            ]
+        })
+    }
+
+    /// A pod whose parts stand where they belong.
+    fn whole() -> impl Strategy<Value = Value> {
+        let parts = (pods(), pods(), pods(), pods());
+        (proptest::collection::vec(parts, 0..3), pods(), pods()).prop_map(|(containers, metadata, status)| {
+            let containers: Vec<Value> = containers
+                .into_iter()
+                .map(|(name, port, other, resources)| {
+                    json!({"name": name, "ports": [port.clone(), {"containerPort": other, "protocol": "TCP"}, port],
+                        "resources": resources, "nope": 1})
+                })
+                .collect();
+            json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "status": status,
+                "spec": {"containers": containers}})
+        })
+    }
+
+    proptest! {
+        /// What a create owns is what comparing with the blank object finds.
+        #[test]
+        fn one_walk_finds_what_a_comparison_finds(
+            pod in prop_oneof![pods(), whole()],
+            reset in prop_oneof![Just(&[][..]), Just(&["status"][..])],
+        ) {
+            let schema = Schema::builtin();
+            let ty = schema.by_kind("", "v1", "Pod").expect("pods are built in");
+            let now = Timestamp::from_secs(1);
+            let by = Writer { manager: "m", api_version: "v1", subresource: "", now, reset };
+            let (mut slow, mut quick) = (pod.clone(), pod);
+            take(&mut slow);
+            record(&typed::blank(schema, ty), &mut slow, &Value::Null, &by, schema, ty);
+            update_on_write(None, &mut quick, &by, schema, ty);
+            prop_assert_eq!(slow.to_string(), quick.to_string());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Sets of fields.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use orlop_core::Name;
@@ -155,11 +156,11 @@ fn canonical(part: &str) -> Option<Name> {
     let (kind, rest) = part.split_once(':')?;
     match kind {
         "f" | "i" => Some(Name::new(part)),
-        "v" => serde_json::from_str::<Value>(rest).ok().map(|value| item(&value)),
+        "v" => serde_json::from_str::<Value>(rest).ok().map(|value| item(&value).into()),
         "k" => {
             let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
-            let mut keys: Vec<_> = keys.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
-            Some(keyed(&mut keys))
+            let mut keys: Vec<_> = keys.iter().map(|(k, v)| (k.as_str(), Cow::Borrowed(v))).collect();
+            Some(keyed(&mut keys).into())
         }
         _ => None,
     }
@@ -171,21 +172,49 @@ pub(super) fn field(name: &str) -> Name {
 }
 
 /// The element of a set's item.
-pub(super) fn item(value: &Value) -> Name {
-    smol_str::format_smolstr!("v:{value}")
+pub(super) fn item(value: &Value) -> String {
+    let mut text = String::from("v:");
+    push_json(&mut text, value);
+    text
 }
 
 /// The element of a list's item with these keys.
-pub(super) fn keyed(keys: &mut [(&str, Value)]) -> Name {
-    use std::fmt::Write as _;
+pub(super) fn keyed(keys: &mut [(&str, Cow<'_, Value>)]) -> String {
     keys.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    let mut text = String::from("k:{");
+    let mut text = String::with_capacity(64);
+    text.push_str("k:{");
     for (i, (key, value)) in keys.iter().enumerate() {
-        let comma = if i > 0 { "," } else { "" };
-        let _ = write!(text, "{comma}{}:{value}", Value::from(*key));
+        if i > 0 {
+            text.push(',');
+        }
+        push_text(&mut text, key);
+        text.push(':');
+        push_json(&mut text, value);
     }
     text.push('}');
-    Name::new(text)
+    text
+}
+
+fn push_json(out: &mut String, value: &Value) {
+    use std::fmt::Write as _;
+    match value {
+        Value::String(text) => push_text(out, text),
+        value => {
+            let _ = write!(out, "{value}");
+        }
+    }
+}
+
+fn push_text(out: &mut String, text: &str) {
+    use std::fmt::Write as _;
+    // Almost every key is a name.
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        let _ = write!(out, "{}", Value::from(text));
+    }
 }
 
 /// A path as messages spell it: `.spec.containers[name="app"].image`.

@@ -1,5 +1,7 @@
 //! Objects as server-side apply sees them: what is one value, what is many, and how items of lists are told apart.
 
+use std::borrow::Cow;
+
 use orlop_core::Name;
 use orlop_core::schema::{AnyKind, Field, ListKind, ListType, Schema, StructId, Type};
 use serde_json::{Map, Value};
@@ -91,7 +93,7 @@ impl<'a> At<'a> {
     }
 
     /// The element of a list's item.
-    pub(super) fn element(self, list: &ListType, value: &Value) -> Result<Name, String> {
+    pub(super) fn element(self, list: &ListType, value: &Value) -> Result<String, String> {
         let ListKind::Map(names) = &list.kind else {
             return match value {
                 Value::Object(_) => {
@@ -111,7 +113,8 @@ impl<'a> At<'a> {
         };
         let mut keys = Vec::with_capacity(names.len());
         for name in names {
-            let value = map.get(name.as_str()).cloned().or_else(|| self.default_key(list, name));
+            let value = map.get(name.as_str()).map(Cow::Borrowed);
+            let value = value.or_else(|| self.default_key(list, name).map(Cow::Owned));
             keys.extend(value.map(|value| (name.as_str(), value)));
         }
         if keys.is_empty() {
@@ -244,7 +247,7 @@ impl Walk {
             (Shape::List(list), Value::Array(items)) => {
                 let mut seen = Vec::new();
                 for (i, item) in items.iter().enumerate() {
-                    let part = match at.element(list, item) {
+                    let part = match at.element(list, item).map(Name::from) {
                         Ok(part) => part,
                         Err(error) => {
                             self.error(&format!("element {i}: {error}"));
@@ -258,8 +261,9 @@ impl Walk {
                         }
                         continue;
                     }
-                    let twice =
-                        items[i + 1..].iter().any(|other| at.element(list, other).as_ref() == Ok(&part));
+                    let twice = items[i + 1..]
+                        .iter()
+                        .any(|other| at.element(list, other).is_ok_and(|other| part == other));
                     seen.push(part.clone());
                     self.path.push(part);
                     // Of items that cannot be told apart only their being there is owned.

@@ -39,8 +39,16 @@ pub fn human(nanos: i128) -> String {
     }
 }
 
+/// A moment that stands for whichever the present will be.
+pub(super) const LATER: Timestamp = Timestamp::MAX;
+/// Stands around the nanoseconds of the moment from which a span up to [`LATER`] counts.
+pub(super) const MARK: char = '\u{1}';
+
 /// The span between two moments, printed.
 pub fn between(from: Timestamp, to: Timestamp) -> String {
+    if to == LATER {
+        return format!("{MARK}{}{MARK}", from.nanos());
+    }
     human(i128::from(to.nanos()) - i128::from(from.nanos()))
 }
 

@@ -12,6 +12,7 @@ pub mod age;
 mod cells;
 mod columns;
 mod json_path;
+mod kept;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 mod splice;
@@ -88,6 +89,12 @@ impl Renderer<'_> {
     /// are named only then. `kind` is what is watched, for bookmarks.
     pub fn frame(&self, kind: &Kind, frame: &WatchFrame, form: Form, first: bool) -> Bytes {
         let mut out = Vec::new();
+        self.line(kind, frame, form, first, &mut out);
+        out.into()
+    }
+
+    /// Appends [`Renderer::frame`] to `out`.
+    pub fn line(&self, kind: &Kind, frame: &WatchFrame, form: Form, first: bool, out: &mut Vec<u8>) {
         let (ty, object) = match frame {
             WatchFrame::Added(kind, stored) => ("ADDED", Ok((kind, stored))),
             WatchFrame::Modified(kind, stored) => ("MODIFIED", Ok((kind, stored))),
@@ -101,20 +108,19 @@ impl Renderer<'_> {
         match (object, frame) {
             (Ok((kind, stored)), _) => match form {
                 Form::Table(include) => {
-                    self.table(kind, std::slice::from_ref(stored), include, first, &mut out, |out| {
+                    self.table(kind, std::slice::from_ref(stored), include, first, out, |out| {
                         list_meta(stored.revision.0, "", None, out);
                     })
                 }
-                form => self.object(kind, stored, form, &mut out),
+                form => self.object(kind, stored, form, out),
             },
             (Err(()), WatchFrame::Bookmark { revision, initial_end }) => {
-                self.bookmark(kind, revision.0, *initial_end, form, first, &mut out);
+                self.bookmark(kind, revision.0, *initial_end, form, first, out);
             }
             (Err(()), WatchFrame::Error(status)) => out.extend_from_slice(&status.to_bytes()),
             (Err(()), _) => {}
         }
         out.extend_from_slice(b"}\n");
-        out.into()
     }
 
     fn object(&self, kind: &Kind, stored: &Stored, form: Form, out: &mut Vec<u8>) {

@@ -38,6 +38,46 @@ pub(super) fn push_number(number: u64, out: &mut Vec<u8>) {
     write!(out, "{number}").expect("writing to memory does not fail");
 }
 
+/// Where the metadata of a stored object ends in its bytes.
+pub(super) fn metadata_end(body: &orlop_core::Body) -> Option<usize> {
+    let (head, tail) = body.parts();
+    // The brace was read already.
+    let mut deep = 1usize;
+    let mut quoted = false;
+    let mut bytes = tail.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' if quoted => drop(bytes.next()),
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => deep += 1,
+            b'}' | b']' => {
+                deep -= 1;
+                if deep == 0 {
+                    return Some(head.len() + at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Appends the metadata of a stored object, which ends at `end` in its bytes, as a `PartialObjectMetadata`.
+pub(super) fn partial_of(stored: &Stored, end: usize, out: &mut Vec<u8>) {
+    let (head, tail) = stored.body.parts();
+    out.extend_from_slice(
+        b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{",
+    );
+    if stored.revision.0 != 0 {
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        push_number(stored.revision.0, out);
+        out.extend_from_slice(b"\",");
+    }
+    out.extend_from_slice(tail.get(..end.saturating_sub(head.len())).unwrap_or_default());
+    out.push(b'}');
+}
+
 /// Appends the metadata of an encoded object as a `PartialObjectMetadata`.
 pub(super) fn partial(object: &[u8], out: &mut Vec<u8>) {
     #[derive(Deserialize)]

@@ -1,11 +1,15 @@
 //! Giving a pod to a node.
 
-use serde_json::{Value, json};
+use orlop_core::Name;
+use orlop_core::codec::Change;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
 
 use crate::local::{Admitted, Answer, Call, body};
 use crate::request::Body;
 use crate::status::Status;
-use crate::tree::{at, items, metadata, object, text};
+use crate::tree::{at, text};
 
 /// Binds a pod. Not to be undone: a pod that is bound stays where it is.
 pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitted, Status> {
@@ -30,57 +34,88 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     }
     let entry = call.existing()?;
     check_preconditions(call, &binding, &entry.object)?;
-    let mut pod = call.tree(&entry.object);
+    let broken = |e: orlop_core::body::Malformed| Status::internal(&e.to_string());
+    let mut pod: Pod = entry.object.decode().map_err(broken)?;
     let name = call.key.name.clone();
     let refuse = |why: String| Status::conflict("", "pods/binding", &name, &why);
     if entry.object.body.header().deleted.is_some() {
         return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
     }
-    let bound = text(&pod, &["spec", "nodeName"]);
+    let bound = &pod.spec.node_name;
     if !bound.is_empty() {
         return Err(refuse(format!("pod {name} is already assigned to node \"{bound}\"")));
     }
-    if !items(&pod, &["spec", "schedulingGates"]).is_empty() {
+    if !pod.spec.scheduling_gates.is_empty() {
         return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
     }
-    object(&mut pod, "spec").insert("nodeName".into(), node.into());
-    for field in ["annotations", "labels"] {
-        let Some(Value::Object(more)) = at(&binding, &["metadata", field]) else { continue };
-        let meta = metadata(&mut pod);
-        let place = meta.entry(field.to_owned()).or_insert(Value::Null);
-        if !place.is_object() {
-            *place = json!({});
-        }
-        for (key, value) in more {
-            place[key.as_str()] = value.clone();
-        }
+    let mut changes = vec![Change { part: "spec", field: "nodeName", value: node.into() }];
+    let given = |field: &str| at(&binding, &["metadata", field]).and_then(Value::as_object);
+    if let Some(more) = given("annotations") {
+        pod.metadata.annotations.extend(more.clone());
+        let value = std::mem::take(&mut pod.metadata.annotations).into();
+        changes.push(Change { part: "metadata", field: "annotations", value });
     }
-    copy_topology(call, node, &mut pod);
+    let more: Map<String, Value> = given("labels")
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .chain(topology(call, node))
+        .collect();
+    if !more.is_empty() {
+        pod.metadata.labels.extend(more);
+        let value = std::mem::take(&mut pod.metadata.labels).into();
+        changes.push(Change { part: "metadata", field: "labels", value });
+    }
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": call.now.to_string()});
-    let mut conditions = items(&pod, &["status", "conditions"]).to_vec();
+    let mut conditions = std::mem::take(&mut pod.status.conditions);
     match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
         Some(known) if known["status"] == "True" => {}
         Some(known) => *known = condition,
         None => conditions.push(condition),
     }
-    object(&mut pod, "status").insert("conditions".into(), conditions.into());
-    let body = call.encode(&pod)?;
+    changes.push(Change { part: "status", field: "conditions", value: conditions.into() });
+    let body = call.changed(&entry, changes)?;
     let txn = call.put(body, Some(&entry))?;
     Ok(Admitted { txn, ..call.answer(201, Answer::Status(Status::success(201, None))) })
 }
 
+/// What a binding looks at.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: Metadata,
+    spec: Spec,
+    status: PodStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    labels: Map<String, Value>,
+    annotations: Map<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    node_name: Name,
+    scheduling_gates: Vec<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    conditions: Vec<Value>,
+}
+
 /// Pods carry where their node stands, so that what runs in them can know (KEP-4742).
-fn copy_topology(call: &Call<'_>, node: &str, pod: &mut Value) {
-    let Some(node) = call.view.get(&format!("/registry/minions/{node}")) else { return };
-    for label in ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"] {
-        let Some(value) = node.object.body.label(label) else { continue };
-        let labels = metadata(pod).entry("labels").or_insert(Value::Null);
-        if !labels.is_object() {
-            *labels = json!({});
-        }
-        labels[label] = value.into();
-    }
+fn topology(call: &Call<'_>, node: &str) -> impl Iterator<Item = (String, Value)> {
+    let node = call.view.get(&format!("/registry/minions/{node}"));
+    ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"].into_iter().filter_map(move |label| {
+        let value = node.as_ref()?.object.body.label(label)?;
+        Some((label.to_owned(), value.into()))
+    })
 }
 
 fn check_preconditions(call: &Call<'_>, binding: &Value, pod: &orlop_core::Stored) -> Result<(), Status> {

@@ -131,6 +131,10 @@ impl Part for Controllers {
         self.runner.kinds().to_vec()
     }
 
+    fn reads(&self, kinds: &[Kind]) -> bool {
+        self.runner.kinds() == kinds
+    }
+
     fn on_cut(&mut self, cut: Cut) {
         let told = cut.reset.iter().chain(cut.changes.iter().map(|change| &change.kind));
         let definitions = told.into_iter().any(|kind| kind.same_resource(&DEFINITION));

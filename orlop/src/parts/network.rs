@@ -53,6 +53,10 @@ impl Part for Network {
         self.planner.followed().to_vec()
     }
 
+    fn reads(&self, kinds: &[Kind]) -> bool {
+        self.planner.followed() == kinds
+    }
+
     fn on_cut(&mut self, cut: Cut) {
         self.planner.apply(cut);
         self.seen = self.planner.plan().revision;

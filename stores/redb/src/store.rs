@@ -114,6 +114,10 @@ impl Store for RedbStore {
         self.store.watch(prefix, after)
     }
 
+    fn watch_any(&self, prefixes: &[&str], after: Revision) -> Result<Watch, StoreError> {
+        self.store.watch_any(prefixes, after)
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.store.compact(revision).await
     }
