@@ -54,7 +54,11 @@ impl Server {
 }
 
 fn user() -> User {
-    User { name: "bench".into(), groups: vec!["system:masters".into(), "system:authenticated".into()], ..User::default() }
+    User {
+        name: "bench".into(),
+        groups: vec!["system:masters".into(), "system:authenticated".into()],
+        ..User::default()
+    }
 }
 
 fn request(kind: &Kind, verb: Verb, name: &str, body: Option<Body>) -> Request {
@@ -229,7 +233,13 @@ fn reads(criterion: &mut Criterion) {
     };
     reading("get Pod", &Pod::KIND, Verb::Get, "one-0500", Form::Whole);
     reading("list 1,000 ConfigMaps", &ConfigMap::KIND, Verb::List, "", Form::Whole);
-    reading("list 1,000 ConfigMaps as a table", &ConfigMap::KIND, Verb::List, "", Form::Table(Include::Metadata));
+    reading(
+        "list 1,000 ConfigMaps as a table",
+        &ConfigMap::KIND,
+        Verb::List,
+        "",
+        Form::Table(Include::Metadata),
+    );
     reading("list 1,000 Pods as a table", &Pod::KIND, Verb::List, "", Form::Table(Include::Metadata));
     group.finish();
 }

@@ -335,6 +335,14 @@ fn metadata_of(body: &StoredBody) -> Option<orlop_core::Meta> {
     serde_json::from_slice::<Top>(body.bytes()).ok().map(|top| top.metadata)
 }
 
+/// Where policies and the configurations of webhooks are stored.
+const OBSERVERS: [&str; 4] = [
+    "/registry/mutatingadmissionpolicies/",
+    "/registry/mutatingwebhookconfigurations/",
+    "/registry/validatingadmissionpolicies/",
+    "/registry/validatingwebhookconfigurations/",
+];
+
 /// Runs admission's changes.
 fn admit(
     call: &mut Call<'_>,
@@ -343,8 +351,8 @@ fn admit(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     let plugins = call.config.admission.clone();
-    if !plugins.is_empty() {
-        // Whoever looks from outside sees the object in full.
+    // Policies, webhooks and an embedder's own see the object in full.
+    if !plugins.is_empty() || OBSERVERS.iter().any(|range| !call.view.range(range, "", 1).is_empty()) {
         call.spell_out(value);
     }
     let mut review = review(call, operation, value, old);

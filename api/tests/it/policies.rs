@@ -198,3 +198,13 @@ fn selectors_and_conditions_say_whom_a_webhook_is_asked_about() {
     world.ok(&format!("create {MAPS}"), labelled);
     assert_eq!(answers.asked.lock().len(), 1);
 }
+
+/// Managed fields of a new object are written as text, and once were not there for those who judge the object.
+#[test]
+fn policies_see_managed_fields() {
+    let world = world();
+    let spec = json!({"validations": [{"expression": "has(object.metadata.managedFields)", "message": "whose is it?"}]});
+    policy(&world, "ValidatingAdmission", spec, json!({"validationActions": ["Deny"]}));
+    let made = world.ok(&format!("create {MAPS}"), map("m", json!({"a": "1"})));
+    assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:a"], json!({}));
+}

@@ -51,16 +51,20 @@ pub(crate) async fn serve() -> Outcome<()> {
         tokio::spawn(async move {
             stream.set_nodelay(true)?;
             let stream = acceptor.accept(stream).await?;
-            let mut known = Bytes::new();
+            let known = std::sync::Mutex::new(Bytes::new());
             let service = service_fn(move |request: Request<Incoming>| {
                 let size = request.uri().path().trim_start_matches('/').parse().unwrap_or(0);
+                // One connection, one request at a time.
+                let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if known.len() != size {
-                    known = vec![b'x'; size].into();
+                    *known = vec![b'x'; size].into();
                 }
                 let answer = Response::new(Full::new(known.clone()));
                 async move { Ok::<_, Infallible>(answer) }
             });
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await?;
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await?;
             Outcome::Ok(())
         });
     }

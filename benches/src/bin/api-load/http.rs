@@ -27,7 +27,8 @@ impl Target {
     pub(crate) fn new(url: &str, token: &str, ca: Option<&Path>, insecure: bool) -> Outcome<Target> {
         let (scheme, rest) = url.split_once("://").ok_or("a server is an URL, https://HOST:PORT")?;
         let address = rest.trim_end_matches('/').to_owned();
-        let host = address.rsplit_once(':').ok_or("the URL names no port")?.0.trim_matches(['[', ']']).to_owned();
+        let host =
+            address.rsplit_once(':').ok_or("the URL names no port")?.0.trim_matches(['[', ']']).to_owned();
         let tls = (scheme == "https").then(|| config(ca, insecure)).transpose()?;
         let tls = tls.map(|config| TlsConnector::from(Arc::new(config)));
         Ok(Target { address, host, tls, token: token.to_owned() })

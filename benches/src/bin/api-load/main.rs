@@ -104,7 +104,10 @@ async fn load(args: Args) -> Outcome<()> {
         for (size, clients) in measures.sizes.clone() {
             let bare = Measures { target: bare.clone(), sizes: Vec::new(), ..measures };
             let mut bare = bare;
-            say(&format!("bare {size} bytes c={clients}"), bare.get(&format!("/{size}"), "*/*", clients).await?);
+            say(
+                &format!("bare {size} bytes c={clients}"),
+                bare.get(&format!("/{size}"), "*/*", clients).await?,
+            );
         }
         child.process.kill()?;
         child.process.wait()?;

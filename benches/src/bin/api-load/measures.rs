@@ -41,12 +41,13 @@ impl Measures {
                 "metadata": {"name": format!("many{run}-{client}-{n}"), "labels": {"app": "load"}},
                 "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "registry.k8s.io/pause:3.10",
                     "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}]}}),
-            _ => json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("one{run}-{client}-{n}")},
-                "data": {"a": "b".repeat(200)}}),
+            _ => {
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("one{run}-{client}-{n}")},
+                "data": {"a": "b".repeat(200)}})
+            }
         };
-        let request = move |client: usize, n: usize| {
-            target.request("POST", &path, "*/*", &body(client, n).to_string())
-        };
+        let request =
+            move |client: usize, n: usize| target.request("POST", &path, "*/*", &body(client, n).to_string());
         let (figures, _) = self.drive(clients, 201, request).await?;
         Ok(figures)
     }
@@ -55,7 +56,8 @@ impl Measures {
     pub(crate) async fn seed(&self) -> Outcome<()> {
         let mut connection = self.target.connect().await?;
         let mut put = async |path: &str, object: Value| -> Outcome<()> {
-            let (status, _) = connection.call(&self.target.request("POST", path, "*/*", &object.to_string())).await?;
+            let (status, _) =
+                connection.call(&self.target.request("POST", path, "*/*", &object.to_string())).await?;
             // Seeded by an earlier run.
             if matches!(status, 201 | 409) { Ok(()) } else { Err(format!("{path} answered {status}").into()) }
         };
@@ -124,7 +126,9 @@ impl Measures {
         }
         let spent = begun.elapsed().as_secs_f64();
         took.sort_unstable();
-        let at = |part: f64| f64::from(took.get((took.len() as f64 * part) as usize).copied().unwrap_or(0)) / 1000.0;
+        let at = |part: f64| {
+            f64::from(took.get((took.len() as f64 * part) as usize).copied().unwrap_or(0)) / 1000.0
+        };
         let figures = json!({"rps": (took.len() as f64 / spent).round(), "p50_ms": at(0.5), "p99_ms": at(0.99),
             "unexpected": failed, "bytes": size});
         Ok((figures, size))
