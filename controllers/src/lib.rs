@@ -21,6 +21,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod gc;
+pub mod history;
 pub mod namespace;
 pub mod node_lifecycle;
 #[cfg(feature = "oracle")]
@@ -30,6 +31,7 @@ pub mod ranking;
 pub mod replicaset;
 pub mod root_ca;
 pub mod service_account;
+pub mod statefulset;
 pub mod taint_eviction;
 
 use std::convert::Infallible;
@@ -46,6 +48,7 @@ pub use pod_gc::PodGcController;
 pub use replicaset::ReplicaSetController;
 pub use root_ca::RootCaController;
 pub use service_account::ServiceAccountController;
+pub use statefulset::StatefulSetController;
 pub use taint_eviction::TaintEvictionController;
 
 /// What the controllers need to be told.
@@ -76,6 +79,7 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     let Config { ca_bundle, nodes } = config;
     to.add(DeploymentController);
     to.add(ReplicaSetController);
+    to.add(StatefulSetController::default());
     to.add(EndpointSliceController);
     to.add(EndpointsController);
     to.add(NamespaceController);

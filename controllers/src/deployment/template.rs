@@ -48,6 +48,5 @@ pub fn template_hash(template: &Value, collisions: Option<i32>) -> String {
     for byte in canonical.bytes().chain(count.into_iter().flatten()) {
         hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
-    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    hash.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
+    crate::history::safe_letters(hash)
 }

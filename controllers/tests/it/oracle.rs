@@ -45,3 +45,8 @@ fn endpointslice() {
 fn taint_eviction() {
     agree("taint-eviction", 1, 1000);
 }
+
+#[test]
+fn statefulset() {
+    agree("statefulset", 6, 1000);
+}

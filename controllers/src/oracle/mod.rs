@@ -1,5 +1,7 @@
 //! Answers to the recorded cases that concern controllers.
 
+mod statefulset;
+
 use orlop_core::kinds::{EndpointSlice, Node, Pod, Service, Taint, Toleration};
 use orlop_core::oracle::{Answer, Family, equal};
 use orlop_core::rules::IntOrString;
@@ -19,6 +21,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "replicaset-ranking", answer: ranking, agrees: equal },
     Family { name: "endpointslice", answer: slices, agrees: slices_agree },
     Family { name: "taint-eviction", answer: taints, agrees: equal },
+    Family { name: "statefulset", answer: statefulset::answer, agrees: statefulset::agrees },
 ];
 
 fn parse<T: serde::de::DeserializeOwned + Default>(value: &Value) -> Result<T, Answer> {
