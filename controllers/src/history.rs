@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// The label that tells the revision of a pod.
 pub const POD_REVISION: &str = "controller-revision-hash";
 /// The label of a ControllerRevision with the hash of what it holds.
-const HASH: &str = "controller.kubernetes.io/hash";
+pub const HASH: &str = "controller.kubernetes.io/hash";
 /// Longer names of owners are cut, so that the hash fits in.
 const LONGEST_PREFIX: usize = 223;
 
@@ -137,13 +137,10 @@ pub fn object(
     kind: &Kind,
     owner: &Meta,
     labels: &Value,
-    hash: &str,
     name: &Name,
     revision: i64,
     data: Value,
 ) -> Value {
-    let mut labels = labels.as_object().cloned().unwrap_or_default();
-    labels.insert(HASH.to_owned(), hash.into());
     let mut metadata = json!({"name": name, "namespace": owner.namespace, "labels": labels});
     if !owner.annotations.is_empty() {
         metadata["annotations"] = json!(owner.annotations);

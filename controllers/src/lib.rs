@@ -17,11 +17,14 @@
 //! ```
 
 pub mod claim;
+pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod gc;
 pub mod history;
+pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
 #[cfg(feature = "oracle")]
@@ -38,14 +41,17 @@ use std::convert::Infallible;
 
 use orlop_core::Controller;
 
+pub use daemonset::DaemonSetController;
 pub use deployment::DeploymentController;
+pub use disruption::DisruptionController;
 pub use endpoints::EndpointsController;
 pub use endpointslice::EndpointSliceController;
 pub use gc::GarbageCollector;
+pub use job::{JobController, TtlAfterFinishedController};
 pub use namespace::NamespaceController;
 pub use node_lifecycle::{NodeLifecycleController, NodeSettings};
 pub use pod_gc::PodGcController;
-pub use replicaset::ReplicaSetController;
+pub use replicaset::{ReplicaSetController, ReplicationManager};
 pub use root_ca::RootCaController;
 pub use service_account::ServiceAccountController;
 pub use statefulset::StatefulSetController;
@@ -78,8 +84,12 @@ impl Add for orlop_core::runner::Runner {
 pub fn add_all(to: &mut impl Add, config: Config) {
     let Config { ca_bundle, nodes } = config;
     to.add(DeploymentController);
-    to.add(ReplicaSetController);
+    to.add(ReplicaSetController::default());
+    to.add(ReplicationManager::default());
     to.add(StatefulSetController::default());
+    to.add(DaemonSetController);
+    to.add(JobController);
+    to.add(TtlAfterFinishedController);
     to.add(EndpointSliceController);
     to.add(EndpointsController);
     to.add(NamespaceController);
@@ -89,4 +99,5 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(NodeLifecycleController::new(nodes));
     to.add(TaintEvictionController);
     to.add(PodGcController);
+    to.add(DisruptionController);
 }

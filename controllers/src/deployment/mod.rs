@@ -18,7 +18,7 @@ use std::convert::Infallible;
 pub use pass::{Act, Pass, fenceposts};
 pub use status::DeploymentStatus;
 pub use template::template_hash;
-pub use view::{DeploymentView, ReplicaSetStatus, ReplicaSetView};
+pub use view::{DeploymentView, ReplicaSetSpec, ReplicaSetStatus, ReplicaSetView};
 
 use crate::claim::{Claim, claim};
 

@@ -73,7 +73,7 @@ pub(super) fn judge<'a>(policy: Option<&'a PodFailurePolicy>, pod: &Pod) -> Verd
 
 fn exit<'a>(codes: &ExitCodes, pod: &'a Pod) -> Option<(&'a Name, i32)> {
     pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses).find_map(|status| {
-        let code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
+        let code = status.state.terminated.as_ref()?.exit_code;
         let fits = code != 0
             && codes.container_name.as_ref().is_none_or(|name| *name == status.name)
             && codes.values.contains(&code) == (codes.operator == "In");
@@ -97,7 +97,7 @@ pub(super) fn ended_at(pod: &Pod) -> Timestamp {
         .status
         .container_statuses
         .iter()
-        .map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at)
+        .map(|status| status.state.terminated.as_ref()?.finished_at)
         .collect();
     let unready = || condition(pod, "Ready").filter(|c| c.status == "False")?.last_transition_time;
     let deleted = || {

@@ -7,18 +7,24 @@ use std::fmt;
 pub struct Indexes(Vec<(i32, i32)>);
 
 impl Indexes {
-    /// Reads intervals, and keeps what is below `completions`. What does not read as an interval is left out.
+    /// Reads intervals, and keeps what is below `completions`. What does not read as a number is left out. The text is
+    /// the Job controller's own: what is not in order is kept as it stands.
     pub fn parse(text: &str, completions: i32) -> Indexes {
-        let mut indexes = Indexes::default();
+        let mut intervals: Vec<(i32, i32)> = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (Ok(first), Ok(last)) = (first.parse::<i32>(), last.parse::<i32>()) else { continue };
+            let Ok(first) = first.parse::<i32>() else { continue };
             if first >= completions {
                 break;
             }
-            indexes.add(first, last.min(completions - 1));
+            let Ok(last) = last.parse::<i32>() else { continue };
+            let last = last.min(completions - 1);
+            match intervals.last_mut() {
+                Some((_, end)) if end.checked_add(1) == Some(first) => *end = last,
+                _ => intervals.push((first, last)),
+            }
         }
-        indexes
+        Indexes(intervals)
     }
 
     fn add(&mut self, first: i32, last: i32) {
@@ -78,7 +84,7 @@ impl fmt::Display for Indexes {
         for (place, (first, last)) in self.0.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
             match last - first {
-                0 => write!(f, "{comma}{first}")?,
+                ..=0 => write!(f, "{comma}{first}")?,
                 1 => write!(f, "{comma}{first},{last}")?,
                 _ => write!(f, "{comma}{first}-{last}")?,
             }

@@ -1,5 +1,8 @@
 //! Answers to the recorded cases that concern controllers.
 
+mod daemonset;
+mod disruption;
+mod job;
 mod statefulset;
 
 use orlop_core::kinds::{EndpointSlice, Node, Pod, Service, Taint, Toleration};
@@ -21,6 +24,10 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "replicaset-ranking", answer: ranking, agrees: equal },
     Family { name: "endpointslice", answer: slices, agrees: slices_agree },
     Family { name: "taint-eviction", answer: taints, agrees: equal },
+    Family { name: "daemonset-nodes", answer: daemonset::nodes, agrees: equal },
+    Family { name: "daemonset-update", answer: daemonset::update, agrees: daemonset::update_agrees },
+    Family { name: "disruption", answer: disruption::answer, agrees: disruption::agrees },
+    Family { name: "job", answer: job::answer, agrees: job::agrees },
     Family { name: "statefulset", answer: statefulset::answer, agrees: statefulset::agrees },
 ];
 

@@ -134,9 +134,10 @@ impl<'a> Pass<'a> {
             Newest::Is(_) => {}
             Newest::Renumber(name, number) => self.acts.push(Act::Renumber(name, number)),
             Newest::Create { name, revision, hash } => {
-                let labels = &set.spec.template["metadata"]["labels"];
+                let mut labels = set.spec.template["metadata"]["labels"].clone();
+                labels[history::HASH] = hash.into();
                 let kind = <StatefulSetView as orlop_core::Object>::KIND;
-                let object = history::object(&kind, &set.metadata, labels, &hash, &name, revision, data);
+                let object = history::object(&kind, &set.metadata, &labels, &name, revision, data);
                 self.acts.push(Act::CreateRevision(object));
             }
         }

@@ -50,3 +50,23 @@ fn taint_eviction() {
 fn statefulset() {
     agree("statefulset", 6, 1000);
 }
+
+#[test]
+fn job() {
+    agree("job", 6, 1000);
+}
+
+#[test]
+fn daemonset_nodes() {
+    agree("daemonset-nodes", 3, 1000);
+}
+
+#[test]
+fn daemonset_update() {
+    agree("daemonset-update", 3, 1000);
+}
+
+#[test]
+fn disruption() {
+    agree("disruption", 3, 1000);
+}

@@ -15,7 +15,7 @@ const KINDS: [Kind; 3] = [Deployment::KIND, ReplicaSet::KIND, Pod::KIND];
 fn world() -> Model {
     Model::new(|runner| {
         runner.add(DeploymentController);
-        runner.add(ReplicaSetController);
+        runner.add(ReplicaSetController::default());
         runner.add(GarbageCollector);
         KINDS.into_iter().for_each(|kind| runner.follow(kind));
     })
