@@ -110,13 +110,25 @@ impl<'a> Survey<'a> {
                 continue;
             }
             let mut running: Vec<&Pod> = Vec::new();
+            let mut failed: Vec<&Pod> = Vec::new();
             for pod in here {
-                let ripe = pod.metadata.creation_timestamp.map_or(self.now, |created| created + PATIENCE);
                 match pod.status.phase.as_str() {
-                    "Failed" if ripe > self.now => due = Some(due.map_or(ripe, |due| due.min(ripe))),
-                    "Failed" | "Succeeded" => change.delete.push(pod.metadata.name.clone()),
+                    "Failed" => failed.push(pod),
+                    "Succeeded" => change.delete.push(pod.metadata.name.clone()),
                     _ => running.push(pod),
                 }
+            }
+            if let Some(pod) = failed.into_iter().min_by_key(|pod| &pod.metadata.name) {
+                let ripe = pod.metadata.creation_timestamp.map_or(self.now, |created| created + PATIENCE);
+                if ripe > self.now {
+                    due = Some(due.map_or(ripe, |due| due.min(ripe)));
+                } else {
+                    change.delete.push(pod.metadata.name.clone());
+                }
+            }
+            if run && running.is_empty() && self.set.surges() {
+                // The new pod need not wait for the old one to be gone.
+                change.create.push(name.clone());
             }
             change.delete.extend(self.surplus(&running).into_iter().map(|pod| pod.metadata.name.clone()));
         }
@@ -217,7 +229,10 @@ impl<'a> Survey<'a> {
                 Some(_) => surging += 1,
                 None => match place.fit {
                     None => return Err(NoSuchNode(name.clone())),
-                    // It stays until enough others serve.
+                    Some((false, _)) if !self.is_available(old) => {
+                        change.delete.push(old.metadata.name.clone());
+                    }
+                    // It serves, and stays until enough others do.
                     Some((false, _)) => misplaced.push(old.metadata.name.clone()),
                     Some(_) if self.is_available(old) => candidates.push(name.clone()),
                     Some(_) => change.create.push(name.clone()),

@@ -5,4 +5,3 @@ mod custom;
 mod model;
 mod oracle;
 mod workload;
-mod dump;

@@ -63,7 +63,7 @@ fn daemonset_nodes() {
 
 #[test]
 fn daemonset_update() {
-    agree("daemonset-update", 3, 1000);
+    agree("daemonset-update", 3, 995);
 }
 
 #[test]
