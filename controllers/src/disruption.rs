@@ -57,9 +57,8 @@ impl Controller for DisruptionController {
             .filter(|pod| selector.matches(&pod.metadata.labels))
             .map(|pod| &**pod)
             .collect();
-        let scale = |owner: &OwnerReference| {
-            scale_of(owner, &|kind, name| find(kind, name, &key.namespace, world))
-        };
+        let scale =
+            |owner: &OwnerReference| scale_of(owner, &|kind, name| find(kind, name, &key.namespace, world));
         let reckoned = reckon(budget, &pods, &scale, ctx.now);
         let status = match &reckoned {
             Ok(reckoning) => reckoning.status.clone(),
@@ -118,10 +117,7 @@ impl Scaled {
 
 /// The UID and the size of what controls a pod in the end: a Deployment, where the ReplicaSet belongs to one. `find`
 /// looks a kind and name up.
-pub fn scale_of(
-    owner: &OwnerReference,
-    find: &dyn Fn(&str, &Name) -> Option<Scaled>,
-) -> Option<(Name, i32)> {
+pub fn scale_of(owner: &OwnerReference, find: &dyn Fn(&str, &Name) -> Option<Scaled>) -> Option<(Name, i32)> {
     let found = find(&owner.kind, &owner.name).filter(|found| found.uid == owner.uid)?;
     match &found.controller {
         Some(deployment) if owner.kind == "ReplicaSet" && deployment.kind == "Deployment" => {
@@ -237,9 +233,8 @@ fn expected_scale(
     for pod in pods {
         // A pod on its own has no size that could be counted.
         let Some(owner) = pod.metadata.controller() else { continue };
-        let (uid, replicas) = scale(owner).ok_or_else(|| {
-            format!("found no controllers for pod {:?}", pod.metadata.name.as_str())
-        })?;
+        let (uid, replicas) = scale(owner)
+            .ok_or_else(|| format!("found no controllers for pod {:?}", pod.metadata.name.as_str()))?;
         if seen.insert(uid) {
             total += replicas;
         }
@@ -247,7 +242,13 @@ fn expected_scale(
     Ok(total)
 }
 
-fn condition(budget: &PodDisruptionBudget, allowed: bool, reason: &str, message: &str, now: Timestamp) -> Value {
+fn condition(
+    budget: &PodDisruptionBudget,
+    allowed: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Value {
     json!({
         "type": ALLOWED,
         "status": if allowed { "True" } else { "False" },

@@ -37,7 +37,11 @@ fn sorted(value: &Value) -> Value {
         Value::Object(fields) => {
             let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
             fields.sort_by_key(|(name, _)| *name);
-            fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect::<Map<_, _>>().into()
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.clone(), sorted(value)))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),
@@ -133,14 +137,7 @@ pub fn newest<'a>(
 }
 
 /// A revision as it is created.
-pub fn object(
-    kind: &Kind,
-    owner: &Meta,
-    labels: &Value,
-    name: &Name,
-    revision: i64,
-    data: Value,
-) -> Value {
+pub fn object(kind: &Kind, owner: &Meta, labels: &Value, name: &Name, revision: i64, data: Value) -> Value {
     let mut metadata = json!({"name": name, "namespace": owner.namespace, "labels": labels});
     if !owner.annotations.is_empty() {
         metadata["annotations"] = json!(owner.annotations);
@@ -166,7 +163,8 @@ pub fn outlived<'a>(
     limit: usize,
     in_use: impl Fn(&ControllerRevision) -> bool,
 ) -> Vec<Name> {
-    let unused: Vec<&ControllerRevision> = revisions.into_iter().filter(|revision| !in_use(revision)).collect();
+    let unused: Vec<&ControllerRevision> =
+        revisions.into_iter().filter(|revision| !in_use(revision)).collect();
     let surplus = unused.len().saturating_sub(limit);
     unused[..surplus].iter().map(|revision| revision.metadata.name.clone()).collect()
 }

@@ -17,6 +17,7 @@
 //! ```
 
 pub mod claim;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
@@ -41,6 +42,7 @@ use std::convert::Infallible;
 
 use orlop_core::Controller;
 
+pub use cronjob::CronJobController;
 pub use daemonset::DaemonSetController;
 pub use deployment::DeploymentController;
 pub use disruption::DisruptionController;
@@ -89,6 +91,7 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(StatefulSetController::default());
     to.add(DaemonSetController);
     to.add(JobController);
+    to.add(CronJobController);
     to.add(TtlAfterFinishedController);
     to.add(EndpointSliceController);
     to.add(EndpointsController);

@@ -44,7 +44,9 @@ impl Controller for DaemonSetController {
             Some(_) => Vec::new(),
             None => world
                 .in_namespace::<DaemonSetView>(&pod.metadata.namespace)
-                .filter(|set| !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels))
+                .filter(|set| {
+                    !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels)
+                })
                 .map(|set| set.key())
                 .collect(),
         });
@@ -59,8 +61,11 @@ impl Controller for DaemonSetController {
                 return Plan::nothing();
             }
             let patch = json!({"status": {"observedGeneration": set.metadata.generation}});
-            return Plan::write(Write::merge_seen(set, patch).on("status"))
-                .note(Note::warning(set, "SelectingAll", message));
+            return Plan::write(Write::merge_seen(set, patch).on("status")).note(Note::warning(
+                set,
+                "SelectingAll",
+                message,
+            ));
         }
         let Ok(selector) = set.spec.selector.to_selector() else { return Plan::nothing() };
         let owner = OwnerReference::controller_of(&DaemonSetView::KIND, &set.metadata);
@@ -189,7 +194,8 @@ fn carry_out(
                 Some(Note::warning(set, "FailedDaemonPod", message))
             }
             "Succeeded" => {
-                let message = format!("Found succeeded daemon pod {key} on node {node}, will try to delete it");
+                let message =
+                    format!("Found succeeded daemon pod {key} on node {node}, will try to delete it");
                 Some(Note::normal(set, "SucceededDaemonPod", message))
             }
             _ => None,

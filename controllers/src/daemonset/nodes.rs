@@ -50,7 +50,8 @@ impl Fit {
             return (false, false);
         }
         let bars = |effects: &[&str]| {
-            untolerated(&node.spec.taints, &self.tolerations, |t| effects.contains(&t.effect.as_str())).is_some()
+            untolerated(&node.spec.taints, &self.tolerations, |t| effects.contains(&t.effect.as_str()))
+                .is_some()
         };
         (!bars(&["NoSchedule", "NoExecute"]), !bars(&["NoExecute"]))
     }

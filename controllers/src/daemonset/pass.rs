@@ -173,9 +173,7 @@ impl<'a> Survey<'a> {
 
     /// Nodes that should have a pod, and others that have one.
     fn concerned(&self) -> impl Iterator<Item = (&Name, &Place<'a>)> {
-        self.nodes
-            .iter()
-            .filter(|(_, place)| place.fit.is_some_and(|(run, _)| run) || !place.pods.is_empty())
+        self.nodes.iter().filter(|(_, place)| place.fit.is_some_and(|(run, _)| run) || !place.pods.is_empty())
     }
 
     fn desired(&self) -> i32 {

@@ -43,7 +43,9 @@ impl Controller for JobController {
             Some(_) => Vec::new(),
             None => world
                 .in_namespace::<JobView>(&pod.metadata.namespace)
-                .filter(|job| !job.spec.selector.is_empty() && job.spec.selector.matches(&pod.metadata.labels))
+                .filter(|job| {
+                    !job.spec.selector.is_empty() && job.spec.selector.matches(&pod.metadata.labels)
+                })
                 .map(|job| job.key())
                 .collect(),
         });

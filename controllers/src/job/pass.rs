@@ -88,8 +88,7 @@ impl<'a> Pass<'a> {
         self.new = self.ended(|pod| is_tracked(pod));
         let policy = job.spec.pod_failure_policy.as_ref();
         let counted = self.new.1.iter().filter(|pod| judge(policy, pod).counts()).count();
-        let mut succeeded =
-            job.status.succeeded + size(self.new.0.len()) + size(uncounted.succeeded.len());
+        let mut succeeded = job.status.succeeded + size(self.new.0.len()) + size(uncounted.succeeded.len());
         let failed = job.status.failed + size(counted) + size(uncounted.failed.len());
         if status.start_time.is_none() && !job.spec.suspend {
             status.start_time = Some(now);
@@ -182,11 +181,10 @@ impl<'a> Pass<'a> {
             }
         }
         let deadline = job.spec.active_deadline_seconds.filter(|_| !job.spec.suspend);
-        let deadline = deadline.zip(start).map(|(seconds, start)| {
-            start + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-        });
-        if failed > job.spec.backoff_limit.unwrap_or(6)
-            || failure::restarted_too_often(job, self.facts.pods)
+        let deadline = deadline
+            .zip(start)
+            .map(|(seconds, start)| start + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+        if failed > job.spec.backoff_limit.unwrap_or(6) || failure::restarted_too_often(job, self.facts.pods)
         {
             let message = "Job has reached the specified backoff limit";
             self.verdict = Some(condition("FailureTarget", "BackoffLimitExceeded", message, now));
@@ -209,8 +207,7 @@ impl<'a> Pass<'a> {
             self.place(pod).into_iter().for_each(|index| self.succeeded.insert(index));
         }
         if job.is_per_index() {
-            let mut failed =
-                Indexes::parse(job.status.failed_indexes.as_deref().unwrap_or(""), completions);
+            let mut failed = Indexes::parse(job.status.failed_indexes.as_deref().unwrap_or(""), completions);
             for pod in pods.iter().filter(|pod| is_tracked(pod) && failure::fails_index(pod, job)) {
                 self.place(pod).into_iter().for_each(|index| failed.insert(index));
             }
@@ -346,7 +343,8 @@ impl<'a> Pass<'a> {
         let mut taken = self.succeeded.clone();
         self.active.iter().filter_map(|pod| index_of(pod)).for_each(|index| taken.insert(index));
         if self.job.waits_for_failure() {
-            let going = self.facts.pods.iter().filter(|pod| pod.metadata.is_terminating() && !is_terminal(pod));
+            let going =
+                self.facts.pods.iter().filter(|pod| pod.metadata.is_terminating() && !is_terminal(pod));
             going.filter_map(|pod| index_of(pod)).for_each(|index| taken.insert(index));
         }
         if let Some(failed) = &self.failed {

@@ -32,8 +32,7 @@ pub(super) fn update(input: &Value) -> Answer {
         let pods: Vec<&Pod> = pods.iter().collect();
         let hash = input["updateRevisionHash"].as_str().unwrap_or_default();
         let mut survey = Survey::new(&set, hash, &nodes, &pods, now(input));
-        let text =
-            |change: Change| json!({"createPodsOnNodes": change.create, "deletePods": change.delete});
+        let text = |change: Change| json!({"createPodsOnNodes": change.create, "deletePods": change.delete});
         let rolling = match survey.rolling_update() {
             Ok(change) => text(change),
             Err(gone) => json!({"error": gone.to_string(), "createPodsOnNodes": [], "deletePods": []}),

@@ -1,5 +1,6 @@
 //! Answers to the recorded cases that concern controllers.
 
+mod cron;
 mod daemonset;
 mod disruption;
 mod job;
@@ -27,6 +28,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "daemonset-nodes", answer: daemonset::nodes, agrees: equal },
     Family { name: "daemonset-update", answer: daemonset::update, agrees: daemonset::update_agrees },
     Family { name: "disruption", answer: disruption::answer, agrees: disruption::agrees },
+    Family { name: "cron", answer: cron::answer, agrees: equal },
     Family { name: "job", answer: job::answer, agrees: job::agrees },
     Family { name: "statefulset", answer: statefulset::answer, agrees: statefulset::agrees },
 ];

@@ -44,8 +44,9 @@ fn describe(pass: &Pass<'_>, revisions: &[ControllerRevision]) -> Value {
                 after.iter_mut().filter(|(n, _)| n == name).for_each(|(_, revision)| *revision = *number)
             }
             Act::DeleteRevision(name) => after.retain(|(n, _)| n != name),
-            Act::CreateClaim { name, .. } => actions
-                .push(json!({"verb": "create", "persistentVolumeClaim": name, "ownerReferences": []})),
+            Act::CreateClaim { name, .. } => {
+                actions.push(json!({"verb": "create", "persistentVolumeClaim": name, "ownerReferences": []}))
+            }
             Act::OwnClaim(name, owners) => {
                 let owners: Vec<String> = owners.iter().map(|o| format!("{}/{}", o.kind, o.name)).collect();
                 actions.push(

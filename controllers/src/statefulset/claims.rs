@@ -70,9 +70,8 @@ pub(super) fn storage_matches(set: &StatefulSetView, ordinal: i32, pod: &Pod) ->
 /// Whether the owner that a claim names has been replaced by another of that name: the claim is about to go.
 pub(super) fn is_stale(claim: &PersistentVolumeClaim, set: &StatefulSetView, pod: &Meta) -> bool {
     claim.metadata.owner_references.iter().any(|owner| {
-        let replaced = |kind: &str, meta: &Meta| {
-            owner.kind == kind && owner.name == meta.name && owner.uid != meta.uid
-        };
+        let replaced =
+            |kind: &str, meta: &Meta| owner.kind == kind && owner.name == meta.name && owner.uid != meta.uid;
         replaced("StatefulSet", &set.metadata) || replaced("Pod", pod)
     })
 }

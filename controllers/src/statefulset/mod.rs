@@ -88,16 +88,14 @@ impl Controller for StatefulSetController {
                 let key = Key::new(key.namespace.clone(), name);
                 world.get::<PersistentVolumeClaim>(&key).map(|claim| &**claim)
             },
-            taken: &|name| {
-                world.get::<ControllerRevision>(&Key::new(key.namespace.clone(), name)).is_some()
-            },
+            taken: &|name| world.get::<ControllerRevision>(&Key::new(key.namespace.clone(), name)).is_some(),
             now: ctx.now,
             max_unavailable: self.max_unavailable,
         };
         let pass = Pass::run(set, &facts);
-        let status = pass.status_differs().then(|| {
-            Write::merge_seen(set, json!({"status": status_patch(&pass.status)})).on("status")
-        });
+        let status = pass
+            .status_differs()
+            .then(|| Write::merge_seen(set, json!({"status": status_patch(&pass.status)})).on("status"));
         let refused = ctx.failure.filter(|failure| failure.reason == FailureReason::Refused);
         if let Some(refused) = refused
             && let Some(note) = failed(set, &pass.acts, &refused.message)
@@ -213,7 +211,9 @@ fn failed(set: &Item<StatefulSetView>, acts: &[Act], why: &str) -> Option<Note> 
             Act::CreateClaim { name, pod, .. } => {
                 format!("create Claim {name} for Pod {pod} in StatefulSet {owner} failed error: {why}")
             }
-            Act::CreatePod { name, .. } => format!("create Pod {name} in StatefulSet {owner} failed error: {why}"),
+            Act::CreatePod { name, .. } => {
+                format!("create Pod {name} in StatefulSet {owner} failed error: {why}")
+            }
             _ => return None,
         };
         Some(Note::warning(set, "FailedCreate", message))

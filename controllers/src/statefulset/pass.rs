@@ -257,8 +257,7 @@ impl<'a> Pass<'a> {
         }
         if !claims::storage_matches(self.set, ordinal, pod) {
             let volumes = claims::volumes(self.set, ordinal, &json!(pod.spec.volumes));
-            self.acts
-                .push(Act::UpdatePod(pod.metadata.name.clone(), json!({"spec": {"volumes": volumes}})));
+            self.acts.push(Act::UpdatePod(pod.metadata.name.clone(), json!({"spec": {"volumes": volumes}})));
             if self.create_claims(ordinal, &pod.metadata) == Step::Stop {
                 return Step::Stop;
             }
@@ -313,7 +312,11 @@ impl<'a> Pass<'a> {
             let created = Meta { name: name.clone(), ..Meta::default() };
             let claim = match (self.facts.claim)(&name) {
                 Some(claim) => &claim.metadata,
-                None if self.acts.iter().any(|act| matches!(act, Act::CreateClaim { name: n, .. } if *n == name)) => {
+                None if self
+                    .acts
+                    .iter()
+                    .any(|act| matches!(act, Act::CreateClaim { name: n, .. } if *n == name)) =>
+                {
                     &created
                 }
                 None => continue,

@@ -5,3 +5,4 @@ mod custom;
 mod model;
 mod oracle;
 mod workload;
+mod workloads;

@@ -239,7 +239,11 @@ impl Model {
             return true;
         }
         let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": self.now});
-        let patch = json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "conditions": [ready]}});
+        let wanted = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields/0/values/0";
+        let pod = self.get(&kind, &key.namespace, &key.name).and_then(|pod| pod.pointer(wanted));
+        let node = pod.cloned().unwrap_or_else(|| "n".into());
+        let patch =
+            json!({"spec": {"nodeName": node}, "status": {"phase": "Running", "conditions": [ready]}});
         self.edit(&kind, &key.namespace, &key.name, patch);
         true
     }

@@ -70,3 +70,8 @@ fn daemonset_update() {
 fn disruption() {
     agree("disruption", 3, 1000);
 }
+
+#[test]
+fn cron() {
+    agree("cron", 1, 1000);
+}
