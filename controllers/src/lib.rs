@@ -87,12 +87,6 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     let Config { ca_bundle, nodes } = config;
     to.add(DeploymentController);
     to.add(ReplicaSetController::default());
-    to.add(ReplicationManager::default());
-    to.add(StatefulSetController::default());
-    to.add(DaemonSetController);
-    to.add(JobController);
-    to.add(CronJobController);
-    to.add(TtlAfterFinishedController);
     to.add(EndpointSliceController);
     to.add(EndpointsController);
     to.add(NamespaceController);
@@ -102,5 +96,4 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(NodeLifecycleController::new(nodes));
     to.add(TaintEvictionController);
     to.add(PodGcController);
-    to.add(DisruptionController);
 }
