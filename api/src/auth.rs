@@ -1,5 +1,8 @@
 //! Who may do what, and who is who: the seams [`Authorizer`], [`Authenticator`] and [`TokenIssuer`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use orlop_core::store::View;
 use orlop_core::{Key, Name, Timestamp};
 
@@ -91,42 +94,129 @@ impl Authorizer for AlwaysAllow {
     }
 }
 
+/// Several authorisers: the first that allows or denies decides.
+#[derive(Clone, Default)]
+pub struct Union(pub Vec<Arc<dyn Authorizer>>);
+
+impl Authorizer for Union {
+    fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision {
+        let mut reasons = Vec::new();
+        for authorizer in &self.0 {
+            let decision = authorizer.authorize(user, attributes, view);
+            if decision.allowed || decision.denied {
+                return decision;
+            }
+            reasons.extend(Some(decision.reason).filter(|reason| !reason.is_empty()));
+        }
+        Decision { reason: reasons.join("\n"), ..Decision::default() }
+    }
+
+    fn rules(&self, user: &User, namespace: &str, view: &dyn View) -> Rules {
+        let mut all = Rules::default();
+        for rules in self.0.iter().map(|authorizer| authorizer.rules(user, namespace, view)) {
+            all.resources.extend(rules.resources);
+            all.paths.extend(rules.paths);
+            all.incomplete |= rules.incomplete;
+            if !rules.error.is_empty() {
+                all.error = if all.error.is_empty() {
+                    rules.error
+                } else {
+                    format!("{}, {}", all.error, rules.error)
+                };
+            }
+        }
+        all
+    }
+}
+
+/// The node that a user is the agent of: `system:node:NAME`, member of `system:nodes`.
+pub fn node_of(user: &User) -> Option<Name> {
+    let member = user.groups.iter().any(|group| group == "system:nodes");
+    user.name.strip_prefix("system:node:").filter(|name| member && !name.is_empty()).map(Name::from)
+}
+
+/// The audience of tokens that are for the API server itself, and who has issued them.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
 /// Knows whom a bearer token belongs to.
 pub trait Authenticator: Send + Sync + 'static {
-    /// The user, and the audiences that the token is good for.
+    /// The user, and those of `audiences` (empty: the API server) that the token is good for. `None`: some other
+    /// authenticator may know it.
     ///
     /// # Errors
-    /// Why the token is worth nothing.
+    /// Why the token, though of this authenticator's kind, is worth nothing.
     fn authenticate(
         &self,
         token: &str,
         audiences: &[Name],
+        view: &dyn View,
         now: Timestamp,
-    ) -> Result<(User, Vec<Name>), String>;
+    ) -> Result<Option<(User, Vec<Name>)>, String>;
+}
+
+/// Several authenticators: the first that knows a token decides.
+#[derive(Clone, Default)]
+pub struct Authenticators(pub Vec<Arc<dyn Authenticator>>);
+
+impl Authenticator for Authenticators {
+    fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[Name],
+        view: &dyn View,
+        now: Timestamp,
+    ) -> Result<Option<(User, Vec<Name>)>, String> {
+        let mut errors = Vec::new();
+        for authenticator in &self.0 {
+            match authenticator.authenticate(token, audiences, view, now) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.as_slice() {
+            [] => Ok(None),
+            [one] => Err(one.clone()),
+            all => Err(format!("[{}]", all.join(", "))),
+        }
+    }
 }
 
 /// Issues tokens for service accounts.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// A signed token with these claims' subject, and when it expires.
+    /// A signed token that says this.
     ///
     /// # Errors
     /// When it cannot be issued.
-    fn issue(&self, request: &TokenRequest, now: Timestamp) -> Result<(String, Timestamp), Status>;
+    fn issue(&self, claims: &TokenClaims) -> Result<String, Status>;
 }
 
-/// What a token is to say.
+/// A name and a UID: which object is meant.
+pub type Exactly = (Name, Name);
+
+/// What a token of a service account says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenRequest {
+pub struct TokenClaims {
     /// The service account.
     pub account: Key,
     /// Its UID.
     pub account_uid: Name,
-    /// Whom it is for; empty: the API server.
+    /// Whom it is for; never empty.
     pub audiences: Vec<Name>,
-    /// How long it is good, in seconds.
-    pub expiration_seconds: i64,
-    /// The object that it lives and dies with: kind, name, UID.
-    pub bound_to: Option<(Name, Name, Name)>,
+    /// When it is issued.
+    pub issued: Timestamp,
+    /// How long it is good.
+    pub lasts: Duration,
+    /// From when on its use is to be warned of, though it is still good.
+    pub warn_after: Option<Duration>,
+    /// The pod that it lives and dies with.
+    pub pod: Option<Exactly>,
+    /// The secret that it lives and dies with.
+    pub secret: Option<Exactly>,
+    /// The node that it lives and dies with, or that its pod is on.
+    pub node: Option<Exactly>,
+    /// The token's own identifier.
+    pub id: Name,
 }
 
 /// Knows no token.
@@ -138,14 +228,15 @@ impl Authenticator for NoTokens {
         &self,
         _token: &str,
         _audiences: &[Name],
+        _view: &dyn View,
         _now: Timestamp,
-    ) -> Result<(User, Vec<Name>), String> {
-        Err("invalid bearer token".to_owned())
+    ) -> Result<Option<(User, Vec<Name>)>, String> {
+        Ok(None)
     }
 }
 
 impl TokenIssuer for NoTokens {
-    fn issue(&self, _request: &TokenRequest, _now: Timestamp) -> Result<(String, Timestamp), Status> {
+    fn issue(&self, _claims: &TokenClaims) -> Result<String, Status> {
         Err(Status::internal("no key to sign tokens with is configured"))
     }
 }

@@ -34,7 +34,7 @@
 //! The map, in reading order: [`api`] and [`request`] are the seam, [`local`] the decisions, with [`admission`],
 //! [`defaults`], [`validation`], [`patch`], [`apply`] and [`managed_fields`] on a write's way in; [`subresources`];
 //! [`render`] turns answers into bytes; [`discovery`] and [`openapi`] describe what is served; [`auth`] and [`rbac`]
-//! say who may; [`node`] is the way to node agents.
+//! say who may, and [`fairness`] who first; [`node`] is the way to node agents.
 
 pub mod admission;
 pub mod api;
@@ -44,6 +44,7 @@ mod cel;
 mod crd;
 pub mod defaults;
 pub mod discovery;
+pub mod fairness;
 pub mod fields;
 pub mod local;
 pub mod managed_fields;

@@ -26,6 +26,17 @@ pub struct User {
     pub extra: Vec<(Name, Vec<Name>)>,
 }
 
+impl User {
+    /// The user, who is in the group of all who are authenticated, too.
+    pub fn authenticated(mut self) -> User {
+        let group = Name::new_static("system:authenticated");
+        if !self.groups.contains(&group) {
+            self.groups.push(group);
+        }
+        self
+    }
+}
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use orlop_api::auth::{Attributes, Decision};
+use orlop_api::fairness::FlowControl;
 use orlop_api::render::CustomColumns;
 use orlop_api::{Api, User};
 use orlop_core::scheme::Scheme;
@@ -20,6 +21,17 @@ pub trait Backend: Api {
 
     /// Whether `user` may. [`Api::call`] and [`Api::watch`] ask themselves; this is for paths that are no resource.
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision;
+
+    /// How requests share the server.
+    fn flow_control(&self) -> FlowControl {
+        FlowControl::default()
+    }
+
+    /// Whom a bearer token belongs to.
+    fn authenticate(&self, token: &str) -> Option<User> {
+        let _ = token;
+        None
+    }
 }
 
 impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
@@ -39,5 +51,13 @@ impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
 
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
         orlop_api::LocalApi::authorize(self, user, attributes)
+    }
+
+    fn flow_control(&self) -> FlowControl {
+        orlop_api::LocalApi::flow_control(self)
+    }
+
+    fn authenticate(&self, token: &str) -> Option<User> {
+        orlop_api::LocalApi::authenticate(self, token).ok().flatten()
     }
 }

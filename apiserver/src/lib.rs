@@ -37,12 +37,16 @@
 //!
 //! The map, in reading order: [`Shell`] (a request from its path to its answer), [`Authentication`], [`Backend`]; then
 //! [`Server`] with [`pki`], its own authority, and [`kubeconfig()`], by which clients get in; [`Check`] and [`Metrics`]
-//! for those who operate it.
+//! for those who operate it, as are [`Audit`]
+//! and [`Encryption`].
 
+mod audit;
 mod auth;
 mod backend;
 mod body;
 mod docs;
+mod encryption;
+mod fairness;
 mod health;
 mod kubeconfig;
 mod lines;
@@ -55,11 +59,14 @@ mod server;
 mod shell;
 mod webhooks;
 
+pub use audit::{Audit, AuditFile, AuditPolicy, AuditSink, InvalidAuditPolicy, Level};
 pub use auth::{
-    Authentication, InvalidTokenFile, TokenAuthenticator, TokenFile, anonymous, user_of_certificate,
+    Authentication, InvalidTokenFile, ServiceAccountTokens, TokenAuthenticator, TokenFile, anonymous,
+    user_of_certificate,
 };
 pub use backend::Backend;
 pub use body::{Answer, AnswerBody, BODY_MAX};
+pub use encryption::{Encryption, InvalidEncryption};
 pub use health::Check;
 pub use kubeconfig::{Credentials, kubeconfig};
 pub use metrics::Metrics;

@@ -3,21 +3,24 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::{FutureExt, StreamExt};
 use http::{Method, Request};
+use http_body_util::Full;
 use orlop_api::auth::{Attributes, Target as Asked};
 use orlop_api::render::{Renderer, Want};
 use orlop_api::request::Payload;
 use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb};
-use orlop_core::{Clock, Name};
+use orlop_core::{Clock, Name, Timestamp};
 use tokio::sync::watch;
 
-use crate::auth::{Authentication, impersonated};
+use crate::audit::{Audit, Pending};
+use crate::auth::{Authentication, Remembered, asked, impersonated};
 use crate::backend::Backend;
 use crate::body::{Answer, answer, read, refusal, streaming, warn};
+use crate::fairness::Gate;
 use crate::health::{Check, Health};
 use crate::lines::Lines;
 use crate::metrics::Metrics;
@@ -35,6 +38,9 @@ pub struct Shell(Arc<Inner>);
 struct Inner {
     backend: Arc<dyn Backend>,
     authentication: Authentication,
+    impersonators: Remembered,
+    audit: OnceLock<Audit>,
+    gate: Gate,
     clock: Arc<dyn Clock>,
     health: Health,
     metrics: Metrics,
@@ -48,12 +54,21 @@ impl Shell {
         Shell(Arc::new(Inner {
             backend,
             authentication,
+            impersonators: Remembered::default(),
+            audit: OnceLock::new(),
+            gate: Gate::default(),
             clock,
             health: Health::default(),
             metrics: Metrics::default(),
             docs: docs::Cache::default(),
             closing: watch::Sender::new(false),
         }))
+    }
+
+    /// Notes requests in an audit log from now on. Only the first log counts.
+    pub fn audit(&self, log: Audit) {
+        // A second one is a mistake that does no harm.
+        let _ = self.0.audit.set(log);
     }
 
     /// The metrics that `/metrics` shows.
@@ -82,7 +97,8 @@ impl Shell {
         B: http_body::Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(user) = self.0.authentication.user(request.headers(), certificate) else {
+        let api = |token: &str| self.0.backend.authenticate(token);
+        let Some(user) = self.0.authentication.user(request.headers(), certificate, api) else {
             return refusal(&Status::unauthorized(), of_refusal(request.headers()));
         };
         self.answer(request, user).await
@@ -97,33 +113,77 @@ impl Shell {
         let (head, body) = request.into_parts();
         let allowed =
             |user: &User, attributes: &Attributes| self.0.backend.authorize(user, attributes).allowed;
-        let user = match impersonated(&head.headers, user, allowed) {
-            Ok(user) => user,
-            Err(status) => return refusal(&status, of_refusal(&head.headers)),
-        };
         let query = Query::parse(head.uri.query());
         let Some(path) = decoded(head.uri.path()) else {
             return refusal(&Status::bad_request("the path is not valid UTF-8"), of_refusal(&head.headers));
         };
-        match route(&path) {
+        let asked = asked(&head, &path, &query);
+        let acting = impersonated(&head.headers, user.clone(), &asked, &self.0.impersonators, allowed);
+        let pending = self.0.audit.get().and_then(|audit| {
+            let acting_as = acting.as_ref().ok().filter(|acting| **acting != user);
+            audit.begin(&head, &asked, &user, acting_as, started)
+        });
+        let acting = match acting {
+            Ok(acting) => acting,
+            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), false).await,
+        };
+        // What lasts needs its seat only until it is under way.
+        let seat = self.0.gate.enter(&*self.0.backend, &self.0.clock, &acting, &asked, &query).await;
+        let _seat = match seat {
+            Ok(seat) => seat,
+            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), false).await,
+        };
+        let lasting = asked.verb == "watch" || query.flag("follow");
+        match pending {
+            Some(mut pending) if pending.wants_request() => {
+                let answer = match read(body).await {
+                    Ok(bytes) => {
+                        pending.sent(&bytes);
+                        self.routed(&head, &query, &path, Full::new(bytes), acting, started).await
+                    }
+                    Err(status) => refusal(&status, of_refusal(&head.headers)),
+                };
+                pending.answered(answer, lasting).await
+            }
+            pending => {
+                let answer = self.routed(&head, &query, &path, body, acting, started).await;
+                noted(pending, answer, lasting).await
+            }
+        }
+    }
+
+    async fn routed<B>(
+        &self,
+        head: &http::request::Parts,
+        query: &Query,
+        path: &str,
+        body: B,
+        user: User,
+        started: Timestamp,
+    ) -> Answer
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match route(path) {
             Route::Resource(target) => {
                 let resource = target.resource.plural.clone();
-                let (verb, result) = self.resource(&head, &query, target, body, user).await;
+                let (verb, result) = self.resource(head, query, target, body, user).await;
                 let answer = result.unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers)));
                 let took = self.0.clock.now().since(started);
                 self.0.metrics.answered(verb, &resource, answer.status().as_u16(), took);
                 answer
             }
             Route::Discovery(parts) => self
-                .may(&user, &head.method, &path)
+                .may(&user, &head.method, path)
                 .and_then(|()| {
                     let backend = &self.0.backend;
                     docs::discovery(&backend.scheme(), &backend.server_address(), &parts, &head.headers)
                 })
                 .unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers))),
             Route::Other => self
-                .may(&user, &head.method, &path)
-                .and_then(|()| self.other(&path, &query, &head.headers))
+                .may(&user, &head.method, path)
+                .and_then(|()| self.other(path, query, &head.headers))
                 .unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers))),
         }
     }
@@ -139,6 +199,17 @@ impl Shell {
     }
 
     fn other(&self, path: &str, query: &Query, headers: &http::HeaderMap) -> Result<Answer, Status> {
+        if let Some(tokens) = &self.0.authentication.service_accounts {
+            match path.trim_end_matches('/') {
+                "/.well-known/openid-configuration" => {
+                    return Ok(answer(200, "application/json", tokens.configuration().to_string()));
+                }
+                "/openid/v1/jwks" => {
+                    return Ok(answer(200, "application/jwk-set+json", tokens.keys().to_string()));
+                }
+                _ => {}
+            }
+        }
         let root = path.trim_matches('/').split('/').next().unwrap_or_default();
         Ok(match root {
             "" => docs::paths(&self.0.backend.scheme()),
@@ -309,6 +380,14 @@ impl Shell {
             let _ = closing.wait_for(|closing| *closing).await;
         }
         .boxed()
+    }
+}
+
+/// An answer, noted in the audit log where that is wanted.
+async fn noted(pending: Option<Pending>, answer: Answer, lasting: bool) -> Answer {
+    match pending {
+        Some(pending) => pending.answered(answer, lasting).await,
+        None => answer,
     }
 }
 

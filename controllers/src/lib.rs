@@ -33,6 +33,8 @@ pub mod oracle;
 pub mod pod_gc;
 pub mod ranking;
 pub mod replicaset;
+pub mod resource_quota;
+pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
@@ -54,6 +56,8 @@ pub use namespace::NamespaceController;
 pub use node_lifecycle::{NodeLifecycleController, NodeSettings};
 pub use pod_gc::PodGcController;
 pub use replicaset::{ReplicaSetController, ReplicationManager};
+pub use resource_quota::ResourceQuotaController;
+pub use role_aggregation::RoleAggregationController;
 pub use root_ca::RootCaController;
 pub use service_account::ServiceAccountController;
 pub use statefulset::StatefulSetController;
@@ -96,4 +100,6 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(NodeLifecycleController::new(nodes));
     to.add(TaintEvictionController);
     to.add(PodGcController);
+    to.add(ResourceQuotaController);
+    to.add(RoleAggregationController);
 }

@@ -32,6 +32,7 @@ async fn serve(options: &Apiserver) -> Result<(), String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         builder = builder.token_file(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    builder = options.guard.set_up(builder)?;
     if let StoreChoice::Redb(dir) = &options.store {
         builder = builder.redb(dir);
     }

@@ -91,6 +91,8 @@ pub(crate) struct Drain {
 
 #[derive(Args)]
 pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) guard: Guard,
     /// Files and folders of manifests; `-` is standard input. None: an empty cluster.
     pub(crate) manifests: Vec<String>,
     /// Worker nodes.
@@ -163,8 +165,57 @@ impl FromStr for StoreChoice {
     }
 }
 
+/// What guards a server.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Guard {
+    /// Which requests the audit log notes: an `audit.k8s.io/v1` Policy.
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub(crate) audit_policy_file: Option<PathBuf>,
+    /// The file to which the audit log is appended; `-` is standard output.
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub(crate) audit_log_path: Option<PathBuf>,
+    /// What is encrypted on the disk: an `apiserver.config.k8s.io/v1` EncryptionConfiguration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
+    /// The private key that signs the tokens of service accounts, in PEM: ECDSA on P-256, or RSA. Without one, a key is
+    /// made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_signing_key_file: Option<PathBuf>,
+}
+
+impl Guard {
+    /// Sets a cluster up so.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read or used.
+    pub(crate) fn set_up(&self, mut builder: orlop::Builder) -> Result<orlop::Builder, String> {
+        use std::sync::Arc;
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        if let (Some(policy_path), Some(log)) = (&self.audit_policy_file, &self.audit_log_path) {
+            let policy = orlop::apiserver::AuditPolicy::parse(&read(policy_path)?)
+                .map_err(|error| format!("{}: {error}", policy_path.display()))?;
+            let sink = orlop::apiserver::AuditFile::open(log)
+                .map_err(|error| format!("{}: {error}", log.display()))?;
+            builder = builder.audit(policy, Arc::new(sink));
+        }
+        if let Some(path) = &self.encryption_provider_config {
+            let encryption = orlop::apiserver::Encryption::parse(&read(path)?)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            builder = builder.encryption(Arc::new(encryption));
+        }
+        if let Some(path) = &self.service_account_signing_key_file {
+            builder = builder.service_account_key(read(path)?);
+        }
+        Ok(builder)
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Apiserver {
+    #[command(flatten)]
+    pub(crate) guard: Guard,
     /// The address to serve on.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
     pub(crate) bind_address: IpAddr,

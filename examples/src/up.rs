@@ -39,7 +39,8 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
         return Err(problems);
     }
     let scheduler = scheduling::configuration(up.scheduler_config.as_deref())?;
-    let cluster = builder(up).scheduler(scheduler).start().await.map_err(|error| vec![error.to_string()])?;
+    let builder = up.guard.set_up(builder(up).scheduler(scheduler)).map_err(|error| vec![error])?;
+    let cluster = builder.start().await.map_err(|error| vec![error.to_string()])?;
     let kubeconfig = cluster.kubeconfig().unwrap_or_default();
     if let Err(error) = orlop::apiserver::pki::write_private(&up.kubeconfig, &kubeconfig) {
         let path = up.kubeconfig.display();

@@ -1,6 +1,6 @@
 //! Claims and ingresses that name no class get the default one.
 
-use orlop_core::{Kind, Stored, Timestamp};
+use orlop_core::{Kind, Stored};
 
 use super::Review;
 use crate::status::Status;
@@ -19,7 +19,14 @@ fn name(class: &Stored) -> String {
     text(&class.to_value(), &["metadata", "name"]).to_owned()
 }
 
-/// The newest of the default classes; of equally new ones the first by name.
+/// The newest of the default classes, by the commit that created it.
+fn newest(review: &Review<'_>, kind: &Kind, annotations: &[&str]) -> Option<Stored> {
+    let prefix = review.scheme.storage_range(kind, "")?;
+    let classes = review.view.range(&prefix, "", usize::MAX);
+    let defaults = classes.into_iter().filter(|class| marked(&class.object, annotations));
+    defaults.max_by_key(|class| class.created).map(|class| class.object)
+}
+
 pub(super) fn storage(review: &mut Review<'_>) -> Result<(), Status> {
     if !review.creates("", "persistentvolumeclaims")
         || review.object.pointer("/spec/storageClassName").is_some_and(|c| !c.is_null())
@@ -30,13 +37,8 @@ pub(super) fn storage(review: &mut Review<'_>) -> Result<(), Status> {
     }
     let annotations =
         ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-    let created = |class: &Stored| class.body.header().created.unwrap_or(Timestamp::EPOCH);
-    let classes = review.all(&STORAGE_CLASS);
-    let defaults = classes.iter().filter(|class| marked(class, &annotations));
-    // The first of the newest: keys come in order of names.
-    let newest = defaults.reduce(|best, class| if created(class) > created(best) { class } else { best });
-    if let Some(class) = newest {
-        object(review.object, "spec").insert("storageClassName".into(), name(class).into());
+    if let Some(class) = newest(review, &STORAGE_CLASS, &annotations) {
+        object(review.object, "spec").insert("storageClassName".into(), name(&class).into());
     }
     Ok(())
 }
@@ -48,13 +50,9 @@ pub(super) fn ingress(review: &mut Review<'_>) -> Result<(), Status> {
     {
         return Ok(());
     }
-    let classes = review.all(&INGRESS_CLASS);
-    let created = |class: &Stored| class.body.header().created.unwrap_or(Timestamp::EPOCH);
-    let defaults =
-        classes.iter().filter(|class| marked(class, &["ingressclass.kubernetes.io/is-default-class"]));
-    let newest = defaults.reduce(|best, class| if created(class) > created(best) { class } else { best });
-    if let Some(class) = newest {
-        object(review.object, "spec").insert("ingressClassName".into(), name(class).into());
+    let annotations = ["ingressclass.kubernetes.io/is-default-class"];
+    if let Some(class) = newest(review, &INGRESS_CLASS, &annotations) {
+        object(review.object, "spec").insert("ingressClassName".into(), name(&class).into());
     }
     Ok(())
 }

@@ -1,25 +1,92 @@
 //! What is let in, and what is added to it on the way.
 //!
-//! The built-in rules are one function in a file each, run in the order of [`BUILTIN`]; an embedder's own implement
-//! [`Admission`] and follow them. All are pure: they see a view of the store, the time and a source of chance.
+//! The built-in rules are one function in a file each. Those of [`BUILTIN`] change what is written; then it is
+//! validated; then those of [`JUDGES`] decide, and last of all quotas are charged. An embedder's own implement
+//! [`Admission`]: what they change follows the built-in changes, and what they judge follows the built-in judgements.
+//! All are pure: they see a view of the store, the time and a source of chance.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures_util::FutureExt;
+//! use orlop_api::admission::{Admission, Operation, Review};
+//! use orlop_api::request::Payload;
+//! use orlop_api::{Api, Body, Config, LocalApi, Options, Request, Status, User, Verb};
+//! use orlop_core::store::MemoryStore;
+//! use orlop_core::{Entropy, Key, ManualClock, Timestamp};
+//! use serde_json::{Value, json};
+//!
+//! /// Every ConfigMap says which team it belongs to; without one, it is the author's.
+//! struct Teams;
+//!
+//! impl Admission for Teams {
+//!     fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+//!         let missing = review.object.pointer("/metadata/labels/team").is_none();
+//!         if review.creates("", "configmaps") && missing {
+//!             review.object["metadata"]["labels"] = json!({"team": review.user.name.as_str()});
+//!             review.warnings.push("no team given".into());
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
+//!         let changes = review.operation == Operation::Update && review.is("", "configmaps");
+//!         let team = |object: &Value| object["metadata"]["labels"]["team"].clone();
+//!         match review.old {
+//!             Some(old) if changes && team(old) != team(review.object) => {
+//!                 Err(review.forbidden("it stays with its team"))
+//!             }
+//!             _ => Ok(()),
+//!         }
+//!     }
+//! }
+//!
+//! let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_767_225_600)));
+//! let store = MemoryStore::new(clock.clone());
+//! let config = Config { admission: vec![Arc::new(Teams)], ..Config::default() };
+//! let api = LocalApi::new(store, clock, Entropy::seeded(1), config);
+//! // A memory store commits at once, so that nothing waits.
+//! api.bootstrap().now_or_never().expect("at once")?;
+//!
+//! let create = Request {
+//!     user: User { name: "ada".into(), ..User::default() },
+//!     verb: Verb::Create,
+//!     resource: orlop_api::ResourceId { group: "".into(), version: "v1".into(), plural: "configmaps".into() },
+//!     key: Key::new("default", ""),
+//!     subresource: "".into(),
+//!     options: Options::default(),
+//!     body: Some(Body::Value(json!({"metadata": {"name": "colours"}, "data": {"sky": "blue"}}))),
+//! };
+//! let made = api.call(create).now_or_never().expect("at once")?;
+//! assert_eq!(made.warnings, ["no team given"]);
+//! let Payload::Object(_, stored) = made.payload else { panic!("an object is created") };
+//! assert_eq!(stored.to_value()["metadata"]["labels"]["team"], "ada");
+//! # Ok::<(), Status>(())
+//! ```
 
 use orlop_core::scheme::Scheme;
 use orlop_core::store::View;
 use orlop_core::{Entropy, Key, Kind, Stored, Timestamp};
 use serde_json::Value;
 
-use crate::auth::Authorizer;
+use crate::auth::{Attributes, Authorizer};
 use crate::request::User;
 use crate::status::Status;
 
+mod certificates;
+mod claim_resize;
 mod default_class;
 pub(crate) mod expressions;
+mod limit_ranger;
 mod matching;
 mod mutating_policy;
 mod namespace_lifecycle;
+mod node_restriction;
 mod node_taint;
+mod pod_security;
 pub(crate) mod policy;
 mod priority;
+mod quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
@@ -27,6 +94,8 @@ mod tolerations;
 pub(crate) mod webhook;
 
 pub use webhook::{NoWebhooks, Webhook, WebhookClient};
+
+pub(crate) use quota::Charge;
 
 /// What is done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +142,11 @@ pub struct Review<'a> {
     pub(crate) policies: &'a policy::Cache,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut webhook::Conversation,
+    /// What is drawn from quotas.
+    pub(crate) charges: &'a mut Vec<Charge>,
+    /// What was charged for this write already, when it was decided before.
+    pub(crate) paid:
+        &'a std::collections::BTreeMap<orlop_core::Name, orlop_core::rules::pod_resources::Resources>,
 }
 
 /// Admission of an embedder's own.
@@ -104,27 +178,40 @@ pub(crate) fn system_priorities() -> [(&'static str, i64); 2] {
 /// One built-in rule.
 pub type Rule = fn(&mut Review<'_>) -> Result<(), Status>;
 
-/// The built-in rules, in order, by the names that Kubernetes' plugins have.
+/// The built-in rules that change what is written, in order, by the names that Kubernetes' plugins have. They run
+/// before validation, and before an embedder's [`Admission::mutate`].
 pub const BUILTIN: &[(&str, Rule)] = &[
     ("NamespaceLifecycle", namespace_lifecycle::check),
+    ("LimitRanger", limit_ranger::default),
     ("ServiceAccount", service_account::admit),
+    ("NodeRestriction", node_restriction::admit),
     ("TaintNodesByCondition", node_taint::admit),
     ("Priority", priority::admit),
     ("DefaultTolerationSeconds", tolerations::admit),
-    ("RuntimeClass", runtime_class::admit),
-    ("StorageObjectInUseProtection", storage_protection::admit),
     ("DefaultStorageClass", default_class::storage),
+    ("StorageObjectInUseProtection", storage_protection::admit),
+    ("RuntimeClass", runtime_class::admit),
     ("DefaultIngressClass", default_class::ingress),
     ("MutatingAdmissionPolicy", mutating_policy::mutate),
     ("MutatingAdmissionWebhook", webhook::mutate),
+    ("RBAC", crate::rbac::escalation::admit),
 ];
 
 /// The built-in rules that judge what is written once nothing changes it any more, in order. They run after
 /// validation.
-pub const JUDGES: &[(&str, Rule)] =
-    &[("ValidatingAdmissionPolicy", policy::judge), ("ValidatingAdmissionWebhook", webhook::judge)];
+pub const JUDGES: &[(&str, Rule)] = &[
+    ("LimitRanger", limit_ranger::judge),
+    ("PodSecurity", pod_security::judge),
+    ("PersistentVolumeClaimResize", claim_resize::judge),
+    ("CertificateApproval", certificates::approval),
+    ("CertificateSigning", certificates::signing),
+    ("ClusterTrustBundleAttest", certificates::attest),
+    ("CertificateSubjectRestriction", certificates::subject),
+    ("ValidatingAdmissionPolicy", policy::judge),
+    ("ValidatingAdmissionWebhook", webhook::judge),
+];
 
-/// Runs the built-in rules.
+/// Runs the built-in rules that change what is written.
 pub(crate) fn run(review: &mut Review<'_>) -> Result<(), Status> {
     BUILTIN.iter().try_for_each(|(_, rule)| rule(review))
 }
@@ -151,6 +238,16 @@ fn remade(review: &Review<'_>, mut object: Value) -> Result<Value, String> {
     Ok(object)
 }
 
+/// NodeRestriction for requests of tokens, which are not written.
+pub(crate) fn restrict_token(review: &mut Review<'_>) -> Result<(), Status> {
+    node_restriction::admit(review)
+}
+
+/// ResourceQuota: charges what is written. Nobody is asked after it, so that what is charged is written too.
+pub(crate) fn charge(review: &mut Review<'_>) -> Result<(), Status> {
+    quota::judge(review)
+}
+
 impl Review<'_> {
     /// Whether this creates an object of that kind itself.
     pub fn creates(&self, group: &str, plural: &str) -> bool {
@@ -171,6 +268,18 @@ impl Review<'_> {
     pub fn all(&self, kind: &Kind) -> Vec<Stored> {
         let Some(prefix) = self.scheme.storage_range(kind, "") else { return Vec::new() };
         self.view.range(&prefix, "", usize::MAX).into_iter().map(|e| e.object).collect()
+    }
+
+    /// The objects of a kind in one namespace.
+    pub fn all_in(&self, kind: &Kind, namespace: &str) -> Vec<Stored> {
+        let Some(prefix) = self.scheme.storage_range(kind, namespace) else { return Vec::new() };
+        self.view.range(&prefix, "", usize::MAX).into_iter().map(|e| e.object).collect()
+    }
+
+    /// Whether the user may.
+    pub fn may(&self, attributes: &Attributes) -> bool {
+        let decision = self.authorizer.authorize(self.user, attributes, self.view);
+        decision.allowed && !decision.denied
     }
 
     /// A refusal, in the words of admission.

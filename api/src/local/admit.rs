@@ -33,12 +33,18 @@ pub(crate) struct Call<'a> {
     pub(crate) txn: Txn,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut Conversation,
+    /// What is drawn from quotas.
+    pub(crate) charges: Vec<crate::admission::Charge>,
+    /// What was charged already, when this was decided before.
+    pub(crate) paid: &'a super::charge::Paid,
 }
 
 /// What was decided.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) txn: Txn,
+    /// What is to be charged before.
+    pub(crate) charges: Vec<crate::admission::Charge>,
     pub(crate) then: Then,
     pub(crate) answer: Answer,
     pub(crate) code: u16,
@@ -159,6 +165,7 @@ impl<'a> Call<'a> {
     pub(crate) fn answer(&mut self, code: u16, answer: Answer) -> Admitted {
         Admitted {
             txn: Txn::default(),
+            charges: std::mem::take(&mut self.charges),
             then: Then::Nothing,
             answer,
             code,

@@ -29,7 +29,8 @@ pub(super) fn itself() -> User {
 
 impl<S: Store> LocalApi<S> {
     /// Creates what every cluster has: namespaces, the `kubernetes` Service and what it leads to, the default range of
-    /// Service addresses, the system's priority classes, the default roles. What is there already stays as it is, so
+    /// Service addresses, the system's priority classes, the default roles, the default flow
+    /// schemas and priority levels. What is there already stays as it is, so
     /// that a cluster that starts again changes nothing.
     ///
     /// # Errors
@@ -62,8 +63,8 @@ impl<S: Store> LocalApi<S> {
             let class = object("scheduling.k8s.io/v1", "PriorityClass", "", name, rest);
             self.ensure(&PRIORITY_CLASS, class).await?;
         }
-        for (kind, role) in crate::rbac::bootstrap() {
-            self.ensure(&kind, role).await?;
+        for (kind, object) in crate::rbac::bootstrap().into_iter().chain(crate::fairness::bootstrap()) {
+            self.ensure(&kind, object).await?;
         }
         self.kubernetes_service().await
     }

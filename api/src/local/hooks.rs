@@ -104,6 +104,12 @@ fn with_writer<T>(call: &Call<'_>, then: impl FnOnce(&Writer<'_>) -> T) -> T {
     then(&Writer { manager, api_version: &api_version, subresource, now: call.now, reset })
 }
 
+/// Notes who owns the fields of what is asked rather than stored.
+pub(crate) fn own_review(call: &Call<'_>, value: &mut Value) {
+    let (schema, ty) = (&call.resource.schema, call.resource.ty);
+    with_writer(call, |by| managed_fields::update_on_write(None, value, by, schema, ty));
+}
+
 /// Notes who owns the fields of a new object.
 pub(super) fn own_new(call: &mut Call<'_>, value: &mut Value) {
     let (schema, ty) = (&call.resource.schema, call.resource.ty);

@@ -135,9 +135,14 @@ pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
             if let Some(Value::Object(status)) = value.get_mut("status") {
                 sync_addresses(status);
             }
-            let name = text(value, &["spec", "serviceAccountName"]).to_owned();
+            // Two spellings of one field; the newer one counts.
+            let (newer, older) =
+                (text(value, &["spec", "serviceAccountName"]), text(value, &["spec", "serviceAccount"]));
+            let name = if newer.is_empty() { older } else { newer }.to_owned();
             if !name.is_empty() {
-                object(value, "spec").insert("serviceAccount".into(), name.into());
+                let spec = object(value, "spec");
+                spec.insert("serviceAccountName".into(), name.as_str().into());
+                spec.insert("serviceAccount".into(), name.into());
             }
         }
         ("apps", "statefulsets") => {
@@ -153,6 +158,24 @@ pub(super) fn complete(call: &Call<'_>, value: &mut Value) {
             template_generation(value, 1);
         }
         _ => {}
+    }
+}
+
+/// Conditions of a signing request say when they were last written, and when they last changed.
+fn certificate_conditions(value: &mut Value, old: &Value, now: Timestamp) {
+    let Some(Value::Array(conditions)) = object(value, "status").get_mut("conditions") else { return };
+    for condition in conditions {
+        let known = items(old, &["status", "conditions"]).iter().find(|c| c["type"] == condition["type"]);
+        let Some(condition) = condition.as_object_mut() else { continue };
+        let absent = |condition: &Map<String, Value>, field| condition.get(field).is_none_or(Value::is_null);
+        if absent(condition, "lastUpdateTime") {
+            condition.insert("lastUpdateTime".into(), now.to_string().into());
+        }
+        if absent(condition, "lastTransitionTime") {
+            let same = known.filter(|known| Some(&known["status"]) == condition.get("status"));
+            let since = same.and_then(|known| known["lastTransitionTime"].as_str().map(str::to_owned));
+            condition.insert("lastTransitionTime".into(), since.unwrap_or_else(|| now.to_string()).into());
+        }
     }
 }
 
@@ -396,6 +419,9 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
                 let known = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or(1);
                 template_generation(value, known);
             }
+            if kind.plural == "certificatesigningrequests" {
+                certificate_conditions(value, old, call.now);
+            }
             if kind.plural == "pods" && kind.group.is_empty() {
                 // The class follows from the spec, which a status cannot change.
                 let class = at(old, &["status", "qosClass"]).cloned();
@@ -409,7 +435,10 @@ pub(super) fn merge(call: &Call<'_>, old: &Value, value: &mut Value, strategy: S
             }
         }
         "finalize" => keep_all_but(value, old, &["spec", "finalizers"]),
-        "approval" => keep_all_but(value, old, &["status", "conditions"]),
+        "approval" => {
+            keep_all_but(value, old, &["status", "conditions"]);
+            certificate_conditions(value, old, call.now);
+        }
         "ephemeralcontainers" => {
             keep_all_but(value, old, &["spec", "ephemeralContainers"]);
             keep_metadata(value, old);

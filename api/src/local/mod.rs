@@ -21,6 +21,7 @@ use crate::subresources::{binding, eviction, log, reviews, scale, token};
 mod admit;
 pub(crate) mod body;
 mod bootstrap;
+mod charge;
 mod complete;
 mod config;
 mod convert;
@@ -40,8 +41,10 @@ pub(crate) mod write;
 pub(crate) use admit::{Admitted, Answer, Call, namespace_key};
 pub use config::{Config, ServerAddress};
 pub(crate) use convert::encode;
+pub(crate) use hooks::own_review;
 pub(crate) use served::ScalePaths;
 pub use served::Served;
+pub(crate) use write::restrict_token;
 
 use admit::{Then, check_scope, verb_name};
 
@@ -117,6 +120,21 @@ impl<S: Store> LocalApi<S> {
         self.shared.config.authorizer.authorize(user, attributes, &*self.shared.store.view())
     }
 
+    /// Whom a bearer token belongs to, if it is good for the API server.
+    ///
+    /// # Errors
+    /// Why it is worth nothing.
+    pub fn authenticate(&self, token: &str) -> Result<Option<User>, String> {
+        let authenticator = &self.shared.config.authenticator;
+        let found = authenticator.authenticate(token, &[], &*self.shared.store.view(), self.now())?;
+        Ok(found.map(|(user, _)| user.authenticated()))
+    }
+
+    /// What the FlowSchemas and PriorityLevelConfigurations say.
+    pub fn flow_control(&self) -> crate::fairness::FlowControl {
+        crate::fairness::FlowControl::read(&*self.shared.store.view())
+    }
+
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
@@ -163,7 +181,10 @@ impl<S: Store> LocalApi<S> {
         };
         let mut why = format!(
             "User \"{}\" cannot {verb} resource \"{}{slash}{}\" in API group \"{}\" {place}",
-            request.user.name, id.plural, request.subresource, id.group
+            request.user.name,
+            id.plural,
+            request.subresource.split('/').next().unwrap_or_default(),
+            id.group
         );
         if !decision.reason.is_empty() {
             why = format!("{why}: {}", decision.reason);
@@ -195,6 +216,7 @@ impl<S: Store> LocalApi<S> {
     ) -> Result<Response, Status> {
         // Time and chance stay, so that a webhook is asked the same however often it is decided.
         let (chance, now) = (self.chance(), self.now());
+        let mut paid = charge::Paid::new();
         let mut hooks = Conversation::default();
         let (mut attempts, mut questions) = (0, 0);
         while attempts < ATTEMPTS && questions < QUESTIONS {
@@ -218,6 +240,8 @@ impl<S: Store> LocalApi<S> {
                     managed: None,
                     txn: Txn::default(),
                     hooks: &mut hooks,
+                    charges: Vec::new(),
+                    paid: &paid,
                 };
                 let decided = decide(&mut call);
                 // What was noticed is told, even where the request is refused.
@@ -234,12 +258,34 @@ impl<S: Store> LocalApi<S> {
                 continue;
             }
             attempts += 1;
-            let admitted = decided?;
-            if admitted.code == 201 && matches!(request.verb, Verb::Update | Verb::Patch(_)) {
-                self.check_access(request, "create")?;
-            }
+            let decided = decided.and_then(|admitted| {
+                if admitted.code == 201 && matches!(request.verb, Verb::Update | Verb::Patch(_)) {
+                    self.check_access(request, "create")?;
+                }
+                Ok(admitted)
+            });
+            let mut admitted = match decided {
+                Ok(admitted) => admitted,
+                Err(refusal) => {
+                    self.refund(&request.key.namespace, paid).await;
+                    return Err(refusal);
+                }
+            };
             if request.options.dry_run || admitted.txn.ops.is_empty() {
                 return Ok(dry(admitted));
+            }
+            if !admitted.charges.is_empty() {
+                let charges = std::mem::take(&mut admitted.charges);
+                let (served, namespace) = (self.shared.served(), &request.key.namespace);
+                let (txn, charged) = charge::transaction(&served, self.now(), namespace, charges)?;
+                if !txn.ops.is_empty() {
+                    match self.shared.store.commit(txn).await {
+                        Ok(_) => {}
+                        Err(StoreError::Conflict { .. }) => continue,
+                        Err(other) => return Err(Status::unavailable(other.to_string())),
+                    }
+                }
+                paid = charged;
             }
             match self.shared.store.commit(admitted.txn).await {
                 Ok(revision) => {
@@ -250,6 +296,7 @@ impl<S: Store> LocalApi<S> {
                 Err(other) => return Err(Status::unavailable(other.to_string())),
             }
         }
+        self.refund(&request.key.namespace, paid).await;
         let id = &request.resource;
         Err(Status::stale(&id.group, &id.plural, &request.key.name))
     }

@@ -370,7 +370,13 @@ fn judge(
     let plugins = call.config.admission.clone();
     let mut review = review(call, operation, value, old);
     admission::judge(&mut review)?;
-    plugins.iter().try_for_each(|plugin| plugin.validate(&review))
+    plugins.iter().try_for_each(|plugin| plugin.validate(&review))?;
+    admission::charge(&mut review)
+}
+
+/// Admission of a request for a token, by the rules that concern it.
+pub(crate) fn restrict_token(call: &mut Call<'_>, request: &mut Value) -> Result<(), Status> {
+    admission::restrict_token(&mut review(call, Operation::Create, request, None))
 }
 
 pub(super) fn review<'r>(
@@ -396,6 +402,8 @@ pub(super) fn review<'r>(
         authorizer: &*call.config.authorizer,
         policies: &call.served.policies,
         hooks: call.hooks,
+        charges: &mut call.charges,
+        paid: call.paid,
     }
 }
 

@@ -4,12 +4,13 @@
 //! everywhere. Nothing is forbidden; what no role allows is not allowed.
 
 mod bootstrap;
+pub(crate) mod escalation;
+mod node;
 
 use std::sync::Arc;
 
-use orlop_core::rules::LabelSelector;
 use orlop_core::store::{Entry, Revision, View};
-use orlop_core::{Labels, Meta, Name};
+use orlop_core::{Meta, Name};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::auth::{Attributes, Authorizer, Decision, Rules, Target};
 use crate::request::User;
 
 pub use bootstrap::bootstrap;
+pub use node::NodeAuthorizer;
 
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
@@ -66,19 +68,11 @@ impl<T: for<'de> Deserialize<'de> + Default> Kept<T> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Role {
-    metadata: Meta,
     rules: Vec<Rule>,
-    aggregation_rule: Option<Aggregation>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Aggregation {
-    cluster_role_selectors: Vec<LabelSelector>,
 }
 
 /// One rule of a role.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Rule {
     verbs: Vec<Name>,
@@ -211,36 +205,15 @@ impl Rbac {
         }
     }
 
-    /// The rules of the role that a binding gives, with those that an aggregated role collects.
+    /// The rules of the role that a binding gives. What an aggregated role collects, its controller has written into it.
     fn rules_of(&self, binding: &Binding, view: &dyn View) -> Vec<Rule> {
         let key = match binding.role_ref.kind.as_str() {
             "ClusterRole" => format!("{CLUSTER_ROLES}{}", binding.role_ref.name),
             _ => format!("{ROLES}{}/{}", binding.metadata.namespace, binding.role_ref.name),
         };
         let Some(entry) = view.get(&key) else { return Vec::new() };
-        let mut out = Vec::new();
-        let mut open = vec![self.roles.read(&entry)];
-        let mut seen: Vec<Name> = Vec::new();
-        while let Some(role) = open.pop() {
-            if seen.contains(&role.metadata.name) {
-                continue;
-            }
-            seen.push(role.metadata.name.clone());
-            out.extend(role.rules.iter().cloned());
-            let Some(aggregation) = &role.aggregation_rule else { continue };
-            for entry in view.range(CLUSTER_ROLES, "", usize::MAX) {
-                let other = self.roles.read(&entry);
-                if aggregation.cluster_role_selectors.iter().any(|s| selects(s, &other.metadata.labels)) {
-                    open.push(other);
-                }
-            }
-        }
-        out
+        self.roles.read(&entry).rules.clone()
     }
-}
-
-fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    selector.matches(labels)
 }
 
 impl Authorizer for Rbac {
@@ -309,8 +282,9 @@ mod tests {
         for (kind, object) in bootstrap() {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             if kind.kind == "ClusterRole" {
+                let collects = object.get("aggregationRule").is_some();
                 let role: Role = serde_json::from_value(object).unwrap();
-                assert!(!role.rules.is_empty() || role.aggregation_rule.is_some(), "{name}");
+                assert!(!role.rules.is_empty() || collects, "{name}");
             } else {
                 let binding: Binding = serde_json::from_value(object).unwrap();
                 assert!(!binding.subjects.is_empty() && !binding.role_ref.name.is_empty(), "{name}");

@@ -3,7 +3,7 @@
 use orlop_core::{Key, Name};
 use serde_json::{Map, Value, json};
 
-use crate::auth::{Attributes, Target};
+use crate::auth::{Attributes, ISSUER, Target};
 use crate::local::{Admitted, Answer, Call, body};
 use crate::request::{Body, User};
 use crate::status::{Cause, Status};
@@ -33,6 +33,7 @@ fn review(
     let mut parsed = body::object(given, body::Expect::of(call.resource), &call.served.scheme)?;
     body::conform(call.resource, &mut parsed, &call.options.field_validation, &mut call.warnings)?;
     let mut review = parsed.value;
+    crate::local::own_review(call, &mut review);
     answering(call, &mut review)?;
     let shown = orlop_core::codec::canonical(&call.resource.schema, call.resource.ty, &review);
     Ok(call.answer(201, Answer::Value(call.kind().clone(), shown, false)))
@@ -67,17 +68,21 @@ fn token(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
-    let audiences: Vec<Name> =
+    let mut audiences: Vec<Name> =
         items(review, &["spec", "audiences"]).iter().filter_map(Value::as_str).map(Name::from).collect();
-    let status = match call.config.authenticator.authenticate(&token, &audiences, call.now) {
-        Ok((user, audiences)) => {
-            let audiences: Vec<&str> = audiences.iter().map(Name::as_str).collect();
-            let mut status = json!({"authenticated": true, "user": user_info(&user)});
-            if !audiences.is_empty() {
-                status["audiences"] = audiences.into();
+    if audiences.is_empty() {
+        audiences.push(Name::new_static(ISSUER));
+    }
+    let status = match call.config.authenticator.authenticate(&token, &audiences, call.view, call.now) {
+        Ok(Some((user, good_for))) => {
+            let good_for: Vec<&str> = good_for.iter().map(Name::as_str).collect();
+            let mut status = json!({"authenticated": true, "user": user_info(&user.authenticated())});
+            if !good_for.is_empty() {
+                status["audiences"] = good_for.into();
             }
             status
         }
+        Ok(None) => json!({"user": {}}),
         Err(error) => json!({"user": {}, "error": error}),
     };
     if let Some(map) = review.as_object_mut() {
@@ -87,40 +92,121 @@ fn token(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {
 }
 
 /// What is asked about, from a review's spec.
-fn attributes(review: &Value) -> Result<Attributes, Cause> {
+fn attributes(review: &Value) -> Attributes {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    match (resource.is_null(), path.is_null()) {
-        (true, true) => Err(Cause::invalid(
-            "spec.resourceAttributes",
-            &Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )),
-        (false, false) => {
-            let shown = json!({"Path": text(path, &["path"]), "Verb": text(path, &["verb"])});
-            let why = "cannot be specified in combination with resourceAttributes";
-            Err(Cause::invalid("spec.nonResourceAttributes", &shown, why))
-        }
-        (false, true) => Ok(Attributes {
-            verb: text(resource, &["verb"]).into(),
-            target: Target::Resource {
-                group: text(resource, &["group"]).into(),
-                resource: text(resource, &["resource"]).into(),
-                subresource: text(resource, &["subresource"]).into(),
-                key: Key::new(text(resource, &["namespace"]), text(resource, &["name"])),
-            },
-        }),
-        (true, false) => Ok(Attributes {
+    if resource.is_null() {
+        return Attributes {
             verb: text(path, &["verb"]).into(),
             target: Target::Path(text(path, &["path"]).into()),
-        }),
+        };
+    }
+    Attributes {
+        verb: text(resource, &["verb"]).into(),
+        target: Target::Resource {
+            group: text(resource, &["group"]).into(),
+            resource: text(resource, &["resource"]).into(),
+            subresource: text(resource, &["subresource"]).into(),
+            key: Key::new(text(resource, &["namespace"]), text(resource, &["name"])),
+        },
     }
 }
 
-fn decide(call: &mut Call<'_>, review: &mut Value, user: &User) -> Result<(), Status> {
-    let asked =
-        attributes(review).map_err(|cause| Status::invalid("authorization.k8s.io", "", "", vec![cause]))?;
-    let decision = call.config.authorizer.authorize(user, &asked, call.view);
+/// What is wrong with what is asked.
+fn wrong_attributes(review: &Value) -> Vec<Cause> {
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    match (resource.is_null(), path.is_null()) {
+        (true, true) => vec![Cause::invalid(
+            "spec.resourceAttributes",
+            &Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )],
+        (false, false) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            vec![Cause::invalid("spec.nonResourceAttributes", &shown_path(path), why)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn shown_path(path: &Value) -> Value {
+    json!({"Path": text(path, &["path"]), "Verb": text(path, &["verb"])})
+}
+
+const SELECTORS: [&str; 2] = ["fieldSelector", "labelSelector"];
+const OPERATORS: [&str; 4] = ["In", "NotIn", "Exists", "DoesNotExist"];
+
+/// What is wrong with the selectors by which what is asked is narrowed.
+fn wrong_selectors(review: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in SELECTORS {
+        let Some(selector) = at(review, &["spec", "resourceAttributes", field]).filter(|s| !s.is_null())
+        else {
+            continue;
+        };
+        let place = format!("spec.resourceAttributes.{field}");
+        let (raw, requirements) = (text(selector, &["rawSelector"]), items(selector, &["requirements"]));
+        if !raw.is_empty() && !requirements.is_empty() {
+            let why = "may not specified at the same time as requirements";
+            causes.push(Cause::invalid(&format!("{place}.rawSelector"), &raw.into(), why));
+        }
+        if raw.is_empty() && requirements.is_empty() {
+            let why = format!("when {place} is specified, requirements or rawSelector is required");
+            causes.push(Cause::required(&format!("{place}.requirements"), &why));
+        }
+        for (index, requirement) in requirements.iter().enumerate() {
+            let at_requirement = format!("{place}.requirements[{index}]");
+            let values = &requirement["values"];
+            let given = !items(requirement, &["values"]).is_empty();
+            match text(requirement, &["operator"]) {
+                "In" | "NotIn" if !given => {
+                    let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                    causes.push(Cause::required(&format!("{at_requirement}.values"), why));
+                }
+                "Exists" | "DoesNotExist" if given && !values.is_null() => {
+                    let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                    causes.push(Cause::forbidden(&format!("{at_requirement}.values"), why));
+                }
+                _ => {}
+            }
+            if text(requirement, &["key"]).is_empty() {
+                causes.push(Cause::required(&format!("{at_requirement}.key"), "must be specified"));
+            }
+        }
+    }
+    causes
+}
+
+/// The selector that narrows nothing, since nobody knows its operators.
+fn ignored_selector(review: &Value) -> Option<String> {
+    SELECTORS.iter().find_map(|field| {
+        let path = ["spec", "resourceAttributes", field, "requirements"];
+        let unknown = items(review, &path)
+            .iter()
+            .any(|requirement| !OPERATORS.contains(&text(requirement, &["operator"])));
+        unknown.then(|| format!("spec.resourceAttributes.{field} ignored due to parse error"))
+    })
+}
+
+/// Reviews have no metadata but what the server itself notes; a local one has its namespace.
+fn wrong_metadata(review: &Value, local: bool) -> Option<Cause> {
+    let meta = review.get("metadata").and_then(Value::as_object)?;
+    let given = meta.iter().any(|(field, value)| {
+        let empty =
+            value.is_null() || value == "" || value.as_object().is_some_and(serde_json::Map::is_empty);
+        !empty && field != "managedFields" && !(local && field == "namespace")
+    });
+    let why = if local { "must be empty except for namespace" } else { "must be empty" };
+    given.then(|| Cause::invalid("metadata", &Value::Object(meta.clone()), why))
+}
+
+fn refused(causes: Vec<Cause>) -> Result<(), Status> {
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid("authorization.k8s.io", "", "", causes)) }
+}
+
+fn decide(call: &mut Call<'_>, review: &mut Value, user: &User) {
+    let decision = call.config.authorizer.authorize(user, &attributes(review), call.view);
     let mut status = json!({"allowed": decision.allowed});
     if decision.denied {
         status["denied"] = true.into();
@@ -128,23 +214,30 @@ fn decide(call: &mut Call<'_>, review: &mut Value, user: &User) -> Result<(), St
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
     }
+    if let Some(ignored) = ignored_selector(review) {
+        status["evaluationError"] = ignored.into();
+    }
     if let Some(map) = review.as_object_mut() {
         map.insert("status".into(), status);
     }
-    Ok(())
 }
 
 fn own_access(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {
+    let mut causes = wrong_attributes(review);
+    causes.extend(wrong_selectors(review));
+    causes.extend(wrong_metadata(review, false));
+    refused(causes)?;
     let user = call.user.clone();
-    decide(call, review, &user)
+    decide(call, review, &user);
+    Ok(())
 }
 
-fn subject(review: &Value) -> Result<User, Status> {
+fn subject(review: &Value) -> User {
     let spec = &review["spec"];
     let texts = |value: &Value| -> Vec<Name> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Name::from).collect()
     };
-    let user = User {
+    User {
         name: text(spec, &["user"]).into(),
         uid: text(spec, &["uid"]).into(),
         groups: texts(&spec["groups"]),
@@ -154,31 +247,47 @@ fn subject(review: &Value) -> Result<User, Status> {
             .flatten()
             .map(|(k, v)| (Name::from(k.to_lowercase()), texts(v)))
             .collect(),
-    };
+    }
+}
+
+/// What is wrong with a review about somebody else.
+fn wrong_review(review: &Value) -> Vec<Cause> {
+    let mut causes = wrong_attributes(review);
+    let user = subject(review);
     if user.name.is_empty() && user.groups.is_empty() {
         let why = "at least one of user or group must be specified";
-        let cause = Cause::invalid("spec.user", &"".into(), why);
-        return Err(Status::invalid("authorization.k8s.io", "", "", vec![cause]));
+        causes.push(Cause::invalid("spec.user", &"".into(), why));
     }
-    Ok(user)
+    causes.extend(wrong_selectors(review));
+    causes
 }
 
 fn access(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {
-    let user = subject(review)?;
-    decide(call, review, &user)
+    let mut causes = wrong_review(review);
+    causes.extend(wrong_metadata(review, false));
+    refused(causes)?;
+    let user = subject(review);
+    decide(call, review, &user);
+    Ok(())
 }
 
 fn local_access(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {
-    let asked =
-        at(review, &["spec", "resourceAttributes", "namespace"]).and_then(Value::as_str).unwrap_or_default();
-    if asked != call.key.namespace {
+    let mut causes = wrong_review(review);
+    causes.extend(wrong_metadata(review, true));
+    let resource = at(review, &["spec", "resourceAttributes"]).filter(|r| !r.is_null());
+    if let Some(asked) = resource.map(|r| text(r, &["namespace"])).filter(|ns| *ns != call.key.namespace) {
         let why = "must match metadata.namespace";
-        let cause = Cause::invalid("spec.resourceAttributes.namespace", &asked.into(), why);
-        return Err(Status::invalid("authorization.k8s.io", "", "", vec![cause]));
+        causes.push(Cause::invalid("spec.resourceAttributes.namespace", &asked.into(), why));
     }
+    if let Some(path) = at(review, &["spec", "nonResourceAttributes"]).filter(|p| !p.is_null()) {
+        let why = "disallowed on this kind of request";
+        causes.push(Cause::invalid("spec.nonResourceAttributes", &shown_path(path), why));
+    }
+    refused(causes)?;
     crate::tree::metadata(review).insert("namespace".into(), call.key.namespace.as_str().into());
-    let user = subject(review)?;
-    decide(call, review, &user)
+    let user = subject(review);
+    decide(call, review, &user);
+    Ok(())
 }
 
 fn own_rules(call: &mut Call<'_>, review: &mut Value) -> Result<(), Status> {

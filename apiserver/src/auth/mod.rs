@@ -1,7 +1,9 @@
 //! Who asks: client certificates and bearer tokens.
 
+mod asked;
 mod certificates;
 mod impersonate;
+mod service_accounts;
 mod tokens;
 
 use std::sync::Arc;
@@ -11,8 +13,10 @@ use http::header::AUTHORIZATION;
 use orlop_api::User;
 use orlop_core::Name;
 
+pub(crate) use asked::asked;
 pub use certificates::user_of_certificate;
-pub(crate) use impersonate::impersonated;
+pub(crate) use impersonate::{Remembered, impersonated};
+pub use service_accounts::ServiceAccountTokens;
 pub use tokens::{InvalidTokenFile, TokenFile};
 
 /// The user of requests without credentials, where those are allowed.
@@ -22,15 +26,6 @@ pub fn anonymous() -> User {
         groups: vec![Name::new_static("system:unauthenticated")],
         ..User::default()
     }
-}
-
-/// Every authenticated user is in this group too.
-pub(crate) fn with_authenticated(mut user: User) -> User {
-    let group = Name::new_static("system:authenticated");
-    if !user.groups.contains(&group) {
-        user.groups.push(group);
-    }
-    user
 }
 
 /// Tells who carries a bearer token.
@@ -46,30 +41,35 @@ pub struct Authentication {
     pub tokens: Vec<Arc<dyn TokenAuthenticator>>,
     /// Requests without credentials come from [`anonymous`]; otherwise they are refused.
     pub allow_anonymous: bool,
+    /// Whose tokens are described under `/.well-known/openid-configuration` and `/openid/v1/jwks`. That they are known
+    /// as well is a matter of the API's own authenticator ([`orlop_api::Config::authenticator`]).
+    pub service_accounts: Option<Arc<ServiceAccountTokens>>,
 }
 
 impl Authentication {
-    /// The user of a request; `None`: 401. `certificate` is the user of a client certificate that TLS has verified.
+    /// The user of a request; `None`: 401. `certificate` is the user of a client certificate that TLS has verified;
+    /// `api` is asked for tokens that are not among ours.
     /// Credentials that are wrong are never taken for absent ones.
-    pub(crate) fn user(&self, headers: &HeaderMap, certificate: Option<&User>) -> Option<User> {
+    pub(crate) fn user(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&User>,
+        api: impl Fn(&str) -> Option<User>,
+    ) -> Option<User> {
         if let Some(user) = certificate {
-            return Some(with_authenticated(user.clone()));
+            return Some(user.clone().authenticated());
         }
         let Some(header) = headers.get(AUTHORIZATION) else {
             return self.allow_anonymous.then(anonymous);
         };
-        let token = header
-            .to_str()
-            .ok()?
-            .trim()
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match token {
-            Some((_, token)) => self
-                .tokens
-                .iter()
-                .find_map(|authenticator| authenticator.user(token.trim()))
-                .map(with_authenticated),
+        let mut words = header.to_str().ok()?.trim().split(' ');
+        let bearer = words.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"));
+        // What follows the token does not count.
+        match words.next().filter(|token| bearer && !token.is_empty()) {
+            Some(token) => {
+                let known = self.tokens.iter().find_map(|authenticator| authenticator.user(token));
+                known.or_else(|| api(token)).map(User::authenticated)
+            }
             None => self.allow_anonymous.then(anonymous),
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use orlop_api::User;
-use orlop_core::Name;
+use orlop_api::auth::{Authenticator, ISSUER};
+use orlop_core::store::View;
+use orlop_core::{Name, Timestamp};
 
 use super::TokenAuthenticator;
 
@@ -62,6 +64,21 @@ impl TokenFile {
 impl TokenAuthenticator for TokenFile {
     fn user(&self, token: &str) -> Option<User> {
         self.0.get(token).cloned()
+    }
+}
+
+/// Static tokens are for the API server; TokenReviews can ask for them.
+impl Authenticator for TokenFile {
+    fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[Name],
+        _view: &dyn View,
+        _now: Timestamp,
+    ) -> Result<Option<(User, Vec<Name>)>, String> {
+        let own: Vec<Name> = audiences.iter().filter(|name| *name == ISSUER).cloned().collect();
+        let fits = audiences.is_empty() || !own.is_empty();
+        Ok(self.0.get(token).filter(|_| fits).map(|user| (user.clone(), own)))
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use http_body::Body;
 use http_body_util::Full;
-use orlop_api::auth::{AlwaysAllow, Authorizer};
+use orlop_api::auth::{AlwaysAllow, Authenticators, Authorizer};
 use orlop_api::rbac::Rbac;
 use orlop_api::{Config, LocalApi};
-use orlop_apiserver::{AnswerBody, Authentication, Shell, TokenFile};
+use orlop_apiserver::{AnswerBody, Authentication, ServiceAccountTokens, Shell, TokenFile};
 use orlop_core::store::MemoryStore;
 use orlop_core::{Clock, Entropy, ManualClock, Timestamp};
 use serde_json::Value;
@@ -45,11 +45,14 @@ impl Local {
         let rbac = kind == "rbac";
         let authorizer: Arc<dyn Authorizer> =
             if rbac { Arc::new(Rbac::default()) } else { Arc::new(AlwaysAllow) };
-        let config = Config { authorizer, ..Config::default() };
+        let tokens = Arc::new(TokenFile::parse(TOKENS).expect("well-formed"));
+        let accounts = Arc::new(ServiceAccountTokens::generate("192.0.2.1:16443").expect("a key"));
+        let authenticator = Arc::new(Authenticators(vec![tokens.clone(), accounts.clone()]));
+        let config = Config { authorizer, authenticator, tokens: accounts.clone(), ..Config::default() };
         let api = LocalApi::new(store, clock.clone(), Entropy::seeded(1), config);
         settle(&clock, api.bootstrap()).expect("a new cluster");
-        let tokens = TokenFile::parse(TOKENS).expect("well-formed");
-        let authentication = Authentication { tokens: vec![Arc::new(tokens)], allow_anonymous: rbac };
+        let authentication =
+            Authentication { tokens: vec![tokens], allow_anonymous: rbac, service_accounts: Some(accounts) };
         let shell = Shell::new(Arc::new(api), authentication, clock.clone());
         Local { shell, clock, open: Vec::new() }
     }

@@ -5,15 +5,16 @@ use std::time::Duration;
 use expect_test::expect;
 use orlop_controllers::{Config, add_all};
 use orlop_core::kinds::{
-    ConfigMap, Deployment, EndpointSlice, Endpoints, Lease, Namespace, Node, Pod, ReplicaSet, Service,
-    ServiceAccount,
+    ClusterRole, ConfigMap, Deployment, EndpointSlice, Endpoints, Lease, Namespace, Node, Pod, ReplicaSet,
+    ResourceQuota, Service, ServiceAccount,
 };
 use orlop_core::{Kind, Object};
 use serde_json::{Value, json};
 
 use crate::model::Model;
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 13] = [
+    ClusterRole::KIND,
     ConfigMap::KIND,
     Deployment::KIND,
     EndpointSlice::KIND,
@@ -23,6 +24,7 @@ const KINDS: [Kind; 11] = [
     Node::KIND,
     Pod::KIND,
     ReplicaSet::KIND,
+    ResourceQuota::KIND,
     Service::KIND,
     ServiceAccount::KIND,
 ];
@@ -248,4 +250,67 @@ fn pods_of_a_lost_node_end() {
         model.all(&Pod::KIND).iter().map(|pod| pod["metadata"]["name"].to_string()).collect();
     assert!(after.iter().all(|name| !before.contains(name)), "the pods were replaced");
     assert_eq!(after.len(), 2);
+}
+
+#[test]
+fn quotas_are_counted_anew_when_something_ends() {
+    let mut model = cluster();
+    model.put(
+        &ResourceQuota::KIND,
+        json!({
+            "metadata": {"name": "q", "namespace": "shop"},
+            "spec": {"hard": {"pods": "3", "requests.cpu": "2", "count/configmaps": "9", "count/widgets.x": "1"}},
+        }),
+    );
+    for name in ["a", "b"] {
+        model.put(
+            &Pod::KIND,
+            json!({
+                "metadata": {"name": name, "namespace": "shop"},
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]},
+                "status": {"phase": "Pending"},
+            }),
+        );
+    }
+    model.settle(&mut |_| {});
+    let status = |model: &Model| {
+        let quota = model.get(&ResourceQuota::KIND, "shop", "q").expect("it is there");
+        quota["status"].to_string()
+    };
+    expect![[r#"{"hard":{"count/configmaps":"9","count/widgets.x":"1","pods":"3","requests.cpu":"2"},"used":{"count/configmaps":"1","pods":"2","requests.cpu":"1"}}"#]]
+        .assert_eq(&status(&model));
+    model.delete(&Pod::KIND, "shop", "a", None);
+    model.edit(&ResourceQuota::KIND, "shop", "q", json!({"spec": {"hard": {"count/configmaps": null}}}));
+    model.settle(&mut |_| {});
+    expect![[r#"{"hard":{"count/widgets.x":"1","pods":"3","requests.cpu":"2"},"used":{"pods":"1","requests.cpu":"500m"}}"#]]
+        .assert_eq(&status(&model));
+}
+
+#[test]
+fn roles_collect_the_rules_of_others() {
+    let mut model = cluster();
+    let role = |name: &str, labels: Value, rest: Value| {
+        let mut role = rest;
+        role["metadata"] = json!({"name": name, "labels": labels});
+        role
+    };
+    let rule = |resource: &str| json!({"verbs": ["get"], "apiGroups": [""], "resources": [resource]});
+    let selector = json!({"clusterRoleSelectors": [{"matchLabels": {"to": "all"}}]});
+    model.put(&ClusterRole::KIND, role("all", json!({}), json!({"aggregationRule": selector})));
+    model.put(&ClusterRole::KIND, role("b", json!({"to": "all"}), json!({"rules": [rule("pods")]})));
+    model.put(
+        &ClusterRole::KIND,
+        role("a", json!({"to": "all"}), json!({"rules": [rule("nodes"), rule("pods")]})),
+    );
+    model.put(&ClusterRole::KIND, role("c", json!({}), json!({"rules": [rule("secrets")]})));
+    model.settle(&mut |_| {});
+    let rules = |model: &Model| {
+        let role = model.get(&ClusterRole::KIND, "", "all").expect("it is there");
+        let rules = role["rules"].as_array().cloned().unwrap_or_default();
+        rules.iter().map(|r| r["resources"][0].to_string()).collect::<Vec<_>>().join(" ")
+    };
+    expect![[r#""nodes" "pods""#]].assert_eq(&rules(&model));
+    model.edit(&ClusterRole::KIND, "", "c", json!({"metadata": {"labels": {"to": "all"}}}));
+    model.settle(&mut |_| {});
+    expect![[r#""nodes" "pods" "secrets""#]].assert_eq(&rules(&model));
 }

@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod pod;
 pub mod pod_resources;
 pub(crate) mod quantity;
+pub mod quota;
 mod selector;
 mod selector_text;
 pub mod taints;

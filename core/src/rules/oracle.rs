@@ -1,12 +1,16 @@
 //! Answers to the recorded cases that concern shared rules.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::kinds::Pod;
 use crate::meta::Labels;
+use crate::object::{Kind, Name};
 use crate::oracle::{Answer, Family, equal};
 
 use super::pod_resources::{self, Counting, Resources};
+use super::quota::Counted;
 use super::{FieldSelector, LabelSelector, Quantity, Selector};
 
 /// Parsing, printing and computing with quantities.
@@ -19,7 +23,7 @@ pub const LABEL_SELECTORS: Family = Family { name: "label-selectors", answer: se
 pub const POD_RESOURCES: Family = Family { name: "pod-resources", answer: pod_resources, agrees: equal };
 
 /// All families of this crate.
-pub const FAMILIES: &[Family] = &[QUANTITY, LABEL_SELECTORS, POD_RESOURCES];
+pub const FAMILIES: &[Family] = &[QUANTITY, LABEL_SELECTORS, POD_RESOURCES, RESOURCE_QUOTA];
 
 fn text<'a>(input: &'a Value, field: &str) -> &'a str {
     input[field].as_str().unwrap_or_default()
@@ -178,4 +182,68 @@ fn pod_resources(input: &Value) -> Answer {
         "limitsUseStatus": limits(with_status),
         "qosClass": pod_resources::qos_class(&pod),
     }))
+}
+
+/// What objects count for in quotas.
+pub const RESOURCE_QUOTA: Family =
+    Family { name: "resource-quota", answer: resource_quota, agrees: quota_agrees };
+
+/// Lists are sets.
+fn quota_agrees(input: &Value, expected: &Answer, got: &Answer) -> bool {
+    let sorted = |answer: &Answer| match answer {
+        Answer::Output(output) => {
+            let mut output = output.clone();
+            for list in output.as_object_mut().into_iter().flat_map(|o| o.values_mut()) {
+                if let Value::Array(items) = list {
+                    items.sort_by_key(Value::to_string);
+                    items.dedup();
+                }
+            }
+            Answer::Output(output)
+        }
+        Answer::Error(error) => Answer::Error(error.clone()),
+    };
+    equal(input, &sorted(expected), &sorted(got))
+}
+
+fn resource_quota(input: &Value) -> Answer {
+    let object = &input["object"];
+    let kind = match text(object, "kind") {
+        "Pod" => Kind::namespaced("", "v1", "Pod", "pods"),
+        "Service" => Kind::namespaced("", "v1", "Service", "services"),
+        _ => Kind::namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    };
+    let counted = Counted::read(&kind, object);
+    let now = text(input, "now").parse().unwrap_or_default();
+    let high = [Name::new_static("high")];
+    let asked: [(&str, &str, &[Name]); 9] = [
+        ("BestEffort", "Exists", &[]),
+        ("CrossNamespacePodAffinity", "Exists", &[]),
+        ("NotBestEffort", "Exists", &[]),
+        ("NotTerminating", "Exists", &[]),
+        ("PriorityClass", "DoesNotExist", &[]),
+        ("PriorityClass", "Exists", &[]),
+        ("PriorityClass", "In", &high),
+        ("PriorityClass", "NotIn", &high),
+        ("Terminating", "Exists", &[]),
+    ];
+    let scopes: Vec<String> = asked
+        .iter()
+        .filter(|(scope, operator, values)| counted.is_in(scope, operator, values))
+        .map(|(scope, operator, values)| match values.first() {
+            Some(value) => format!("{scope} {operator} {value}"),
+            None => format!("{scope} {operator}"),
+        })
+        .collect();
+    let resources = input["quotaResources"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let matching: BTreeSet<&str> = resources.filter(|resource| counted.counts(resource)).collect();
+    let mut output = json!({
+        "usage": counted.usage(now),
+        "matchingScopes": scopes,
+        "matchingResources": matching,
+    });
+    if let Err(missing) = counted.check_stated(matching.into_iter()) {
+        output["constraintsError"] = missing.into();
+    }
+    Answer::Output(output)
 }

@@ -23,7 +23,7 @@ pub struct Counting<'a> {
     pub missing: Option<&'a Resources>,
 }
 
-fn add(total: &mut Resources, more: &Resources) {
+pub(crate) fn add(total: &mut Resources, more: &Resources) {
     for (name, amount) in more {
         match total.get_mut(name) {
             Some(sum) => *sum += amount,

@@ -161,6 +161,38 @@ pub trait View: Send + Sync {
     fn count(&self, prefix: &str, after: &str) -> usize;
 }
 
+/// Changes the bytes of objects on their way to a disk and back: encryption at rest. What is in memory is plain.
+///
+/// # Guarantees
+/// `open` takes whatever `seal` has made for the same key, and what was written before there was a seal.
+pub trait Seal: Send + Sync + 'static {
+    /// The bytes as they are written.
+    ///
+    /// # Errors
+    /// Why they cannot be sealed; nothing is written then.
+    fn seal<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String>;
+
+    /// The bytes as they were.
+    ///
+    /// # Errors
+    /// Why they cannot be opened.
+    fn open<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String>;
+}
+
+/// Writes everything as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSeal;
+
+impl Seal for NoSeal {
+    fn seal<'a>(&self, _key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+        Ok(bytes.into())
+    }
+
+    fn open<'a>(&self, _key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+        Ok(bytes.into())
+    }
+}
+
 /// Keeps objects.
 ///
 /// # Guarantees

@@ -122,3 +122,8 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn quotas_as_kubernetes() {
+    all_agree(&oracle::RESOURCE_QUOTA);
+}

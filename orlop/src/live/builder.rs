@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use orlop_api::User;
 use orlop_api::auth::Authorizer;
-use orlop_core::store::Store;
+use orlop_core::store::{Seal, Store};
 use orlop_core::{Clock, Controller, Executor, Name, runtime::Runtime};
 use orlop_netplan::DataPlane;
 use orlop_runtime_mock::Policy;
@@ -42,6 +42,11 @@ pub struct Builder {
     pub(super) serve: Option<SocketAddr>,
     #[cfg(feature = "server")]
     pub(super) tokens: orlop_apiserver::TokenFile,
+    #[cfg(feature = "server")]
+    pub(super) account_key: Option<String>,
+    #[cfg(feature = "server")]
+    pub(super) audit: Option<(orlop_apiserver::AuditPolicy, Arc<dyn orlop_apiserver::AuditSink>)>,
+    pub(super) seal: Option<Arc<dyn Seal>>,
 }
 
 pub(super) enum StoreChoice {
@@ -123,6 +128,11 @@ impl Default for Builder {
             serve: None,
             #[cfg(feature = "server")]
             tokens: orlop_apiserver::TokenFile::default(),
+            #[cfg(feature = "server")]
+            account_key: None,
+            #[cfg(feature = "server")]
+            audit: None,
+            seal: None,
         }
     }
 }
@@ -298,6 +308,32 @@ impl Builder {
             ..User::default()
         };
         self.tokens.insert(token, user);
+        self
+    }
+
+    /// Notes requests over HTTP in an audit log.
+    #[cfg(feature = "server")]
+    pub fn audit(
+        mut self,
+        policy: orlop_apiserver::AuditPolicy,
+        sink: Arc<dyn orlop_apiserver::AuditSink>,
+    ) -> Builder {
+        self.audit = Some((policy, sink));
+        self
+    }
+
+    /// What becomes of objects on the disk, with a durable store: [`orlop_apiserver::Encryption`], for one.
+    #[cfg(feature = "server")]
+    pub fn encryption(mut self, seal: Arc<dyn Seal>) -> Builder {
+        self.seal = Some(seal);
+        self
+    }
+
+    /// The private key, in PEM, that signs the tokens of service accounts: ECDSA on P-256, or RSA. Without one, the
+    /// cluster makes its own.
+    #[cfg(feature = "server")]
+    pub fn service_account_key(mut self, pem: impl Into<String>) -> Builder {
+        self.account_key = Some(pem.into());
         self
     }
 

@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
-use orlop_apiserver::pki::{Authority, PkiError};
-use orlop_apiserver::{Authentication, Server, Shell};
+use orlop_apiserver::pki::{Authority, PkiError, write_private};
+use orlop_apiserver::{Authentication, Server, ServiceAccountTokens, Shell};
 use orlop_core::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -12,20 +13,44 @@ use tokio::task::JoinSet;
 use super::builder::{Builder, StartError};
 use super::cluster::Served;
 
-/// The cluster's certificate authority.
+/// The cluster's certificate authority, and the key of its service accounts' tokens.
 pub(super) struct Pki {
     pub(super) authority: Authority,
+    pub(super) accounts: Arc<ServiceAccountTokens>,
 }
 
 impl Pki {
-    /// The authority kept beside a durable store, or a new one.
-    pub(super) fn open(dir: Option<&Path>, now: Timestamp) -> Result<Pki, StartError> {
+    /// What is kept beside a durable store, or all new. `host` is where others reach the API server.
+    pub(super) fn open(
+        dir: Option<&Path>,
+        now: Timestamp,
+        key: Option<&str>,
+        host: &str,
+    ) -> Result<Pki, StartError> {
         let authority = match dir {
             Some(dir) => Authority::load_or_generate(&dir.join("pki"), now),
             None => Authority::generate(now),
         };
-        Ok(Pki { authority: authority.map_err(|error| certificates(&error))? })
+        let key = match (key, dir) {
+            (Some(key), _) => key.to_owned(),
+            (None, None) => ServiceAccountTokens::new_key().map_err(|error| certificates(&error))?,
+            (None, Some(dir)) => kept_key(&dir.join("pki").join("sa.key"))?,
+        };
+        let accounts = ServiceAccountTokens::from_pem(&key, host).map_err(|error| certificates(&error))?;
+        let authority = authority.map_err(|error| certificates(&error))?;
+        Ok(Pki { authority, accounts: Arc::new(accounts) })
     }
+}
+
+/// The key in a file, made there if there is none: tokens outlive the process.
+fn kept_key(path: &Path) -> Result<String, StartError> {
+    let file = |error| certificates(&PkiError::File { path: path.display().to_string(), error });
+    if path.exists() {
+        return std::fs::read_to_string(path).map_err(file);
+    }
+    let key = ServiceAccountTokens::new_key().map_err(|error| certificates(&error))?;
+    write_private(path, &key).map_err(file)?;
+    Ok(key)
 }
 
 fn certificates(error: &PkiError) -> StartError {
@@ -83,8 +108,9 @@ pub(super) fn serve(
 impl Builder {
     pub(super) fn authentication(&self) -> Authentication {
         Authentication {
-            tokens: vec![std::sync::Arc::new(self.tokens.clone())],
+            tokens: vec![Arc::new(self.tokens.clone())],
             allow_anonymous: matches!(self.authorization, super::builder::Authorization::Rbac),
+            service_accounts: None,
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use orlop_api::auth::{AlwaysAllow, Authorizer};
+#[cfg(feature = "server")]
+use orlop_api::auth::Authenticators;
+use orlop_api::auth::{AlwaysAllow, Authorizer, Union};
 use orlop_api::local::{Config, LocalApi, ServerAddress};
-use orlop_api::rbac::Rbac;
+use orlop_api::rbac::{NodeAuthorizer, Rbac};
 use orlop_core::runtime::Runtime;
-use orlop_core::store::{MemoryStore, Store};
+#[cfg(feature = "redb")]
+use orlop_core::store::NoSeal;
+use orlop_core::store::{MemoryStore, Seal, Store};
 use orlop_core::{Clock, Entropy, Name};
 use orlop_runtime_mock::MockRuntime;
 use tokio::sync::watch;
@@ -28,7 +32,10 @@ impl Builder {
     /// When the store, the address or the data plane cannot be used; what was started is ended again.
     pub async fn start(self) -> Result<Cluster, StartError> {
         #[cfg(feature = "server")]
-        let (serve, authentication) = (self.serve, self.authentication());
+        let (serve, mut authentication) = (self.serve, self.authentication());
+        #[cfg(feature = "server")]
+        let (static_tokens, account_key, audit) =
+            (Arc::new(self.tokens.clone()), self.account_key.clone(), self.audit.clone());
         let Builder {
             spec,
             clock,
@@ -43,6 +50,7 @@ impl Builder {
             authorization,
             loopback,
             mut planes,
+            seal,
             ..
         } = self;
         let entropy = match spec.seed {
@@ -86,11 +94,24 @@ impl Builder {
             agents.push((if recorded { config.recorded() } else { config }, make(node)));
         }
 
-        let (store, dir) = open(store, &clock)?;
         #[cfg(feature = "server")]
-        let pki = super::server::Pki::open(dir.as_deref(), clock.now())?;
+        let audit_entropy = entropy.child("audit");
+        let (store, dir) = open(store, &clock, seal)?;
+        #[cfg(feature = "server")]
+        let host = match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+            Some(address) => address.to_string(),
+            None => "kubernetes.default.svc".to_owned(),
+        };
+        #[cfg(feature = "server")]
+        let pki = super::server::Pki::open(dir.as_deref(), clock.now(), account_key.as_deref(), &host)?;
+        #[cfg(feature = "server")]
+        {
+            authentication.service_accounts = Some(pki.accounts.clone());
+        }
         let authorizer: Arc<dyn Authorizer> = match authorization {
-            Authorization::Rbac => Arc::new(Rbac::default()),
+            Authorization::Rbac => {
+                Arc::new(Union(vec![Arc::new(NodeAuthorizer::default()), Arc::new(Rbac::default())]))
+            }
             Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
             Authorization::Own(own) => own,
         };
@@ -104,6 +125,10 @@ impl Builder {
             server,
             #[cfg(feature = "server")]
             webhooks: Arc::new(orlop_apiserver::HttpsWebhooks::default()),
+            #[cfg(feature = "server")]
+            authenticator: Arc::new(Authenticators(vec![static_tokens, pki.accounts.clone()])),
+            #[cfg(feature = "server")]
+            tokens: pki.accounts.clone(),
             ..Config::default()
         };
         let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);
@@ -149,6 +174,9 @@ impl Builder {
         let (served, shell) = {
             let shell = orlop_apiserver::Shell::new(Arc::new(api.clone()), authentication, clock.clone());
             super::metrics::register(&shell, api.clone(), watched.clone());
+            if let Some((policy, sink)) = audit {
+                shell.audit(orlop_apiserver::Audit::new(policy, sink, clock.clone(), audit_entropy));
+            }
             let served = match listener {
                 Some(listener) => Some(super::server::serve(listener, &pki, &shell, &mut servers, &stop)?),
                 None => None,
@@ -193,12 +221,20 @@ fn mock_runtimes(
 
 type Opened = (Arc<dyn Store>, Option<std::path::PathBuf>);
 
-fn open(choice: StoreChoice, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+fn open(
+    choice: StoreChoice,
+    clock: &Arc<dyn Clock>,
+    seal: Option<Arc<dyn Seal>>,
+) -> Result<Opened, StartError> {
     match choice {
+        StoreChoice::Memory if seal.is_some() => Err(StartError::Store(
+            "there is nothing to encrypt at rest: objects are kept in memory".to_owned(),
+        )),
         StoreChoice::Memory => Ok((Arc::new(MemoryStore::new(clock.clone())), None)),
         #[cfg(feature = "redb")]
         StoreChoice::Redb(dir) => {
-            let store = orlop_store_redb::RedbStore::open(&dir, clock.clone())
+            let seal = seal.unwrap_or_else(|| Arc::new(NoSeal));
+            let store = orlop_store_redb::RedbStore::open_sealed(&dir, clock.clone(), seal)
                 .map_err(|error| StartError::Store(error.to_string()))?;
             Ok((Arc::new(store), Some(dir)))
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use orlop_core::store::{Commit, Entry, Image, Log, LogError, Revision, View};
+use orlop_core::store::{Commit, Entry, Image, Log, LogError, Revision, Seal, View};
 use orlop_core::{Body, Stored};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
@@ -26,6 +26,8 @@ pub(crate) type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError
 /// Commits as redb transactions: all that share a flush are one, so they come back together or not at all.
 pub(crate) struct RedbLog {
     opener: Opener,
+    /// What becomes of bodies on the disk.
+    seal: Arc<dyn Seal>,
     /// Taken away by an error: redb refuses everything after one until the file is opened anew.
     database: Option<Database>,
     /// For [`Log::load`], which comes once.
@@ -50,13 +52,13 @@ impl<E: Into<redb::Error>> From<E> for Unreadable {
 
 impl RedbLog {
     /// Opens and reads everything.
-    pub(crate) fn open(mut opener: Opener) -> Result<RedbLog, Unreadable> {
+    pub(crate) fn open(mut opener: Opener, seal: Arc<dyn Seal>) -> Result<RedbLog, Unreadable> {
         let database = opener()?;
-        let image = match read(&database)? {
+        let image = match read(&database, &*seal)? {
             Some(image) => image,
             None => initialise(&database).map(|()| Image::default())?,
         };
-        Ok(RedbLog { opener, database: Some(database), image })
+        Ok(RedbLog { opener, seal, database: Some(database), image })
     }
 
     /// Does `work` with the database, and gives the database up if that fails.
@@ -78,14 +80,24 @@ impl Log for RedbLog {
     }
 
     fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), LogError> {
+        let seal = self.seal.clone();
+        let rows: Result<Vec<_>, LogError> = commits
+            .iter()
+            .flat_map(|commit| &commit.events)
+            .map(|event| {
+                let row = event.now.as_ref().map(|entry| encode(entry, &*seal)).transpose()?;
+                Ok((event.key.clone(), row))
+            })
+            .collect();
+        let rows = rows?;
         self.with(|database| {
             let transaction = database.begin_write()?;
             {
                 let mut objects = transaction.open_table(OBJECTS)?;
-                for event in commits.iter().flat_map(|commit| &commit.events) {
-                    match &event.now {
-                        Some(entry) => objects.insert(&*event.key, encode(entry).as_slice())?,
-                        None => objects.remove(&*event.key)?,
+                for (key, row) in &rows {
+                    match row {
+                        Some(row) => objects.insert(&**key, row.as_slice())?,
+                        None => objects.remove(&**key)?,
                     };
                 }
                 if let Some(last) = commits.last() {
@@ -100,6 +112,7 @@ impl Log for RedbLog {
         if self.database.is_none() {
             self.database = Some((self.opener)().map_err(|error| LogError(error.to_string()))?);
         }
+        let seal = self.seal.clone();
         self.with(|database| {
             // Mostly, what failed is not there. Revisions are enough to tell: this log takes nothing in while in doubt.
             if revision(database)? == Some(view.revision().0) {
@@ -110,7 +123,9 @@ impl Log for RedbLog {
             {
                 let mut objects = transaction.open_table(OBJECTS)?;
                 for entry in view.range("", "", usize::MAX) {
-                    objects.insert(&*entry.key, encode(&entry).as_slice())?;
+                    let row = encode(&entry, &*seal)
+                        .map_err(|error| redb::Error::Io(std::io::Error::other(error.0)))?;
+                    objects.insert(&*entry.key, row.as_slice())?;
                 }
                 let mut meta = transaction.open_table(META)?;
                 meta.insert(FORMAT, FORMAT_KNOWN)?;
@@ -142,7 +157,7 @@ fn revision(database: &Database) -> Result<Option<u64>, redb::Error> {
 }
 
 /// Everything in the file; `None`: it is new.
-fn read(database: &Database) -> Result<Option<Image>, Unreadable> {
+fn read(database: &Database, seal: &dyn Seal) -> Result<Option<Image>, Unreadable> {
     let transaction = database.begin_read()?;
     let meta = match transaction.open_table(META) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -159,7 +174,7 @@ fn read(database: &Database) -> Result<Option<Image>, Unreadable> {
     let mut image = Image { revision: Revision(number(REVISION)?), entries: Vec::new() };
     for row in transaction.open_table(OBJECTS)?.iter()? {
         let (key, value) = row?;
-        let entry = decode(key.value(), value.value()).map_err(|reason| {
+        let entry = decode(key.value(), value.value(), seal).map_err(|reason| {
             Unreadable::Contents(format!("the record of {:?} cannot be read: {reason}", key.value()))
         })?;
         image.entries.push(entry);
@@ -167,21 +182,22 @@ fn read(database: &Database) -> Result<Option<Image>, Unreadable> {
     Ok(Some(image))
 }
 
-fn encode(entry: &Entry) -> Vec<u8> {
-    let body = entry.object.body.bytes();
+fn encode(entry: &Entry, seal: &dyn Seal) -> Result<Vec<u8>, LogError> {
+    let body = seal.seal(&entry.key, entry.object.body.bytes()).map_err(LogError)?;
     let mut out = Vec::with_capacity(PREFIX + body.len());
     out.extend_from_slice(&entry.created.0.to_le_bytes());
     out.extend_from_slice(&entry.object.revision.0.to_le_bytes());
-    out.extend_from_slice(body);
-    out
+    out.extend_from_slice(&body);
+    Ok(out)
 }
 
-fn decode(key: &str, value: &[u8]) -> Result<Entry, String> {
+fn decode(key: &str, value: &[u8], seal: &dyn Seal) -> Result<Entry, String> {
     let number = |at: usize| -> Result<Revision, String> {
         let bytes = value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).ok_or("it is too short")?;
         Ok(Revision(u64::from_le_bytes(bytes)))
     };
     let (created, revision) = (number(0)?, number(8)?);
-    let body = Body::parse(Bytes::copy_from_slice(&value[PREFIX..])).map_err(|error| error.to_string())?;
+    let body = seal.open(key, &value[PREFIX..])?;
+    let body = Body::parse(Bytes::copy_from_slice(&body)).map_err(|error| error.to_string())?;
     Ok(Entry { key: key.into(), object: Stored { body: Arc::new(body), revision }, created })
 }

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use orlop_core::store::{NoSeal, Seal};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
@@ -82,13 +84,13 @@ impl Drop for Held {
 }
 
 /// Opens the store's file in a directory, which is made if it is not there.
-pub(crate) fn directory(dir: &Path) -> Result<(RedbLog, Held), OpenError> {
+pub(crate) fn directory(dir: &Path, seal: Arc<dyn Seal>) -> Result<(RedbLog, Held), OpenError> {
     let file = dir.join(FILE);
     let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
     make_directory(dir).map_err(|e| io(dir, e))?;
     let path = file.clone();
     let opener = move || builder().create_with_backend(FileBackend::new(open_file(&path)?)?);
-    let log = load(Box::new(opener), &file, dir)?;
+    let log = load(Box::new(opener), &file, dir, seal)?;
     // Without this the file itself, new in its directory, might not outlive a loss of power.
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io(dir, e))?;
     let owner = dir.join(OWNER);
@@ -102,7 +104,7 @@ pub(crate) fn backend<B: StorageBackend>(
     mut make: impl FnMut() -> io::Result<B> + Send + 'static,
 ) -> Result<(RedbLog, Held), OpenError> {
     let opener: Opener = Box::new(move || builder().create_with_backend(make()?));
-    let log = load(opener, Path::new(FILE), Path::new("."))?;
+    let log = load(opener, Path::new(FILE), Path::new("."), Arc::new(NoSeal))?;
     Ok((log, Held(None)))
 }
 
@@ -129,10 +131,10 @@ fn builder() -> Builder {
     builder
 }
 
-fn load(opener: Opener, file: &Path, dir: &Path) -> Result<RedbLog, OpenError> {
+fn load(opener: Opener, file: &Path, dir: &Path, seal: Arc<dyn Seal>) -> Result<RedbLog, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { file: file.to_owned(), reason };
     // redb trusts what the checksums do not cover, and panics where that trust is misplaced.
-    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener, seal)))
         .map_err(|_| damaged("its structure makes no sense".to_owned()))?;
     outcome.map_err(|unreadable| match unreadable {
         Unreadable::Format(found) => OpenError::Format { file: file.to_owned(), found },

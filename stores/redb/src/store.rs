@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use orlop_core::Clock;
-use orlop_core::store::{Limits, LogStore, Revision, Store, StoreError, Txn, View, Watch};
+use orlop_core::store::{Limits, LogStore, NoSeal, Revision, Seal, Store, StoreError, Txn, View, Watch};
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
@@ -48,7 +48,19 @@ impl RedbStore {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Result<RedbStore, OpenError> {
-        RedbStore::start(open::directory(dir.as_ref())?, clock, limits)
+        RedbStore::start(open::directory(dir.as_ref(), Arc::new(NoSeal))?, clock, limits)
+    }
+
+    /// [`RedbStore::open`], with bodies that are sealed on the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; what the seal cannot open counts as damaged.
+    pub fn open_sealed(
+        dir: impl AsRef<Path>,
+        clock: Arc<dyn Clock>,
+        seal: Arc<dyn Seal>,
+    ) -> Result<RedbStore, OpenError> {
+        RedbStore::start(open::directory(dir.as_ref(), seal)?, clock, Limits::default())
     }
 
     /// A store on something other than a file, such as a disk that breaks in a test. `make` is called again when an
