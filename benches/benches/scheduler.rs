@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use orlop_core::{Key, Name};
-use orlop_scheduler::{Change, NodeFacts, PodFacts, Prepared, Profile, Snapshot, place, schedule};
+use orlop_scheduler::{Change, NodeFacts, Placer, PodFacts, Prepared, Profile, Snapshot, place, schedule};
 use serde_json::{Value, json};
 
 const SIZES: [usize; 3] = [100, 1_000, 5_000];
@@ -83,6 +83,20 @@ fn decisions(criterion: &mut Criterion) {
         for (name, pod) in incoming() {
             group.bench_function(BenchmarkId::new(name, nodes), |b| {
                 b.iter(|| place(black_box(&pod), &cluster, &profile, 1));
+            });
+        }
+        // One after the other: a decision, its binding, and the end of the pod, as they reach a placer that keeps answers.
+        for (name, pod) in incoming() {
+            let mut placer = Placer::new(Profile::default(), 1);
+            let mut cluster = cluster.clone();
+            group.bench_function(BenchmarkId::new(format!("{name}, kept"), nodes), |b| {
+                b.iter(|| {
+                    let mut pod = pod.clone();
+                    pod.node = placer.place(black_box(&pod), &cluster).node.expect("there is room");
+                    let key = pod.key.clone();
+                    cluster.apply(Change::Pod(pod));
+                    cluster.apply(Change::PodGone(key));
+                });
             });
         }
         let (_, plain) = &incoming()[0];

@@ -203,13 +203,11 @@ fn filter(
         }
     }
     // Where room is being made for pods that go first, this pod must fit beside them as well as without them.
-    for node in cluster.awaited_nodes() {
-        if left.contains(node) {
-            let with = waiting_on(pod, cluster, node);
-            let waiting = Delta { without: Vec::new(), with };
-            if !waiting.with.is_empty() && first_refusal(cluster, ready, node, &waiting)?.is_some() {
-                left.remove(node);
-            }
+    for node in cluster.awaited_among(&left) {
+        let with = waiting_on(pod, cluster, node);
+        let waiting = Delta { without: Vec::new(), with };
+        if !waiting.with.is_empty() && first_refusal(cluster, ready, node, &waiting)?.is_some() {
+            left.remove(node);
         }
     }
     Ok(left)

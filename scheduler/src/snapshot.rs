@@ -298,9 +298,17 @@ impl Snapshot {
         self.nominated.values()
     }
 
-    /// The nodes on which pods wait for room; in no order.
-    pub(crate) fn awaited_nodes(&self) -> impl Iterator<Item = NodeId> {
-        self.awaited.keys().filter_map(|name| self.by_name.get(name).copied())
+    /// The nodes of `among` on which pods wait for room; in no order.
+    pub(crate) fn awaited_among(&self, among: &NodeSet) -> Vec<NodeId> {
+        if self.awaited.is_empty() {
+            return Vec::new();
+        }
+        if among.len() < self.awaited.len() {
+            let awaited = |node: &NodeId| self.awaited.contains_key(&self.node_row(*node).facts.name);
+            return among.iter().filter(awaited).collect();
+        }
+        let nodes = self.awaited.keys().filter_map(|name| self.by_name.get(name).copied());
+        nodes.filter(|node| among.contains(*node)).collect()
     }
 
     /// The node for which a pod is nominated.

@@ -117,7 +117,8 @@ impl Configuration {
     /// From a tree, as YAML or JSON is read into.
     ///
     /// `parallelism`, `leaderElection`, `clientConnection`, the profiling flags and `delayCacheUntilActive` are checked
-    /// and have no meaning in one process. So has `percentageOfNodesToScore`: every node is scored, whatever it says.
+    /// and have no meaning in one process. `percentageOfNodesToScore` is honoured; where it is not given, every node is
+    /// scored.
     ///
     /// # Errors
     /// Names everything that is wrong.
@@ -158,14 +159,19 @@ fn read_all(root: &Reader<'_>, registry: &Registry) -> Configuration {
             root.get(field).one_of(&[expected]);
         }
     }
-    without_meaning(root);
+    let percent = without_meaning(root);
+    let read_one = |profile: &Reader<'_>| {
+        let own = profile.raw().get("percentageOfNodesToScore").and_then(Value::as_i64);
+        let percent = own.or(percent).and_then(|n| u32::try_from(n).ok()).unwrap_or(100);
+        Some(read_profile(profile, registry)?.score_percent(percent))
+    };
     let backoff = read_backoff(root);
     let read: Vec<Option<Profile>> = match root.get("profiles").items() {
         none if none.is_empty() => {
             let alone = Reader::new(&Value::Null, "profiles[0]", root.problems());
-            vec![read_profile(&alone, registry)]
+            vec![read_one(&alone)]
         }
-        all => all.iter().map(|profile| read_profile(profile, registry)).collect(),
+        all => all.iter().map(read_one).collect(),
     };
     let profiles: Vec<Profile> = read.into_iter().flatten().collect();
     for (at, profile) in profiles.iter().enumerate() {
@@ -183,10 +189,10 @@ fn read_all(root: &Reader<'_>, registry: &Registry) -> Configuration {
     Configuration { profiles, backoff }
 }
 
-/// What is checked and then left alone.
-fn without_meaning(root: &Reader<'_>) {
+/// What is checked and then left alone, but for how many of a hundred nodes are to be scored.
+fn without_meaning(root: &Reader<'_>) -> Option<i64> {
     root.get("parallelism").int_in(1.., "should be an integer value greater than zero");
-    root.get("percentageOfNodesToScore").int_in(0..=100, "not in valid range [0-100]");
+    let percent = root.get("percentageOfNodesToScore").int_in(0..=100, "not in valid range [0-100]");
     for flag in ["enableProfiling", "enableContentionProfiling", "delayCacheUntilActive"] {
         root.get(flag).flag();
     }
@@ -208,6 +214,7 @@ fn without_meaning(root: &Reader<'_>) {
             "decisions make no calls over the network; write a plugin instead".to_owned(),
         ));
     }
+    percent
 }
 
 fn read_backoff(root: &Reader<'_>) -> Backoff {

@@ -52,7 +52,12 @@ impl Buckets {
 
     /// The bucket of these axes.
     pub(super) fn of(&mut self, axes: &Axes) -> u32 {
-        if let Some(id) = self.ids.get(axes) {
+        // Most often they are few, and comparing is quicker than hashing.
+        if self.rows.len() <= 16 {
+            if let Some(id) = self.rows.iter().position(|row| row.axes == *axes) {
+                return id as u32;
+            }
+        } else if let Some(id) = self.ids.get(axes) {
             return *id;
         }
         let id = self.rows.len() as u32;

@@ -66,8 +66,8 @@ impl Class {
         for Ready { plugin, predicate } in &local.ready {
             guarded(plugin, || predicate.filter_all(cluster, &mut nodes))?;
         }
-        for node in cluster.awaited_nodes() {
-            if nodes.contains(node) && !local.fits_beside(cluster, node)? {
+        for node in cluster.awaited_among(&nodes) {
+            if !local.fits_beside(cluster, node)? {
                 nodes.remove(node);
             }
         }
@@ -108,32 +108,17 @@ impl Class {
             failing: None,
             stale: Vec::new(),
         };
-        let mut last: Option<(Axes, u32)> = None;
         let mut axes = Axes::new();
+        let columns = class.lanes.columns(cluster);
         for (at, (node, score)) in order.iter().zip(&totals).enumerate() {
             axes.clear();
             axes.extend(raws.iter().map(|raw| raw[at]));
-            class.add_places(cluster, *node, &mut axes);
-            let bucket = match &last {
-                Some((before, bucket)) if *before == axes => *bucket,
-                _ => class.buckets.of(&axes),
-            };
+            class.lanes.add_places(&columns, *node, &mut axes);
+            let bucket = class.buckets.of(&axes);
             class.buckets.insert(bucket, *score, ring.place(*node));
             class.slots[node.index()] = Slot { bucket, score: *score };
-            if last.as_ref().is_none_or(|(_, before)| *before != bucket) {
-                last = Some((axes.clone(), bucket));
-            }
         }
         Ok(Some(class))
-    }
-
-    /// Where a node is on the lanes' axes.
-    fn add_places(&self, cluster: &Snapshot, node: NodeId, axes: &mut Axes) {
-        let first = axes.len();
-        axes.resize(first + self.lanes.axes, 0);
-        for lane in &self.lanes.all {
-            axes[lane.axis] = lane.place(cluster, node);
-        }
     }
 
     /// Whether being near or apart from other pods, or spread among them, may rule nodes out.
@@ -187,6 +172,7 @@ impl Class {
         let sample = self.sample.clone();
         let Some(mut local) = Local::prepare(&sample, cluster, profile)? else { return Ok(false) };
         let mut axes = Axes::new();
+        let columns = self.lanes.columns(cluster);
         for node in nodes.iter().copied() {
             let place = self.ring.place(node);
             let mut slot = Slot { bucket: NOWHERE, score: 0 };
@@ -196,7 +182,7 @@ impl Class {
                 if axes.len() != self.scaled.len() {
                     return Ok(false);
                 }
-                self.add_places(cluster, node, &mut axes);
+                self.lanes.add_places(&columns, node, &mut axes);
                 slot.bucket = self.buckets.of(&axes);
             }
             let before = std::mem::replace(&mut self.slots[node.index()], slot);

@@ -17,6 +17,8 @@ use crate::plugins::pod_topology_spread::{HOSTNAME, Inclusion, counts_for};
 use crate::profile::Profile;
 use crate::snapshot::{NodeId, Snapshot};
 
+use super::buckets::Axes;
+
 /// What an axis says of a node that lacks the label.
 pub(super) const LACKING: i64 = i64::MIN;
 /// A label whose values have at most so many nodes each, on average, is narrow.
@@ -124,8 +126,8 @@ impl Lane {
     }
 
     /// Where a node is on the lane's axis.
-    pub(super) fn place(&self, cluster: &Snapshot, node: NodeId) -> i64 {
-        let value = cluster.columns().label(&self.key).map_or(LabelColumn::ABSENT, |c| c.value(node));
+    fn place(&self, column: Option<&LabelColumn>, node: NodeId) -> i64 {
+        let value = column.map_or(LabelColumn::ABSENT, |c| c.value(node));
         if !self.narrow {
             return value.into();
         }
@@ -383,6 +385,19 @@ impl Lanes {
                 lane.counted = inclusion.nodes(c, Some(constraints).filter(|_| self.all_labels), cluster);
             }
             self.all.push(lane);
+        }
+    }
+
+    /// The label of each lane.
+    pub(super) fn columns<'a>(&self, cluster: &'a Snapshot) -> SmallVec<[Option<&'a LabelColumn>; 4]> {
+        self.all.iter().map(|lane| cluster.columns().label(&lane.key)).collect()
+    }
+
+    /// Where a node is on the lanes' axes.
+    pub(super) fn add_places(&self, columns: &[Option<&LabelColumn>], node: NodeId, axes: &mut Axes) {
+        axes.resize(axes.len() + self.axes, 0);
+        for (lane, column) in self.all.iter().zip(columns) {
+            axes[lane.axis] = lane.place(*column, node);
         }
     }
 

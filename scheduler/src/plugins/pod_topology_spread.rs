@@ -84,7 +84,9 @@ fn owners_selector(pod: &PodFacts, cluster: &Snapshot) -> Selector {
         }
     }
     for service in cluster.services(&pod.key.namespace) {
-        if service.selector.matches(&pod.labels) {
+        // A Service selects by equality alone.
+        let selected = &service.selector.match_labels;
+        if selected.iter().all(|(key, value)| pod.labels.get(key) == Some(value)) {
             labels.extend(service.selector.match_labels.iter());
         }
     }

@@ -1,17 +1,15 @@
 //! The scheduler without I/O: [`Scheduler`].
 
+mod cuts;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use orlop_core::kinds::{Node, Pod};
-use orlop_core::{
-    Attempt, AttemptId, Cut, Failure, Key, Kind, Name, Object, Outcome, Recorder, Stored, Timestamp, Write,
-};
+use orlop_core::{Attempt, AttemptId, Failure, Key, Kind, Name, Outcome, Recorder, Stored, Timestamp, Write};
 use rustc_hash::FxHashMap;
 
-use crate::change::{Change, watched};
+use crate::change::watched;
 use crate::decision::Decision;
 use crate::facts::PodFacts;
 use crate::framework::{Event, Hint, Permission, Verdict};
@@ -147,133 +145,6 @@ impl Scheduler {
 
     fn profile(&self, pod: &PodFacts) -> Option<&Profile> {
         profile_of(&self.placers, pod)
-    }
-
-    /// Takes in what changed.
-    pub fn on_cut(&mut self, cut: Cut) {
-        for kind in &cut.reset {
-            self.malformed.retain(|(plural, _)| *plural != kind.plural);
-            let kept: BTreeSet<&Key> =
-                cut.changes.iter().filter(|c| c.kind.same_resource(kind)).map(|c| &c.key).collect();
-            let mut known = self.snapshot.keys(kind);
-            if kind.same_resource(&Pod::KIND) {
-                known.extend(self.stored.keys().cloned());
-                known.sort_unstable();
-                known.dedup();
-            }
-            for key in known.iter().filter(|key| !kept.contains(key)) {
-                if let Some(change) = Change::gone(kind, key) {
-                    self.take(change, kind);
-                }
-            }
-        }
-        for change in &cut.changes {
-            if change.kind.same_resource(&Pod::KIND) {
-                match &change.object {
-                    Some(stored) => drop(self.stored.insert(change.key.clone(), stored.clone())),
-                    None => drop(self.stored.remove(&change.key)),
-                }
-            }
-            let place = || (change.kind.plural.clone(), change.key.clone());
-            if !self.malformed.is_empty() {
-                self.malformed.remove(&place());
-            }
-            match Change::read(change) {
-                Ok(Some(read)) => self.take(read, &change.kind),
-                Ok(None) => {}
-                Err(_) => {
-                    // What cannot be read is taken as not there.
-                    self.malformed.insert(place());
-                    if let Some(gone) = Change::gone(&change.kind, &change.key) {
-                        self.take(gone, &change.kind);
-                    }
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, change: Change, kind: &Kind) {
-        match change {
-            Change::Pod(facts) => self.take_pod(Arc::new(facts)),
-            Change::PodGone(key) => self.pod_gone(&key),
-            Change::Node(facts) => {
-                let old = self.snapshot.node(&facts.name).map(|n| n.facts().clone());
-                if old.as_ref() == Some(&facts) {
-                    return;
-                }
-                self.snapshot.apply(Change::Node(facts.clone()));
-                self.tell(&Event::Node { old: old.as_ref(), new: &facts });
-            }
-            Change::NodeGone(name) => {
-                self.snapshot.apply(Change::NodeGone(name));
-                self.tell(&Event::Other(&Node::KIND));
-            }
-            other => {
-                if self.snapshot.knows(&other) {
-                    return;
-                }
-                self.snapshot.apply(other);
-                self.tell(&Event::Other(kind));
-            }
-        }
-    }
-
-    fn take_pod(&mut self, facts: Arc<PodFacts>) {
-        let key = facts.key.clone();
-        let same = |uid: &Name| *uid == facts.uid;
-        let replaced = self.queue.get(&key).is_some_and(|p| !same(&p.facts.uid))
-            || self.assumed.get(&key).is_some_and(|uid| !same(uid));
-        if replaced {
-            self.pod_gone(&key);
-        }
-        if facts.is_assigned() {
-            let old = self.snapshot.pod(&key).cloned();
-            self.assumed.remove(&key);
-            self.give_up_waiting(&key);
-            self.queue.remove(&key);
-            self.snapshot.put_pod(facts.clone());
-            if old.as_deref() != Some(&*facts) {
-                self.tell(&Event::AssignedPod { old: old.as_deref(), new: &facts });
-            }
-            return;
-        }
-        if self.assumed.contains_key(&key) && !facts.finished && !facts.is_terminating() {
-            return;
-        }
-        let Some(rank) = self
-            .profile(&facts)
-            .filter(|_| !facts.finished && !facts.is_terminating())
-            .map(|_| self.placers[0].profile().queue_sort.rank(&facts))
-        else {
-            self.pod_gone(&key);
-            return;
-        };
-        self.snapshot.put_pod(facts.clone());
-        if !facts.nominated.is_empty() {
-            self.snapshot.nominate(&facts, &facts.nominated);
-        }
-        match self.queue.update(facts.clone(), rank) {
-            None => self.queue.add(facts, rank),
-            Some(old) if differs(&old, &facts) => {
-                let event = Event::ThisPod { old: &old, new: &facts };
-                let pending = self.queue.get(&key);
-                if pending.is_some_and(|p| pending_worth_it(&self.placers, p, &event)) {
-                    self.queue.retry(&key);
-                }
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn pod_gone(&mut self, key: &Key) {
-        self.queue.remove(key);
-        self.assumed.remove(key);
-        self.give_up_waiting(key);
-        let old = self.snapshot.pod(key).cloned();
-        self.snapshot.apply(Change::PodGone(key.clone()));
-        if let Some(old) = old {
-            self.tell(&Event::AssignedPodGone(&old));
-        }
     }
 
     /// Lets the queue know of an event.
@@ -472,11 +343,6 @@ impl Scheduler {
             unreserve(profile, &waiting.placed.facts, &waiting.placed.node);
         }
     }
-}
-
-/// Whether a pending pod has changed in what it asks for: what the scheduler itself writes is no reason to try it again.
-fn differs(old: &PodFacts, new: &PodFacts) -> bool {
-    *old != *new && PodFacts { nominated: new.nominated.clone(), ..old.clone() } != *new
 }
 
 /// Which profile a pod asks for.

@@ -1,9 +1,10 @@
 //! What the default profile decides, cluster by cluster.
 
 use expect_test::{Expect, expect};
-use orlop_scheduler::Profile;
+use orlop_scheduler::{Change, NodeFacts, Placer, PodFacts, Profile, Snapshot, schedule};
 
 use crate::rig::Rig;
+use crate::text;
 
 fn check(cluster: &str, expected: Expect) {
     let mut rig = Rig::new(vec![Profile::default()]);
@@ -185,4 +186,22 @@ fn important_pods_put_others_out() {
             p4 -> a
         "#]],
     );
+}
+
+#[test]
+fn as_many_nodes_are_scored_as_the_profile_wants() {
+    let mut cluster = Snapshot::new();
+    for n in 0..300 {
+        let node = text::object(&format!("node n{n} cpu=4")).expect("a node");
+        cluster.apply(Change::Node(NodeFacts::from_json(&node).expect("a node")));
+    }
+    let pod = PodFacts::from_json(&text::object("pod p cpu=1").expect("a pod")).expect("a pod");
+    let scored = |percent| {
+        let profile = Profile::default().score_percent(percent);
+        let decision = schedule(&pod, &cluster, &profile, 1);
+        assert_eq!(Placer::new(profile, 1).place(&pod, &cluster).node, decision.node);
+        decision.totals.len()
+    };
+    // Never fewer than 100; 0 leaves it to the size of the cluster.
+    assert_eq!([100, 50, 10, 0].map(scored), [300, 150, 100, 144]);
 }

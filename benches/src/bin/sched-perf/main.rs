@@ -1,17 +1,17 @@
 //! How many pods are placed a second?
 //!
-//! `cargo run --release -p orlop-benches --bin sched-perf -- [--workload NAME] [--path engine|full|https] [--nodes N]
-//! [--json]`
+//! `cargo run --release -p orlop-benches --bin sched-perf -- [--workload NAME] [--path engine] [--nodes N] [--json]
+//! [--picture FILE]`
 //!
 //! Without a name, the workloads of the table in docs/performance.md are run; `Scale` and `Swarm` by name. With `--json`
 //! a line for each run: `{"workload","path","nodes","init","pods","pods_per_s","p99_ms"}`.
 //!
-//! The paths: `engine` is snapshot, queue and decision; the latency is that of one decision. `full` creates pods through
-//! the API in process (default admission, managed fields, objects in memory), has the scheduler bind them, and ends when
-//! a watcher has seen the last binding; the latency is a pod's from its creation until that moment. `https` is the same
-//! over TLS with objects in a durable store.
+//! `--picture FILE` draws the runs of `Scale` as SVG.
+//!
+//! The path `engine` is snapshot, queue and decision; the latency is that of one decision.
 
 mod engine;
+mod picture;
 mod workload;
 
 use std::time::{Duration, Instant};
@@ -26,16 +26,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(name) => row.name == name,
         None => row.is_of_the_table(),
     });
-    let mut any = false;
+    let mut runs = Vec::new();
     for row in chosen {
-        any = true;
         let row = Workload { nodes: args.nodes.unwrap_or(row.nodes), ..*row };
         let run = match args.path {
             Path::Engine => engine::run(&row),
         };
         print(&row, args.path, &run, args.json);
+        runs.push((row, run));
     }
-    if !any {
+    if let Some(file) = &args.picture {
+        std::fs::write(file, picture::draw(&runs))?;
+    }
+    if runs.is_empty() {
         let mut names: Vec<&str> = rows.iter().map(|row| row.name).collect();
         names.dedup();
         return Err(format!("no such workload; there are {}", names.join(", ")).into());
@@ -62,11 +65,12 @@ struct Args {
     path: Path,
     nodes: Option<usize>,
     json: bool,
+    picture: Option<String>,
 }
 
 impl Args {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Args, String> {
-        let mut args = Args { workload: None, path: Path::Engine, nodes: None, json: false };
+        let mut args = Args { workload: None, path: Path::Engine, nodes: None, json: false, picture: None };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} wants a value"));
             match word.as_str() {
@@ -81,6 +85,7 @@ impl Args {
                     args.nodes = Some(n.ok_or("--nodes wants a number above 0")?);
                 }
                 "--json" => args.json = true,
+                "--picture" => args.picture = Some(value()?),
                 other => return Err(format!("{other}: not known; see the head of the source file")),
             }
         }
