@@ -74,24 +74,15 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
     if !single.is_empty() && !several {
         spec.insert("clusterIPs".into(), json!([single]));
     }
-    if text(value, &["spec", "ipFamilyPolicy"]) == "SingleStack" {
-        let several = |field: &str| items(value, &["spec", field]).len() > 1;
-        let what = match (several("ipFamilies"), several("clusterIPs")) {
-            (true, _) => "IP families",
-            (false, true) => "cluster IPs",
-            (false, false) => "",
-        };
-        if !what.is_empty() && text(value, &["spec", "type"]) != "ExternalName" {
-            let why =
-                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
-            return Err(call.invalid(vec![Cause::invalid(
-                "spec.ipFamilyPolicy",
-                &"SingleStack".into(),
-                &why,
-            )]));
-        }
-    }
+    let asked = wanted_families(&value["spec"]);
     families(call, value);
+    // A change to a single family drops the other; who asks for both at once contradicts themselves.
+    let both = matches!(asked.as_slice(), [one, other] if one != other);
+    if old.is_none() && both && text(value, &["spec", "ipFamilyPolicy"]) == "SingleStack" {
+        let why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        let cause = Cause::invalid("spec.ipFamilyPolicy", &"SingleStack".into(), why);
+        return Err(call.invalid(vec![cause]));
+    }
     Ok(())
 }
 

@@ -247,7 +247,12 @@ pub(crate) fn replace(
 
 /// [`replace`] for an object whose managed fields are settled.
 fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> Result<Admitted, Status> {
-    let strategy = Strategy::of(call.resource);
+    let mut strategy = Strategy::of(call.resource);
+    if call.subresource == "status" {
+        // What a status comes with is not what is wanted.
+        strategy.generation_counts_labels = false;
+        strategy.generation_counts_annotations = false;
+    }
     meta::keep(old, &mut value);
     kinds::merge(call, old, &mut value, strategy);
     services::prepare(call, &mut value, Some(old))?;
