@@ -253,8 +253,20 @@ impl Shell {
             }
             None => return ("UNKNOWN", Err(Status::method_not_allowed())),
         };
+        let own = target.subresource.is_empty() && !self.is_builtin(&target.resource);
         let result = self.perform(head, query, target, body, user, verb, &media).await;
+        let result = match result {
+            // Nobody is there to say it in Kubernetes' form where no definition serves the path.
+            Err(status) if own && status == Status::no_resource() => Ok(docs::not_found()),
+            result => result,
+        };
         (verb_label(verb), result)
+    }
+
+    /// Whether the version of a group is Kubernetes' own.
+    fn is_builtin(&self, id: &ResourceId) -> bool {
+        let scheme = self.0.backend.scheme();
+        scheme.resources().any(|r| !r.custom && r.kind.group == id.group && r.kind.version == id.version)
     }
 
     fn resource_of(&self, id: &ResourceId) -> Option<Arc<orlop_core::scheme::Resource>> {

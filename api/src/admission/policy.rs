@@ -19,10 +19,12 @@ const GROUP: &str = "admissionregistration.k8s.io";
 /// Longer messages of an expression are not shown.
 const MESSAGE_MAX: usize = 5120;
 
+type Known = BTreeMap<Arc<str>, (Revision, Arc<Policy>)>;
+
 /// Policies that have been compiled, by their places in the store.
 #[derive(Default)]
 pub(crate) struct Cache {
-    known: Mutex<BTreeMap<Arc<str>, (Revision, Arc<Policy>)>>,
+    known: Mutex<Known>,
 }
 
 impl std::fmt::Debug for Cache {

@@ -177,7 +177,7 @@ impl Checker<'_> {
     /// The type that both fit into; anything, where there is none.
     fn joined(&mut self, known: Option<Type>, ty: Type) -> Type {
         let Some(known) = known else { return ty };
-        let [a, b] = [&known, &ty].map(|t| std::slice::from_ref(t));
+        let [a, b] = [&known, &ty].map(std::slice::from_ref);
         if self.bindings.try_fit(b, a) {
             // What is less particular stands for both.
             if known == Type::Null { ty } else { known }

@@ -193,7 +193,11 @@ impl Parser {
             }
             let operand = self.member()?;
             // Two marks of a kind say nothing.
-            return Ok(if marks % 2 == 0 { operand } else { self.made.call(at, function, vec![operand]) });
+            return Ok(if marks.is_multiple_of(2) {
+                operand
+            } else {
+                self.made.call(at, function, vec![operand])
+            });
         }
         self.member()
     }

@@ -95,7 +95,7 @@ impl Options {
                         || detail.starts_with("cannot be nullable")
                 })
             }),
-            known_review_version: versions.is_empty() || versions.iter().any(|v| known_review(v)),
+            known_review_version: versions.is_empty() || versions.iter().any(known_review),
             names_immutable: old["status"]
                 .list("conditions")
                 .iter()

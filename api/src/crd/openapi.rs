@@ -456,7 +456,7 @@ impl Judge {
             return;
         }
         self.expensive.push((cost, at.to_string()));
-        self.expensive.sort_by(|a, b| b.0.cmp(&a.0));
+        self.expensive.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
         self.expensive.truncate(NAMED_MAX);
     }
 }

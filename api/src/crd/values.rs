@@ -45,7 +45,7 @@ impl Walk<'_> {
     /// A path as complaints name it.
     fn field(&self, path: &str) -> String {
         match (self.at, path) {
-            (at, "") if at.is_empty() => "<nil>".into(),
+            ("", "") => "<nil>".into(),
             (at, "") => at.into(),
             ("", path) => path.into(),
             (at, path) => format!("{at}.{path}"),
@@ -113,12 +113,9 @@ impl Walk<'_> {
         });
         // The format of a text is looked at instead of its type, unless a number is wanted.
         let text_like = matches!(value, Value::String(_) | Value::Array(_));
-        if !fits
-            && !(text_like
-                && !node.format.is_empty()
-                && !wanted.contains("number")
-                && !wanted.contains("integer"))
-        {
+        let number = wanted.contains("number") || wanted.contains("integer");
+        let by_format = text_like && !node.format.is_empty() && !number;
+        if !fits && !by_format {
             out.errors.push(self.mistyped(path, wanted, found));
         }
     }

@@ -7,4 +7,5 @@ mod normal;
 mod placeholders;
 mod remote;
 mod texts;
+mod webhooks;
 mod wire;
