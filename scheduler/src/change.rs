@@ -48,6 +48,38 @@ pub enum Change {
     Class(ClassFacts),
     /// A storage class is gone.
     ClassGone(Name),
+    /// A group of pods.
+    Group(GroupFacts),
+    /// A group of pods is gone.
+    GroupGone(Key),
+}
+
+/// A `PodGroup` of `scheduling.k8s.io/v1alpha2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupFacts {
+    /// Namespace and name.
+    pub key: Key,
+    /// How many of its pods must be placed together; `None`: each is placed by itself.
+    pub min_count: Option<usize>,
+}
+
+impl GroupFacts {
+    /// From an object of the API.
+    pub fn from_json(group: &serde_json::Value) -> GroupFacts {
+        let text = |field: &str| group["metadata"][field].as_str().unwrap_or_default();
+        let gang = &group["spec"]["schedulingPolicy"]["gang"];
+        let least = gang.is_object().then(|| gang["minCount"].as_u64().unwrap_or(1));
+        GroupFacts {
+            key: Key::new(text("namespace"), text("name")),
+            min_count: least.map(|least| usize::try_from(least).unwrap_or(usize::MAX)),
+        }
+    }
+}
+
+/// The kind of groups of pods. It is followed only where a profile schedules gangs: the API serves it where it is
+/// defined, as a custom resource for example.
+pub fn pod_group() -> Kind {
+    Kind::namespaced("scheduling.k8s.io", "v1alpha2", "PodGroup", "podgroups")
 }
 
 /// A Service or a controller, as far as it selects pods: what default spreading spreads.
@@ -121,6 +153,8 @@ impl Change {
             Change::Claim(ClaimFacts::from(&stored.decode::<PersistentVolumeClaim>()?))
         } else if is(&StorageClass::KIND) {
             Change::Class(ClassFacts::from(&stored.decode::<StorageClass>()?))
+        } else if is(&pod_group()) {
+            Change::Group(GroupFacts::from_json(&stored.to_value()))
         } else {
             return Ok(None);
         }))
@@ -135,6 +169,7 @@ impl Change {
             ("", "persistentvolumes") => Change::VolumeGone(key.name.clone()),
             ("", "persistentvolumeclaims") => Change::ClaimGone(key.clone()),
             ("storage.k8s.io", "storageclasses") => Change::ClassGone(key.name.clone()),
+            ("scheduling.k8s.io", "podgroups") => Change::GroupGone(key.clone()),
             ("policy", "poddisruptionbudgets") => Change::BudgetGone(key.clone()),
             ("", "services") | ("apps", "replicasets" | "statefulsets") => {
                 Change::WorkloadGone(kind.kind.clone(), key.clone())

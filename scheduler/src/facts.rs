@@ -73,6 +73,8 @@ pub struct PodFacts {
     pub device_claims: usize,
     /// Whether it is being deleted to make room for another.
     pub preempted: bool,
+    /// The group that it belongs to, in its namespace; mostly empty.
+    pub group: Name,
 }
 
 /// A claim that one of a pod's volumes uses.
@@ -185,6 +187,7 @@ impl From<&kinds::Pod> for PodFacts {
             images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
             claims: claims(pod),
             device_claims: spec.resource_claims.len(),
+            group: Name::from(spec.scheduling_group["podGroupName"].as_str().unwrap_or_default()),
             preempted: pod.metadata.is_terminating()
                 && condition(pod, "DisruptionTarget")
                     .is_some_and(|c| c.status == "True" && c.reason == "PreemptionByScheduler"),

@@ -71,7 +71,7 @@ pub mod oracle; // answers to recorded cases
 pub mod testkit; // laws for plugins of one's own
 
 pub use bitset::NodeSet;
-pub use change::{BudgetFacts, Change, WorkloadFacts, watched};
+pub use change::{BudgetFacts, Change, GroupFacts, WorkloadFacts, pod_group, watched};
 pub use columns::{Columns, ImageRow, LabelColumn, ResourceId, TaintSet};
 pub use crowds::Crowd;
 pub use decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};

@@ -42,6 +42,8 @@ pub struct Profile {
     pub(crate) bind: Vec<Box<dyn Bind>>,
     pub(crate) post_bind: Vec<Box<dyn PostBind>>,
     pub(crate) hints: Vec<Box<dyn QueueingHint>>,
+    /// Whether pods of a group are placed together.
+    pub(crate) gangs: bool,
 }
 
 /// A priority and what a point of it is worth.
@@ -78,6 +80,7 @@ impl Profile {
             bind: vec![Box::new(plugins::DefaultBinder)],
             post_bind: Vec::new(),
             hints: Vec::new(),
+            gangs: false,
         }
     }
 
@@ -86,6 +89,15 @@ impl Profile {
     /// For clusters in which somebody binds claims: a pod whose claim is to be bound at once stays pending until it is.
     pub fn with_volumes(mut self) -> Profile {
         plugins::add_volumes(&mut self);
+        self
+    }
+
+    /// This, with pods of a `PodGroup` placed together or not at all, as Kubernetes' plugin GangScheduling has it.
+    ///
+    /// For clusters whose API serves `podgroups.scheduling.k8s.io` in version `v1alpha2`.
+    pub fn with_gangs(mut self) -> Profile {
+        self.gangs = true;
+        self.hints.extend(plugins::hint_of("GangScheduling"));
         self
     }
 

@@ -258,6 +258,16 @@ impl Queue {
         Some(pending.facts.clone())
     }
 
+    /// Takes one pod, wherever it is, to be tried now.
+    pub(crate) fn take(&mut self, key: &Key) {
+        let Some(id) = self.ids.get(key).copied() else { return };
+        self.put(id, Place::UnderWay);
+        let events = self.events;
+        if let Some(pending) = self.at_mut(id) {
+            pending.events = events;
+        }
+    }
+
     /// The pod may not be tried: `by` holds it back.
     pub fn gate(&mut self, key: &Key, by: Name) {
         let Some(id) = self.ids.get(key).copied() else { return };

@@ -7,7 +7,7 @@ use orlop_core::{Key, Labels, Name};
 use rustc_hash::FxHashMap;
 
 use crate::bitset::NodeSet;
-use crate::change::{BudgetFacts, Change, WorkloadFacts};
+use crate::change::{BudgetFacts, Change, GroupFacts, WorkloadFacts};
 use crate::columns::Columns;
 use crate::crowds::{Crowd, CrowdId, Crowds};
 use crate::facts::{NodeFacts, PodFacts};
@@ -67,6 +67,7 @@ pub struct Snapshot {
     volumes: BTreeMap<Name, VolumeFacts>,
     claims: BTreeMap<Key, ClaimFacts>,
     classes: BTreeMap<Name, ClassFacts>,
+    groups: BTreeMap<Key, GroupFacts>,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +126,8 @@ impl Snapshot {
             Change::ClaimGone(key) => drop(self.claims.remove(&key)),
             Change::Class(facts) => drop(self.classes.insert(facts.name.clone(), facts)),
             Change::ClassGone(name) => drop(self.classes.remove(&name)),
+            Change::Group(facts) => drop(self.groups.insert(facts.key.clone(), facts)),
+            Change::GroupGone(key) => drop(self.groups.remove(&key)),
         }
     }
 
@@ -135,6 +138,7 @@ impl Snapshot {
             Change::Workload(facts) => self.workload(&facts.kind, &facts.key) == Some(facts),
             Change::WorkloadGone(kind, key) => self.workload(kind, key).is_none(),
             Change::Budget(facts) => self.budgets.get(&facts.key) == Some(facts),
+            Change::Group(facts) => self.groups.get(&facts.key) == Some(facts),
             _ => false,
         }
     }
@@ -428,6 +432,7 @@ impl Snapshot {
             ("", "namespaces") => self.namespaces.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("", "persistentvolumes") => self.volumes.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("", "persistentvolumeclaims") => self.claims.keys().cloned().collect(),
+            ("scheduling.k8s.io", _) => self.groups.keys().cloned().collect(),
             ("storage.k8s.io", _) => self.classes.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("policy", "poddisruptionbudgets") => self.budgets.keys().cloned().collect(),
             _ => {
@@ -469,6 +474,11 @@ impl Snapshot {
     /// One claim of a persistent volume.
     pub fn claim(&self, key: &Key) -> Option<&ClaimFacts> {
         self.claims.get(key)
+    }
+
+    /// One group of pods.
+    pub fn group(&self, key: &Key) -> Option<&GroupFacts> {
+        self.groups.get(key)
     }
 
     /// One storage class.

@@ -3,6 +3,7 @@
 mod budget;
 mod custom_runtime;
 mod manifests;
+mod plugins;
 mod readme;
 mod rolling;
 mod shared;

@@ -336,6 +336,7 @@ fn assemble(
         for entry in list {
             let Some(plugin) = plugins.get_mut(&entry.name) else { continue };
             plugin.taken = true;
+            profile.gangs |= plugin.gangs;
             match point {
                 Point::PreEnqueue => profile.pre_enqueue.extend(plugin.pre_enqueue.take()),
                 Point::PreFilter if filters.contains(&entry.name) => {}

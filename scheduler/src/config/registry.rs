@@ -71,6 +71,8 @@ pub struct Plugin {
     pub(super) bind: Option<Box<dyn Bind>>,
     pub(super) post_bind: Option<Box<dyn PostBind>>,
     pub(super) hints: Vec<Box<dyn QueueingHint>>,
+    /// Whether it places pods of a group together.
+    pub(super) gangs: bool,
     /// Whether its predicate prepares something.
     prepares: bool,
     /// Whether some point has it.
@@ -164,14 +166,14 @@ impl Plugin {
     /// Whether it takes part at a point. Preparing goes with what it prepares for.
     pub fn extends(&self, point: Point) -> bool {
         match point {
-            Point::PreEnqueue => self.pre_enqueue.is_some(),
+            Point::PreEnqueue => self.pre_enqueue.is_some() || self.gangs,
             Point::QueueSort => self.queue_sort.is_some(),
             Point::PreFilter => self.filter.is_some() && self.prepares,
             Point::Filter => self.filter.is_some(),
             Point::PostFilter => self.post_filter.is_some(),
             Point::PreScore | Point::Score => self.score.is_some(),
             Point::Reserve => self.reserve.is_some(),
-            Point::Permit => self.permit.is_some(),
+            Point::Permit => self.permit.is_some() || self.gangs,
             Point::PreBind => self.pre_bind.is_some(),
             Point::Bind => self.bind.is_some(),
             Point::PostBind => self.post_bind.is_some(),
@@ -337,6 +339,7 @@ fn built_in(registry: &mut Registry) {
         args::volume_binding(a);
         Plugin::default().pre_filter(VolumeBinding)
     });
+    add("GangScheduling", None, |a| plain(a, Plugin { gangs: true, ..Plugin::default() }));
     add("VolumeZone", None, |a| plain(a, Plugin::default().pre_filter(VolumeZone)));
 }
 

@@ -81,6 +81,7 @@ pub(super) fn alike(a: &PodFacts, b: &PodFacts) -> bool {
         claims,
         device_claims,
         preempted,
+        group: _,
     } = a;
     key.namespace == b.key.namespace
         && *labels == b.labels

@@ -6,6 +6,7 @@
 use orlop_core::kinds::{Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::{Object, kinds};
 
+use crate::change::pod_group;
 use crate::facts::{NodeFacts, PodFacts};
 use crate::framework::{Event, Hint, QueueingHint};
 use crate::plugins::node_affinity::Required;
@@ -35,7 +36,7 @@ impl QueueingHint for BuiltIn {
 }
 
 /// The hints of all built-in plugins.
-const ALL: [(&str, Rule); 12] = [
+const ALL: [(&str, Rule); 13] = [
     ("SchedulingGates", |_, _| false),
     ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
     ("NodeUnschedulable", |_, event| of_node(event, |_| true)),
@@ -47,6 +48,7 @@ const ALL: [(&str, Rule); 12] = [
     ("InterPodAffinity", affinity),
     ("VolumeRestrictions", volume_restrictions),
     ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
+    ("GangScheduling", |_, event| matches!(event, Event::Other(kind) if kind.same_resource(&pod_group()))),
     ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
 ];
 

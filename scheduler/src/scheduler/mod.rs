@@ -1,6 +1,7 @@
 //! The scheduler without I/O: [`Scheduler`].
 
 mod cuts;
+pub(crate) mod gang;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use orlop_core::{Attempt, AttemptId, Failure, Key, Kind, Name, Outcome, Recorder, Stored, Timestamp, Write};
 use rustc_hash::FxHashMap;
 
-use crate::change::watched;
+use crate::change::{pod_group, watched};
 use crate::decision::Decision;
 use crate::facts::PodFacts;
 use crate::framework::{Event, Hint, Permission, Verdict};
@@ -118,7 +119,11 @@ impl Scheduler {
 
     /// The kinds that it reads: what to follow.
     pub fn kinds(&self) -> Vec<Kind> {
-        watched()
+        let mut kinds = watched();
+        if self.placers.iter().any(|placer| placer.profile().gangs) {
+            kinds.push(pod_group());
+        }
+        kinds
     }
 
     /// The cluster as it sees it, placed pods included.
@@ -168,7 +173,10 @@ impl Scheduler {
         }
         for _ in 0..BATCH {
             let Some(facts) = self.queue.pop() else { break };
-            attempts.extend(self.try_pod(facts, now));
+            match self.group_of(&facts) {
+                Some(group) => attempts.extend(self.try_member(&group, facts, now)),
+                None => attempts.extend(self.try_pod(facts, now)),
+            }
         }
         attempts
     }

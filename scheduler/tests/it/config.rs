@@ -160,11 +160,11 @@ profiles:
             profiles[0].pluginConfig[0].args.scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range [1, 100]
             profiles[0].pluginConfig[0].args.scoringStrategy.type: Unsupported value: "Least": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
             profiles[0].pluginConfig[1]: Duplicate value: "NodeResourcesFit"
-            profiles[0].pluginConfig[2].name: Unsupported value: "Mine": supported values: "DefaultBinder", "DefaultPreemption", "DynamicResources", "ImageLocality", "InterPodAffinity", "NodeAffinity", "NodeName", "NodePorts", "NodeResourcesBalancedAllocation", "NodeResourcesFit", "NodeUnschedulable", "PodTopologySpread", "PrioritySort", "SchedulingGates", "TaintToleration", "VolumeBinding", "VolumeRestrictions", "VolumeZone"
+            profiles[0].pluginConfig[2].name: Unsupported value: "Mine": supported values: "DefaultBinder", "DefaultPreemption", "DynamicResources", "GangScheduling", "ImageLocality", "InterPodAffinity", "NodeAffinity", "NodeName", "NodePorts", "NodeResourcesBalancedAllocation", "NodeResourcesFit", "NodeUnschedulable", "PodTopologySpread", "PrioritySort", "SchedulingGates", "TaintToleration", "VolumeBinding", "VolumeRestrictions", "VolumeZone"
             strict decoding error: unknown field "profiles[0].pluginConfig[3].args.x"
             strict decoding error: unknown field "profiles[0].plugins.fliter"
             profiles[0].plugins.score.enabled[0].weight: Invalid value: -1: must not be negative
-            profiles[0].plugins.score.enabled[0].name: Unsupported value: "NodeAfinity": supported values: "DefaultBinder", "DefaultPreemption", "DynamicResources", "ImageLocality", "InterPodAffinity", "NodeAffinity", "NodeName", "NodePorts", "NodeResourcesBalancedAllocation", "NodeResourcesFit", "NodeUnschedulable", "PodTopologySpread", "PrioritySort", "SchedulingGates", "TaintToleration", "VolumeBinding", "VolumeRestrictions", "VolumeZone"
+            profiles[0].plugins.score.enabled[0].name: Unsupported value: "NodeAfinity": supported values: "DefaultBinder", "DefaultPreemption", "DynamicResources", "GangScheduling", "ImageLocality", "InterPodAffinity", "NodeAffinity", "NodeName", "NodePorts", "NodeResourcesBalancedAllocation", "NodeResourcesFit", "NodeUnschedulable", "PodTopologySpread", "PrioritySort", "SchedulingGates", "TaintToleration", "VolumeBinding", "VolumeRestrictions", "VolumeZone"
             profiles[0].plugins.score.enabled[1].name: Invalid value: "NodePorts": the plugin does not extend score
             profiles[2].schedulerName: Required value
             profiles[1].schedulerName: Duplicate value: "a"

@@ -2,6 +2,7 @@
 
 mod config;
 mod decisions;
+mod gangs;
 mod laws;
 mod loops;
 mod oracle;

@@ -54,7 +54,11 @@ impl Rig {
     }
 
     pub(crate) fn put_object(&mut self, object: Value) {
-        let kind = if object["kind"] == "Node" { Node::KIND } else { Pod::KIND };
+        let kind = match object["kind"].as_str() {
+            Some("Node") => Node::KIND,
+            Some("PodGroup") => orlop_scheduler::pod_group(),
+            _ => Pod::KIND,
+        };
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         let key = Key::new(text("namespace"), text("name"));
         self.objects.insert((kind.plural.to_string(), key.clone()), object.clone());
