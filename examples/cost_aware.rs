@@ -16,7 +16,8 @@ pub struct CostAware;
 fn cost(pod: &PodFacts, node: &NodeView<'_>) -> Option<i64> {
     let per_hour: i64 = node.label("cost.example.com/per-hour")?.parse().ok()?;
     // A pod that asks for nothing still takes something; a node without CPU is all of one pod's.
-    let (share, all) = (i128::from(pod.requests.cpu_milli.max(100)), i128::from(node.allocatable("cpu").max(1)));
+    let (share, all) =
+        (i128::from(pod.requests.cpu_milli.max(100)), i128::from(node.allocatable("cpu").max(1)));
     let cost = (i128::from(per_hour) * share + all - 1) / all;
     Some(i64::try_from(cost).unwrap_or(i64::MAX))
 }

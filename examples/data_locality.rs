@@ -29,7 +29,8 @@ impl Score for DataLocality {
     fn score(&self, pod: &PodFacts, node: &NodeView<'_>) -> i64 {
         let here = |set: &str| node.label(&format!("data.example.com/{set}")).is_some();
         let all: i64 = reads(pod).map(|(_, size)| size).fold(0, i64::saturating_add);
-        let local: i64 = reads(pod).filter(|(set, _)| here(set)).map(|(_, size)| size).fold(0, i64::saturating_add);
+        let local: i64 =
+            reads(pod).filter(|(set, _)| here(set)).map(|(_, size)| size).fold(0, i64::saturating_add);
         // In a wider number: sizes are what people write.
         if all == 0 { 0 } else { (i128::from(local) * i128::from(MAX_SCORE) / i128::from(all)) as i64 }
     }

@@ -54,7 +54,8 @@ fn run(
     seed: u64,
 ) -> Result<[f64; MARKS.len()], Box<dyn std::error::Error>> {
     let mut cluster = cluster.clone();
-    let profile = Profile::empty("gpus").pre_filter(Fit::default()).pre_filter(GpuFit).pre_score(policy.clone(), 1);
+    let profile =
+        Profile::empty("gpus").pre_filter(Fit::default()).pre_filter(GpuFit).pre_score(policy.clone(), 1);
     let (mut arrived, mut given) = (0, 0);
     let mut shares = [None; MARKS.len()];
     let last = MARKS[MARKS.len() - 1];

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orlop::scheduler::{
-    Columns, Depends, MAX_SCORE, NodeId, NodeSet, NodeView, PodFacts, PreFilter, PreScore, Predicate, Prepared,
-    Priority, Snapshot, Verdict,
+    Columns, Depends, MAX_SCORE, NodeId, NodeSet, NodeView, PodFacts, PreFilter, PreScore, Predicate,
+    Prepared, Priority, Snapshot, Verdict,
 };
 
 use super::policy::{MOST, Room, Task, Workload};
@@ -155,7 +155,10 @@ impl Fgd {
             return *worth;
         }
         // In millionths of a GPU, so that sums of shares keep their order.
-        let worth = self.workload.growth(&room, task).map_or(i64::MIN / 4, |(growth, _)| (-growth * 1000.0).round() as i64);
+        let worth = self
+            .workload
+            .growth(&room, task)
+            .map_or(i64::MIN / 4, |(growth, _)| (-growth * 1000.0).round() as i64);
         known.insert(room, worth);
         worth
     }
@@ -206,7 +209,12 @@ impl PreScore for Policy {
         }
     }
 
-    fn pre_score<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot, _: &'a [NodeId]) -> Option<Box<dyn Priority + 'a>> {
+    fn pre_score<'a>(
+        &'a self,
+        pod: &'a PodFacts,
+        _: &'a Snapshot,
+        _: &'a [NodeId],
+    ) -> Option<Box<dyn Priority + 'a>> {
         Some(Box::new(ForTask { policy: self, task: task(pod) }))
     }
 }
@@ -235,7 +243,8 @@ impl Priority for ForTask<'_> {
 
     /// The best have the highest score to themselves, however close the others are.
     fn normalize(&self, _: &Snapshot, _: &[NodeId], scores: &mut [i64]) {
-        let (min, max) = (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
+        let (min, max) =
+            (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
         let below = MAX_SCORE - 1;
         for score in scores {
             *score = match *score == max {

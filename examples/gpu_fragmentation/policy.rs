@@ -58,7 +58,8 @@ impl Room {
     /// The choices of GPUs that differ in what they leave: for a share each GPU on which it fits, else the fullest ones
     /// that fit.
     fn choices(&self, task: &Task) -> Vec<Vec<usize>> {
-        let mut fitting: Vec<usize> = (0..self.count).filter(|gpu| self.gpus[*gpu] >= task.gpu_milli).collect();
+        let mut fitting: Vec<usize> =
+            (0..self.count).filter(|gpu| self.gpus[*gpu] >= task.gpu_milli).collect();
         fitting.sort_by_key(|gpu| (self.gpus[*gpu], *gpu));
         match task.gpus {
             0 => vec![Vec::new()],
@@ -117,7 +118,10 @@ impl Workload {
             return None;
         }
         let before = self.fragments(room);
-        let grown = room.choices(task).into_iter().map(|gpus| (self.fragments(&room.without(task, &gpus)) - before, gpus));
+        let grown = room
+            .choices(task)
+            .into_iter()
+            .map(|gpus| (self.fragments(&room.without(task, &gpus)) - before, gpus));
         grown.min_by(|(a, x), (b, y)| a.total_cmp(b).then_with(|| x.cmp(y)))
     }
 }

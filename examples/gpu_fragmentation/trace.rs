@@ -11,7 +11,11 @@ use super::policy::Task;
 /// The rows of a file of comma-separated values, without its head.
 fn rows(path: &Path) -> std::io::Result<Vec<Vec<String>>> {
     let text = std::fs::read_to_string(path)?;
-    Ok(text.lines().skip(1).map(|line| line.split(',').map(|cell| cell.trim().to_owned()).collect()).collect())
+    Ok(text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').map(|cell| cell.trim().to_owned()).collect())
+        .collect())
 }
 
 fn number(row: &[String], at: usize) -> i64 {
@@ -48,7 +52,13 @@ pub fn tasks(folder: &Path, variant: &str) -> std::io::Result<Vec<Task>> {
         memory: number(row, 2) << 20,
         gpus: usize::try_from(number(row, 3)).unwrap_or(0),
         gpu_milli: if number(row, 3) > 0 { number(row, 4) } else { 0 },
-        models: row.get(5).map_or("", String::as_str).split('|').filter(|m| !m.is_empty()).map(str::to_owned).collect(),
+        models: row
+            .get(5)
+            .map_or("", String::as_str)
+            .split('|')
+            .filter(|m| !m.is_empty())
+            .map(str::to_owned)
+            .collect(),
     };
     Ok(rows.iter().map(task).collect())
 }

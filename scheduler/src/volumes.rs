@@ -11,7 +11,7 @@ use crate::facts::selector_of;
 /// The annotation of a claim that is bound for good.
 const BOUND: &str = "pv.kubernetes.io/bind-completed";
 /// The annotation of a claim whose volume is being made for a node.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// What a storage class names that makes no volumes.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 

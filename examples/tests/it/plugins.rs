@@ -40,13 +40,23 @@ fn passes(suite: Suite) {
 fn data_locality() {
     testkit::check(data_locality::DataLocality);
     let nodes = &["", "data.example.com/logs=v1", "data.example.com/users=v1 data.example.com/logs=v1"];
-    let pods = &["", "data.example.com/reads=logs-40_users-2", "data.example.com/reads=users-x", "data.example.com/reads=_-0"];
+    let pods = &[
+        "",
+        "data.example.com/reads=logs-40_users-2",
+        "data.example.com/reads=users-x",
+        "data.example.com/reads=_-0",
+    ];
     passes(Suite::of(data_locality::DataLocality).scenes(with(nodes, pods)));
 }
 
 #[test]
 fn cost_aware() {
-    let nodes = &["", "cost.example.com/per-hour=8", "cost.example.com/per-hour=900", "cost.example.com/per-hour=free"];
+    let nodes = &[
+        "",
+        "cost.example.com/per-hour=8",
+        "cost.example.com/per-hour=900",
+        "cost.example.com/per-hour=free",
+    ];
     let pods = &["", "cost.example.com/at-most=3", "cost.example.com/at-most=0"];
     passes(Suite::of(cost_aware::CostAware).scenes(with(nodes, pods)));
 }

@@ -337,7 +337,8 @@ fn built_in(registry: &mut Registry) {
     add("VolumeRestrictions", None, |a| plain(a, Plugin::default().pre_filter(VolumeRestrictions)));
     add("VolumeBinding", None, |a| {
         args::volume_binding(a);
-        Plugin::default().pre_filter(VolumeBinding)
+        let plugin = VolumeBinding::default();
+        Plugin::default().pre_filter(plugin.clone()).reserve(plugin.clone()).pre_bind(plugin)
     });
     add("GangScheduling", None, |a| plain(a, Plugin { gangs: true, ..Plugin::default() }));
     add("VolumeZone", None, |a| plain(a, Plugin::default().pre_filter(VolumeZone)));

@@ -35,8 +35,11 @@ use crate::profile::Profile;
 pub(crate) fn add_volumes(profile: &mut Profile) {
     let at = profile.filters.iter().position(|p| p.name() == "NodeResourcesFit").map_or(0, |at| at + 1);
     profile.filters.insert(at, Box::new(VolumeZone));
-    profile.filters.insert(at, Box::new(VolumeBinding));
+    let binding = VolumeBinding::default();
+    profile.filters.insert(at, Box::new(binding.clone()));
     profile.filters.insert(at, Box::new(VolumeRestrictions));
+    profile.reserve.push(Box::new(binding.clone()));
+    profile.pre_bind.push(Box::new(binding));
 }
 
 /// Kubernetes' default profile, without the predicates of volumes.

@@ -1,21 +1,35 @@
 //! VolumeRestrictions, VolumeBinding, VolumeZone: keep pods to the nodes from which their volumes can be reached, or on
 //! which volumes can be found or made for them.
 
-use orlop_core::{Key, Name};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim};
+use orlop_core::{Key, Labels, Name, Object, Write};
+use serde_json::json;
 
 use crate::facts::PodFacts;
-use crate::framework::{Code, Depends, PreFilter, Predicate, Prepared, Reason, Refusal, Verdict};
+use crate::framework::{
+    Code, Depends, PreBind, PreFilter, Predicate, Prepared, Reason, Refusal, Reserve, Verdict,
+};
 use crate::snapshot::{NodeView, Snapshot};
-use crate::volumes::{ClaimFacts, VolumeFacts, suitable};
+use crate::volumes::{ClaimFacts, SELECTED_NODE, VolumeFacts, suitable};
 
 /// Lets a claim that one pod alone may use be used by one pod alone.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeRestrictions;
 
 /// Keeps a pod to the nodes that its bound volumes can be reached from, and to which those that it still needs can be
-/// bound.
-#[derive(Clone, Copy, Debug)]
-pub struct VolumeBinding;
+/// bound. Once a node is chosen, the volumes are claimed for the pod; before the pod is bound, they are bound to its
+/// claims, or the claims are marked with the node for which volumes are to be made.
+///
+/// What follows is another's work, in Kubernetes the volume controller's and the provisioner's: that a claim's status
+/// says that it is bound, that volumes are made.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeBinding {
+    /// Volumes that are claimed though their objects do not say so yet, and for which claim. Clones share it.
+    claimed: Arc<Mutex<BTreeMap<Name, Key>>>,
+}
 
 /// Keeps a pod to the zones that its bound volumes' labels name.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +132,8 @@ impl PreFilter for VolumeBinding {
         if pod.claims.is_empty() {
             return Prepared::Skip;
         }
-        let mut wanted = Wanted { cluster, bound: Vec::new(), unbound: Vec::new() };
+        let claimed = self.still_claimed(cluster);
+        let mut wanted = Wanted { cluster, claimed, bound: Vec::new(), unbound: Vec::new() };
         let mut immediate = false;
         for claim in &pod.claims {
             let name = &claim.name;
@@ -151,10 +166,7 @@ impl PreFilter for VolumeBinding {
         if immediate {
             return refuse("pod has unbound immediate PersistentVolumeClaims");
         }
-        // Small claims first, so that they do not take the large volumes.
-        wanted
-            .unbound
-            .sort_by(|a, b| a.requested.partial_cmp(&b.requested).unwrap_or(std::cmp::Ordering::Equal));
+        small_first(&mut wanted.unbound);
         Prepared::ready(wanted)
     }
 
@@ -169,28 +181,142 @@ impl PreFilter for VolumeBinding {
 
 struct Wanted<'a> {
     cluster: &'a Snapshot,
+    claimed: BTreeMap<Name, Key>,
     bound: Vec<&'a ClaimFacts>,
     unbound: Vec<&'a ClaimFacts>,
 }
 
-impl Wanted<'_> {
-    /// Whether all unbound claims can be bound from a node.
-    fn can_bind(&self, node: &NodeView<'_>) -> bool {
-        let labels = &node.facts().labels;
+/// How an unbound claim gets its volume.
+enum Way<'a> {
+    /// This volume is free for it.
+    Volume(&'a ClaimFacts, &'a VolumeFacts),
+    /// One is to be made for the node.
+    Made(&'a ClaimFacts),
+}
+
+impl<'a> Wanted<'a> {
+    /// How each unbound claim can be bound from a node; `None` if one cannot.
+    fn ways(&self, node: &str, labels: &Labels) -> Option<Vec<Way<'a>>> {
         let mut taken: Vec<&Name> = Vec::new();
-        self.unbound.iter().all(|claim| {
+        let mut ways = Vec::new();
+        for &claim in &self.unbound {
             match &claim.selected_node {
-                Some(selected) if selected != node.name() => return false,
+                Some(selected) if selected != node => return None,
                 Some(_) => {}
                 None => {
-                    if let Some(volume) = suitable(claim, self.cluster.volumes(), labels, &taken) {
+                    let others =
+                        self.claimed.iter().filter(|(_, by)| **by != claim.key).map(|(name, _)| name);
+                    let not: Vec<&Name> = taken.iter().copied().chain(others).collect();
+                    if let Some(volume) = suitable(claim, self.cluster.volumes(), labels, &not) {
                         taken.push(&volume.name);
-                        return true;
+                        ways.push(Way::Volume(claim, volume));
+                        continue;
                     }
                 }
             }
-            self.cluster.storage_class(&claim.class).is_some_and(|class| class.can_provision(labels))
-        })
+            let class = self.cluster.storage_class(&claim.class);
+            if !class.is_some_and(|class| class.can_provision(labels)) {
+                return None;
+            }
+            ways.push(Way::Made(claim));
+        }
+        Some(ways)
+    }
+
+    /// Whether all unbound claims can be bound from a node.
+    fn can_bind(&self, node: &NodeView<'_>) -> bool {
+        self.ways(node.name(), &node.facts().labels).is_some()
+    }
+}
+
+impl VolumeBinding {
+    fn claimed(&self) -> MutexGuard<'_, BTreeMap<Name, Key>> {
+        // Nobody leaves it half changed.
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is claimed and does not say so itself yet.
+    fn still_claimed(&self, cluster: &Snapshot) -> BTreeMap<Name, Key> {
+        let mut claimed = self.claimed();
+        claimed.retain(|name, by| {
+            let volume = cluster.volume(name);
+            volume.is_some_and(|v| v.claim.as_ref().is_none_or(|(key, _)| key != by))
+                && cluster.claim(by).is_some()
+        });
+        claimed.clone()
+    }
+
+    /// How a pod's unbound claims would be bound from a node.
+    fn ways<'a>(&self, pod: &PodFacts, node: &str, cluster: &'a Snapshot) -> Option<Vec<Way<'a>>> {
+        let labels = &cluster.node(node)?.facts().labels;
+        let claims = pod.claims.iter().filter_map(|claim| cluster.claim(&key(pod, &claim.name)));
+        let mut unbound: Vec<&ClaimFacts> = claims.filter(|claim| !claim.bound).collect();
+        small_first(&mut unbound);
+        Wanted { cluster, claimed: self.still_claimed(cluster), bound: Vec::new(), unbound }
+            .ways(node, labels)
+    }
+}
+
+/// Small claims first, so that they do not take the large volumes.
+fn small_first(claims: &mut [&ClaimFacts]) {
+    claims.sort_by(|a, b| a.requested.partial_cmp(&b.requested).unwrap_or(std::cmp::Ordering::Equal));
+}
+
+impl Reserve for VolumeBinding {
+    fn name(&self) -> &str {
+        "VolumeBinding"
+    }
+
+    fn reserve(&self, pod: &PodFacts, node: &NodeView<'_>) -> Verdict {
+        let Some(ways) = self.ways(pod, node.name(), node.cluster()) else {
+            return Verdict::refuse_firmly("node(s) didn't find available persistent volumes to bind");
+        };
+        let mut claimed = self.claimed();
+        for way in ways {
+            if let Way::Volume(claim, volume) = way {
+                claimed.insert(volume.name.clone(), claim.key.clone());
+            }
+        }
+        Verdict::Fits
+    }
+
+    fn unreserve(&self, pod: &PodFacts, _: &str) {
+        let own = |by: &Key| {
+            by.namespace == pod.key.namespace && pod.claims.iter().any(|claim| claim.name == by.name)
+        };
+        self.claimed().retain(|_, by| !own(by));
+    }
+}
+
+impl PreBind for VolumeBinding {
+    fn name(&self) -> &str {
+        "VolumeBinding"
+    }
+
+    fn pre_bind(&self, pod: &PodFacts, node: &str, cluster: &Snapshot) -> Vec<Write> {
+        let ways = self.ways(pod, node, cluster).unwrap_or_default();
+        let write = |way: &Way<'_>| match way {
+            Way::Volume(claim, volume) => {
+                let reference = json!({
+                    "apiVersion": "v1",
+                    "kind": PersistentVolumeClaim::KIND.kind,
+                    "namespace": claim.key.namespace,
+                    "name": claim.key.name,
+                    "uid": claim.uid,
+                });
+                let patch = json!({
+                    "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
+                    "spec": {"claimRef": reference},
+                });
+                Write::merge(PersistentVolume::KIND, Key::cluster(volume.name.clone()), patch)
+            }
+            Way::Made(claim) => {
+                let annotations = json!({SELECTED_NODE: node});
+                let patch = json!({"metadata": {"annotations": annotations}});
+                Write::merge(PersistentVolumeClaim::KIND, claim.key.clone(), patch)
+            }
+        };
+        ways.iter().map(write).collect()
     }
 }
 

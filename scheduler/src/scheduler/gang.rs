@@ -24,7 +24,11 @@ pub(crate) const GANG_SCHEDULING: &str = "GangScheduling";
 enum Member {
     Placed(Placed),
     /// No node took it, or what came after the choice of one.
-    Refused { facts: Arc<PodFacts>, by: Vec<Name>, message: String },
+    Refused {
+        facts: Arc<PodFacts>,
+        by: Vec<Name>,
+        message: String,
+    },
 }
 
 impl Scheduler {
@@ -53,7 +57,9 @@ impl Scheduler {
             .iter()
             .filter(|(key, pending)| is_member(&pending.facts) && !self.assumed.contains_key(*key))
             .filter(|(_, pending)| self.may_enter(&pending.facts))
-            .map(|(_, pending)| (self.placers[0].profile().queue_sort.rank(&pending.facts), pending.facts.clone()))
+            .map(|(_, pending)| {
+                (self.placers[0].profile().queue_sort.rank(&pending.facts), pending.facts.clone())
+            })
             .collect();
         if running + members.len() < least || !self.may_enter(&facts) {
             self.queue.gate(&facts.key, Name::new_static(GANG_SCHEDULING));
@@ -99,7 +105,9 @@ impl Scheduler {
         for plugin in &profile.reserve {
             let (by, message) = match guarded(plugin.name(), || plugin.reserve(&facts, &view)) {
                 Ok(Verdict::Fits) => continue,
-                Ok(Verdict::Refuses(refusal)) => (vec![Name::from(plugin.name())], refusal.reasons.join(", ")),
+                Ok(Verdict::Refuses(refusal)) => {
+                    (vec![Name::from(plugin.name())], refusal.reasons.join(", "))
+                }
                 Err(fault) => (Vec::new(), fault.to_string()),
             };
             unreserve(profile, &facts, &node);
@@ -145,7 +153,8 @@ impl Scheduler {
         }
         why.sort_unstable();
         why.dedup();
-        let short = format!("pod group {group} needs {least} pods to be placed together, and {found} could be");
+        let short =
+            format!("pod group {group} needs {least} pods to be placed together, and {found} could be");
         let mut attempts = Vec::new();
         for outcome in outcomes {
             self.stats.unschedulable += 1;
@@ -162,7 +171,13 @@ impl Scheduler {
         attempts
     }
 
-    fn put_back(&mut self, facts: &PodFacts, mut by: Vec<Name>, message: String, now: Timestamp) -> Option<Attempt> {
+    fn put_back(
+        &mut self,
+        facts: &PodFacts,
+        mut by: Vec<Name>,
+        message: String,
+        now: Timestamp,
+    ) -> Option<Attempt> {
         if by.is_empty() {
             by.push(Name::new_static(GANG_SCHEDULING));
         }

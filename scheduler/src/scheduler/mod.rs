@@ -212,7 +212,12 @@ impl Scheduler {
             Some((_, failure)) => {
                 self.stats.errors += 1;
                 if self.assumed.get(&facts.key) != Some(&facts.uid) {
-                    // Gone meanwhile, or bound after all.
+                    // Gone meanwhile, or bound after all; what it had claimed is given back only in the first case.
+                    if self.snapshot.pod(&facts.key).is_none()
+                        && let Some(profile) = self.profile(facts)
+                    {
+                        unreserve(profile, facts, node);
+                    }
                     return Vec::new();
                 }
                 self.forget(&placed);

@@ -51,7 +51,11 @@ fn all_or_nothing() {
         p3: pod group default/g needs 3 pods to be placed together, and 2 could be; 0/1 nodes are available: 1 Insufficient cpu.
     "#]]
     .assert_eq(&rig.log());
-    assert_eq!(rig.scheduler.snapshot().node("a").expect("it is there").requested("cpu"), 0, "nothing is held");
+    assert_eq!(
+        rig.scheduler.snapshot().node("a").expect("it is there").requested("cpu"),
+        0,
+        "nothing is held"
+    );
     rig.put("node b cpu=1").wait(1);
     let log = rig.log();
     let placed: Vec<&str> = log.lines().filter(|line| line.contains(" -> ")).collect();
@@ -67,7 +71,8 @@ fn two_gangs_never_hold_half_each() {
     rig.put("node a cpu=1\nnode b cpu=1");
     rig.put("pod g1 cpu=1 gang=g\npod h1 cpu=1 gang=h\npod g2 cpu=1 gang=g\npod h2 cpu=1 gang=h").run();
     let log = rig.log();
-    let bound: Vec<&str> = log.lines().filter_map(|line| line.split_once(" -> ").map(|(pod, _)| pod)).collect();
+    let bound: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(" -> ").map(|(pod, _)| pod)).collect();
     assert_eq!(bound, ["g1", "g2"], "{log}");
     assert!(matches!(place(&rig, "h1"), Some(Place::Unschedulable(_) | Place::BackingOff(_))));
     rig.remove("pod", "g1");

@@ -10,4 +10,5 @@ mod placer;
 mod properties;
 mod rig;
 mod text;
+mod volumes;
 mod what_if;

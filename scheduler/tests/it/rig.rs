@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orlop_core::kinds::{Node, Pod};
+use orlop_core::kinds::{Node, PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
 use orlop_core::{
     Action, Attempt, Body, Change, Cut, Failure, FailureReason, Key, Kind, Object, Outcome, Revision, Stored,
     Timestamp,
@@ -57,6 +57,9 @@ impl Rig {
         let kind = match object["kind"].as_str() {
             Some("Node") => Node::KIND,
             Some("PodGroup") => orlop_scheduler::pod_group(),
+            Some("PersistentVolume") => PersistentVolume::KIND,
+            Some("PersistentVolumeClaim") => PersistentVolumeClaim::KIND,
+            Some("StorageClass") => StorageClass::KIND,
             _ => Pod::KIND,
         };
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
@@ -148,6 +151,26 @@ impl Rig {
                         pod["status"][field] = value.clone();
                     }
                     self.put_object(pod);
+                }
+                (Action::Merge(patch), "") => {
+                    let plural = write.kind.plural.to_string();
+                    let Some(object) = self.objects.get(&(plural, write.key.clone())) else { continue };
+                    let (mut object, name) = (object.clone(), &write.key.name);
+                    if let Some(claim) = patch["spec"].get("claimRef") {
+                        let _ = writeln!(
+                            self.log,
+                            "{name} bound to {}",
+                            claim["name"].as_str().unwrap_or_default()
+                        );
+                        object["spec"]["claimRef"] = claim.clone();
+                    } else {
+                        let annotations = &patch["metadata"]["annotations"];
+                        let node =
+                            annotations["volume.kubernetes.io/selected-node"].as_str().unwrap_or_default();
+                        let _ = writeln!(self.log, "{name} made for {node}");
+                        object["metadata"]["annotations"] = annotations.clone();
+                    }
+                    self.put_object(object);
                 }
                 (Action::Delete { .. }, "") => {
                     let _ = writeln!(self.log, "{} evicted", write.key.name);
