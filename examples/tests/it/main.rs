@@ -3,7 +3,6 @@
 mod budget;
 mod custom_runtime;
 mod manifests;
-mod plugins;
 mod readme;
 mod rolling;
 mod shared;
