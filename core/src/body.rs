@@ -30,7 +30,11 @@ pub struct Body {
 }
 
 /// A view that many share. Boxed, so that what is left behind by the last of them is small.
-pub(crate) type View<T> = Arc<Box<T>>;
+pub(crate) type View<T> = Arc<Boxed<T>>;
+
+/// See [`View`].
+#[derive(Debug)]
+pub(crate) struct Boxed<T>(pub(crate) Box<T>);
 
 /// What lookups and deletion need of an object without decoding it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,14 +179,14 @@ impl Body {
     {
         let held = self.view.lock().as_ref().and_then(Weak::upgrade);
         let free = held.is_none();
-        if let Some(Ok(view)) = held.map(|held| held.downcast::<Box<T>>()) {
+        if let Some(Ok(view)) = held.map(|held| held.downcast::<Boxed<T>>()) {
             return Ok(view);
         }
         let view: View<T> =
-            Arc::new(serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?);
+            Arc::new(Boxed(serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?));
         // Where another type is in use, those of this one decode for themselves.
         if free {
-            let weak: Weak<dyn Any + Send + Sync> = Arc::<Box<T>>::downgrade(&view);
+            let weak: Weak<dyn Any + Send + Sync> = Arc::<Boxed<T>>::downgrade(&view);
             *self.view.lock() = Some(weak);
         }
         Ok(view)

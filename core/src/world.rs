@@ -77,7 +77,7 @@ impl<T> Deref for Item<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.view
+        &self.view.0
     }
 }
 

@@ -47,7 +47,9 @@ pub(super) fn metadata_end(body: &orlop_core::Body) -> Option<usize> {
     let mut bytes = tail.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
         match byte {
-            b'\\' if quoted => drop(bytes.next()),
+            b'\\' if quoted => {
+                bytes.next();
+            }
             b'"' => quoted = !quoted,
             _ if quoted => {}
             b'{' | b'[' => deep += 1,

@@ -152,12 +152,13 @@ impl<'a> Writer<'a> {
         write: &mut impl FnMut(&mut Self, &Field, Option<&Value>),
     ) {
         let field = ty.ranked(place);
-        if self.in_own_metadata && field.name == "managedFields" {
-            if let Some(text) = self.managed_fields.take() {
-                self.key(start, &field.name);
-                self.out.extend_from_slice(text);
-                return;
-            }
+        if self.in_own_metadata
+            && field.name == "managedFields"
+            && let Some(text) = self.managed_fields.take()
+        {
+            self.key(start, &field.name);
+            self.out.extend_from_slice(text);
+            return;
         }
         if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
             return;
