@@ -91,6 +91,12 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     let Config { ca_bundle, nodes } = config;
     to.add(DeploymentController);
     to.add(ReplicaSetController::default());
+    to.add(ReplicationManager::default());
+    to.add(StatefulSetController::default());
+    to.add(DaemonSetController);
+    to.add(JobController);
+    to.add(CronJobController);
+    to.add(TtlAfterFinishedController);
     to.add(EndpointSliceController);
     to.add(EndpointsController);
     to.add(NamespaceController);
@@ -102,4 +108,5 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(PodGcController);
     to.add(ResourceQuotaController);
     to.add(RoleAggregationController);
+    to.add(DisruptionController);
 }
