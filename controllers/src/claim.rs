@@ -1,5 +1,7 @@
 //! Who owns what a selector selects: adoption of orphans, release of what no longer matches.
 
+use orlop_core::controller::Watches;
+use orlop_core::kinds::Pod;
 use orlop_core::rules::Selector;
 use orlop_core::{Item, Meta, Object, OwnerReference, Write};
 use serde_json::{Value, json};
@@ -49,4 +51,21 @@ fn change<T: Object>(object: &Item<T>, patch: Value) -> Claim {
 /// Whether the claim made an orphan the owner's.
 pub(crate) fn is_adoption<T: Object>(claim: &Claim, object: &Item<T>) -> bool {
     matches!(claim, Claim::Change(_)) && object.meta().controller().is_none()
+}
+
+/// A pod that nobody controls concerns those of its namespace that would adopt it. Of other pods only the header is
+/// looked at: there are many of them.
+pub(crate) fn watch_orphans<Owner: Object>(
+    watches: &mut Watches<'_>,
+    wants: impl Fn(&Owner, &Pod) -> bool + Send + 'static,
+) {
+    watches.reads::<Pod>().mapped_of(Pod::KIND, move |key, stored, world| {
+        let owned = stored.body.header().owners.iter().any(|owner| owner.controller);
+        if owned || world.in_namespace::<Owner>(&key.namespace).next().is_none() {
+            return Vec::new();
+        }
+        let Ok(pod) = Item::<Pod>::decode(stored) else { return Vec::new() };
+        let owners = world.in_namespace::<Owner>(&key.namespace);
+        owners.filter(|owner| wants(owner, &pod)).map(|owner| owner.meta().key()).collect()
+    });
 }

@@ -10,7 +10,7 @@ use orlop_core::kinds::{
 };
 use orlop_core::rules::pod::is_ready;
 use orlop_core::rules::{IntOrString, LabelSelector, Selector};
-use orlop_core::{Key, Meta, Name, Note, OwnerReference, Plan, Timestamp, World, Write};
+use orlop_core::{Item, Key, Meta, Name, Note, Object, OwnerReference, Plan, Timestamp, World, Write};
 use serde_json::{Value, json};
 
 use crate::replicaset::ReplicationControllerView;
@@ -32,9 +32,13 @@ impl Controller for DisruptionController {
 
     fn watches(&self, watches: &mut Watches<'_>) {
         watches.each::<PodDisruptionBudget>();
-        watches.mapped::<Pod>(|pod, world| {
+        watches.reads::<Pod>().mapped_of(Pod::KIND, |key, stored, world| {
+            if budgets(&key.namespace, world).is_empty() {
+                return Vec::new();
+            }
+            let Ok(pod) = Item::<Pod>::decode(stored) else { return Vec::new() };
             world
-                .in_namespace::<PodDisruptionBudget>(&pod.metadata.namespace)
+                .in_namespace::<PodDisruptionBudget>(&key.namespace)
                 .filter(|budget| {
                     let selector = budget.spec.selector.as_ref();
                     selector.is_some_and(|selector| selector.matches(&pod.metadata.labels))

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use crate::claim::{Claim, claim, is_adoption};
+use crate::claim::{Claim, claim, is_adoption, watch_orphans};
 use crate::deployment::{ReplicaSetSpec, ReplicaSetStatus, ReplicaSetView};
 use crate::ranking::{per_node, sort_for_deletion};
 
@@ -112,15 +112,8 @@ impl<T: Replicated> Controller for ReplicasController<T> {
     fn watches(&self, watches: &mut Watches<'_>) {
         watches.each::<T>().owned::<Pod, T>();
         // An orphan may be adopted.
-        watches.mapped::<Pod>(|pod, world| match pod.metadata.controller() {
-            Some(_) => Vec::new(),
-            None => world
-                .in_namespace::<T>(&pod.metadata.namespace)
-                .filter(|set| {
-                    !set.spec().selector.is_empty() && set.spec().selector.matches(&pod.metadata.labels)
-                })
-                .map(|set| set.key())
-                .collect(),
+        watch_orphans(watches, |set: &T, pod| {
+            !set.spec().selector.is_empty() && set.spec().selector.matches(&pod.metadata.labels)
         });
     }
 

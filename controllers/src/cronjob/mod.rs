@@ -156,13 +156,7 @@ fn begin(
         plan = plan.note(Note::warning(cron, "TooManyMissedTimes", message));
     }
     let name = Name::from(job_name(&cron.metadata.name, moment));
-    if cron.status.last_schedule_time == Some(moment)
-        || jobs.iter().any(|job| {
-            job.metadata.name == name
-                && job.status.finished().is_none()
-                && cron.status.active.iter().any(|a| a.name == name)
-        })
-    {
+    if cron.status.last_schedule_time == Some(moment) {
         return plan;
     }
     if cron.spec.concurrency_policy == "Forbid" && !status.active.is_empty() {
@@ -233,9 +227,7 @@ fn forget(mut plan: Plan, cron: &Item<CronJobView>, jobs: &[&Item<JobView>]) -> 
         let ended = |job: &&&Item<JobView>| job.status.finished().is_some_and(|c| c.r#type == end);
         let mut ended: Vec<&&Item<JobView>> = jobs.iter().filter(ended).collect();
         // Who never began comes last.
-        ended.sort_by_key(|job| {
-            (job.status.start_time.map_or(Timestamp::MAX, |at| at), job.metadata.name.clone())
-        });
+        ended.sort_by_key(|job| (job.status.start_time.unwrap_or(Timestamp::MAX), job.metadata.name.clone()));
         let surplus = ended.len().saturating_sub(limit);
         for job in ended.into_iter().take(surplus).filter(|job| !job.metadata.is_terminating()) {
             plan = delete(plan, cron, job);

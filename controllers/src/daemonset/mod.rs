@@ -17,7 +17,7 @@ pub use nodes::Fit;
 pub use pass::{Change, NoSuchNode, Survey};
 pub use view::{DaemonSetStatus, DaemonSetView};
 
-use crate::claim::{Claim, claim, is_adoption};
+use crate::claim::{Claim, claim, is_adoption, watch_orphans};
 use crate::deployment::template_hash;
 use crate::history::{self, Newest, POD_REVISION};
 
@@ -40,15 +40,8 @@ impl Controller for DaemonSetController {
     fn watches(&self, watches: &mut Watches<'_>) {
         watches.each::<DaemonSetView>().owned::<Pod, DaemonSetView>();
         watches.owned::<ControllerRevision, DaemonSetView>();
-        watches.mapped::<Pod>(|pod, world| match pod.metadata.controller() {
-            Some(_) => Vec::new(),
-            None => world
-                .in_namespace::<DaemonSetView>(&pod.metadata.namespace)
-                .filter(|set| {
-                    !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels)
-                })
-                .map(|set| set.key())
-                .collect(),
+        watch_orphans(watches, |set: &DaemonSetView, pod| {
+            !set.spec.selector.is_empty() && set.spec.selector.matches(&pod.metadata.labels)
         });
         watches.mapped::<Node>(|_, world| world.all::<DaemonSetView>().map(|set| set.key()).collect());
     }

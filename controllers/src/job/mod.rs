@@ -22,7 +22,7 @@ pub use pod::{NewPod, TRACKING};
 pub use ttl::TtlAfterFinishedController;
 pub use view::{JobStatus, JobView};
 
-use crate::claim::{Claim, claim, is_adoption};
+use crate::claim::{Claim, claim, is_adoption, watch_orphans};
 
 /// The name by which `managedBy` means this controller.
 const MANAGER: &str = "kubernetes.io/job-controller";
@@ -39,15 +39,8 @@ impl Controller for JobController {
 
     fn watches(&self, watches: &mut Watches<'_>) {
         watches.each::<JobView>().owned::<Pod, JobView>();
-        watches.mapped::<Pod>(|pod, world| match pod.metadata.controller() {
-            Some(_) => Vec::new(),
-            None => world
-                .in_namespace::<JobView>(&pod.metadata.namespace)
-                .filter(|job| {
-                    !job.spec.selector.is_empty() && job.spec.selector.matches(&pod.metadata.labels)
-                })
-                .map(|job| job.key())
-                .collect(),
+        watch_orphans(watches, |job: &JobView, pod| {
+            !job.spec.selector.is_empty() && job.spec.selector.matches(&pod.metadata.labels)
         });
     }
 

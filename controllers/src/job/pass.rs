@@ -174,8 +174,8 @@ impl<'a> Pass<'a> {
             return;
         }
         if let Some(policy) = &job.spec.pod_failure_policy {
-            let failed = self.facts.pods.iter().filter(|pod| has_failed(pod, job));
-            if let Some(message) = failed.filter_map(|pod| judge(Some(policy), pod).message).next() {
+            let mut failed = self.facts.pods.iter().filter(|pod| has_failed(pod, job));
+            if let Some(message) = failed.find_map(|pod| judge(Some(policy), pod).message) {
                 self.verdict = Some(condition("FailureTarget", "PodFailurePolicy", &message, now));
                 return;
             }
@@ -212,13 +212,13 @@ impl<'a> Pass<'a> {
                 self.place(pod).into_iter().for_each(|index| failed.insert(index));
             }
             let count = failed.count();
-            let target = |reason: &str, message: &str| Some(condition("FailureTarget", reason, message, now));
-            if self.verdict.is_some() {
-            } else if job.spec.max_failed_indexes.is_some_and(|most| count > most) {
+            let target = |reason: &str, message: &str| condition("FailureTarget", reason, message, now);
+            if self.verdict.is_none() && job.spec.max_failed_indexes.is_some_and(|most| count > most) {
                 let message = "Job has exceeded the specified maximal number of failed indexes";
-                self.verdict = target("MaxFailedIndexesExceeded", message);
-            } else if count > 0 && count + self.succeeded.count() >= completions {
-                self.verdict = target("FailedIndexes", "Job has failed indexes");
+                self.verdict = Some(target("MaxFailedIndexesExceeded", message));
+            }
+            if self.verdict.is_none() && count > 0 && count + self.succeeded.count() >= completions {
+                self.verdict = Some(target("FailedIndexes", "Job has failed indexes"));
             }
             self.replaced = self.to_be_replaced(&failed);
             self.failed = Some(failed);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use pass::{Act, Facts, Pass};
 pub use view::{StatefulSetStatus, StatefulSetView};
 
-use crate::claim::{Claim, claim, is_adoption};
+use crate::claim::{Claim, claim, is_adoption, watch_orphans};
 use crate::history;
 
 /// Keeps the pods of StatefulSets. See the module's documentation.
@@ -39,13 +39,8 @@ impl Controller for StatefulSetController {
     fn watches(&self, watches: &mut Watches<'_>) {
         watches.each::<StatefulSetView>().owned::<Pod, StatefulSetView>();
         watches.owned::<ControllerRevision, StatefulSetView>();
-        watches.mapped::<Pod>(|pod, world| match pod.metadata.controller() {
-            Some(_) => Vec::new(),
-            None => world
-                .in_namespace::<StatefulSetView>(&pod.metadata.namespace)
-                .filter(|set| !set.spec.selector.is_empty() && set.ordinal_of(&pod.metadata.name).is_some())
-                .map(|set| set.key())
-                .collect(),
+        watch_orphans(watches, |set: &StatefulSetView, pod| {
+            !set.spec.selector.is_empty() && set.ordinal_of(&pod.metadata.name).is_some()
         });
         // A claim is found by its name: whose template and number it tells.
         watches.mapped::<PersistentVolumeClaim>(|claim, world| {

@@ -252,7 +252,7 @@ impl<'a> Pass<'a> {
         if ordered && (pod.metadata.is_terminating() || !self.is_available(pod)) {
             return Step::Stop;
         }
-        if let Some(patch) = identity_patch(self.set, ordinal, pod) {
+        if let Some(patch) = identity_patch(ordinal, pod) {
             self.acts.push(Act::UpdatePod(pod.metadata.name.clone(), patch));
         }
         if !claims::storage_matches(self.set, ordinal, pod) {

@@ -48,7 +48,7 @@ pub(super) fn new_pod(set: &StatefulSetView, ordinal: i32, revision: &str, templ
 }
 
 /// What a pod's labels must be changed to so that they tell who it is.
-pub(super) fn identity_patch(_set: &StatefulSetView, ordinal: i32, pod: &Pod) -> Option<Value> {
+pub(super) fn identity_patch(ordinal: i32, pod: &Pod) -> Option<Value> {
     let index = ordinal.to_string();
     let matches = pod.metadata.label(POD_NAME) == Some(&pod.metadata.name)
         && pod.metadata.label(POD_INDEX) == Some(&index);

@@ -140,30 +140,25 @@ fn end(model: &mut Model, phase: &str) {
     }
 }
 
-/// The model's kubelet runs what is pending; here it also ends what runs.
+/// Has the model's kubelet start one of the pods that it has not started; answers whether there was one.
+fn start(model: &mut Model) -> bool {
+    let waiting = |pod: &&&Value| {
+        !pod["metadata"]["deletionTimestamp"].is_null() || pod["status"]["phase"] != "Running"
+    };
+    let pods = model.all(&Pod::KIND);
+    let new = pods.iter().filter(waiting).position(|pod| pod["status"]["phase"].is_null());
+    new.is_some_and(|at| model.kubelet(at))
+}
+
+/// Lets a Job go its way for a long time, with pods that all end as `phase` says.
 fn run_job(model: &mut Model, phase: &str) {
     for _ in 0..200 {
         while model.act(&mut |_| {}) {}
-        while model.all(&Pod::KIND).iter().any(|pod| pod["status"]["phase"].is_null()) {
-            let starting =
-                model.all(&Pod::KIND).iter().filter(|pod| pod["status"]["phase"].is_null()).count();
-            assert!(starting > 0);
-            let at = model
-                .all(&Pod::KIND)
-                .iter()
-                .filter(|pod| waits(pod))
-                .position(|pod| pod["status"]["phase"].is_null());
-            assert!(model.kubelet(at.unwrap_or(0)));
-        }
+        while start(model) {}
         end(model, phase);
         model.now = model.now + Duration::from_secs(30);
     }
     while model.act(&mut |_| {}) {}
-}
-
-/// Whether the model's kubelet has something to do for the pod.
-fn waits(pod: &Value) -> bool {
-    !pod["metadata"]["deletionTimestamp"].is_null() || pod["status"]["phase"] != "Running"
 }
 
 fn condition<'a>(job: &'a Value, r#type: &str) -> Option<&'a Value> {
@@ -204,12 +199,7 @@ fn failures_delay_the_next_pod() {
     let mut waits = Vec::new();
     for _ in 0..3 {
         while model.act(&mut |_| {}) {}
-        let at = model
-            .all(&Pod::KIND)
-            .iter()
-            .filter(|pod| self::waits(pod))
-            .position(|pod| pod["status"]["phase"].is_null());
-        model.kubelet(at.expect("a new pod"));
+        assert!(start(&mut model), "there is a new pod");
         end(&mut model, "Failed");
         let (count, ended) = (model.all(&Pod::KIND).len(), model.now);
         while model.all(&Pod::KIND).len() == count {
