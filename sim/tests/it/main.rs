@@ -3,6 +3,7 @@
 mod determinism;
 mod faults;
 mod scenarios;
+mod workloads;
 
 use orlop_sim::{Faults, Violation};
 
