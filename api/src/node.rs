@@ -1,6 +1,7 @@
 //! What the API asks of the node that a pod runs on: [`NodeGateway`].
 
 use async_trait::async_trait;
+use orlop_core::runtime::{AttachSpec, Connection, ExecSession, ExecSpec};
 use orlop_core::{Key, Name};
 
 use crate::request::{ByteStream, LogOptions};
@@ -21,39 +22,9 @@ pub struct PodAt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Session {
     /// Runs a command.
-    Exec {
-        /// The container; never empty.
-        container: Name,
-        /// The command and its arguments.
-        command: Vec<String>,
-        /// Which streams are connected.
-        streams: Streams,
-    },
+    Exec(ExecSpec),
     /// Connects to what runs already.
-    Attach {
-        /// The container; never empty.
-        container: Name,
-        /// Which streams are connected.
-        streams: Streams,
-    },
-    /// Forwards connections to ports of the pod.
-    PortForward {
-        /// The ports.
-        ports: Vec<u16>,
-    },
-}
-
-/// Which streams of a session are connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Streams {
-    /// Standard input.
-    pub stdin: bool,
-    /// Standard output.
-    pub stdout: bool,
-    /// Standard error.
-    pub stderr: bool,
-    /// A terminal.
-    pub tty: bool,
+    Attach(AttachSpec),
 }
 
 /// The way to node agents. What node agents implement for the API, in this process or across the network.
@@ -65,14 +36,21 @@ pub trait NodeGateway: Send + Sync + 'static {
     /// In Kubernetes' words: the node is unknown or away, the container has not started.
     async fn logs(&self, pod: &PodAt, options: &LogOptions) -> Result<ByteStream, Status>;
 
-    /// Begins a session; answers with the address of the stream server that carries it on, to which the API server
-    /// passes the client's connection. A gateway without sessions refuses them all.
+    /// Begins a session in one of a pod's containers. A gateway without sessions refuses them all.
     ///
     /// # Errors
-    /// As [`NodeGateway::logs`].
-    async fn open(&self, pod: &PodAt, session: &Session) -> Result<String, Status> {
-        let _ = session;
+    /// As [`NodeGateway::logs`]: the container is not there, or does not run.
+    async fn open(&self, pod: &PodAt, container: &Name, session: &Session) -> Result<ExecSession, Status> {
+        let _ = (container, session);
         Err(Status::bad_request(format!("node {:?} does not offer sessions in containers", pod.node)))
+    }
+
+    /// Connects to a TCP port of a pod, as from within it. A gateway without forwarding refuses them all.
+    ///
+    /// # Errors
+    /// As [`NodeGateway::logs`]: the pod does not run, or nobody listens on the port.
+    async fn connect(&self, pod: &PodAt, port: u16) -> Result<Connection, Status> {
+        Err(Status::bad_request(format!("node {:?} does not offer connections to port {port}", pod.node)))
     }
 }
 

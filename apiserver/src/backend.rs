@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use orlop_api::auth::{Attributes, Decision};
 use orlop_api::fairness::FlowControl;
+use orlop_api::node::{NodeGateway, PodAt};
 use orlop_api::render::CustomColumns;
-use orlop_api::{Api, User};
+use orlop_api::{Api, Request, Status, User};
+use orlop_core::Name;
 use orlop_core::scheme::Scheme;
 
 /// An [`Api`] with what is served beside its objects.
@@ -32,6 +34,15 @@ pub trait Backend: Api {
         let _ = token;
         None
     }
+
+    /// Where the session is to be that `request` asks for; see [`orlop_api::LocalApi::locate_session`].
+    ///
+    /// # Errors
+    /// When there is no such place, or the user may not.
+    fn locate_session(&self, request: &Request, container: &str) -> Result<(PodAt, Name), Status>;
+
+    /// The way to the nodes, which carry sessions.
+    fn nodes(&self) -> Arc<dyn NodeGateway>;
 }
 
 impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
@@ -59,5 +70,13 @@ impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
 
     fn authenticate(&self, token: &str) -> Option<User> {
         orlop_api::LocalApi::authenticate(self, token).ok().flatten()
+    }
+
+    fn locate_session(&self, request: &Request, container: &str) -> Result<(PodAt, Name), Status> {
+        orlop_api::LocalApi::locate_session(self, request, container)
+    }
+
+    fn nodes(&self) -> Arc<dyn NodeGateway> {
+        self.config().nodes.clone()
     }
 }

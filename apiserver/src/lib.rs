@@ -47,6 +47,8 @@ mod body;
 mod docs;
 mod encryption;
 mod fairness;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod kubeconfig;
 mod lines;
@@ -57,6 +59,7 @@ pub mod pki;
 mod query;
 mod server;
 mod shell;
+mod streams;
 mod webhooks;
 
 pub use audit::{Audit, AuditFile, AuditPolicy, AuditSink, InvalidAuditPolicy, Level};

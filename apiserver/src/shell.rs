@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::negotiate::{self, content_type, encoding_of_body, encoding_of_patch, of_refusal, sent, wanted};
 use crate::path::{Route, Target, route, verb};
 use crate::query::Query;
+use crate::streams::{self, Sessions, What};
 use crate::{docs, health};
 
 /// The Kubernetes API as an HTTP service: authenticates, reads the request, asks the [`Backend`], writes the answer.
@@ -46,6 +47,7 @@ struct Inner {
     metrics: Metrics,
     docs: docs::Cache,
     closing: watch::Sender<bool>,
+    sessions: Sessions,
 }
 
 impl Shell {
@@ -62,6 +64,7 @@ impl Shell {
             metrics: Metrics::default(),
             docs: docs::Cache::default(),
             closing: watch::Sender::new(false),
+            sessions: Sessions::default(),
         }))
     }
 
@@ -81,7 +84,7 @@ impl Shell {
         self.0.health.add(check);
     }
 
-    /// Ends all watches and followed logs, and lets no new ones last.
+    /// Ends all watches, followed logs and sessions in pods, and lets no new ones last.
     pub fn close(&self) {
         self.0.closing.send_replace(true);
     }
@@ -236,6 +239,11 @@ impl Shell {
         B: http_body::Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if let Some(what) = What::of(&head.method, &target) {
+            let closed = self.closed();
+            let place = streams::Place { backend: &self.0.backend, sessions: &self.0.sessions, closed };
+            return ("CONNECT", streams::open(place, what, head, query, target, user).await);
+        }
         let media = sent(&head.headers);
         let verb = match verb(&head.method, &target, query, &media) {
             Some(Ok(verb)) => verb,

@@ -22,8 +22,8 @@ pub use state::{
     RuntimeEvent, RuntimeInfo, SandboxStatus, Usage,
 };
 pub use streams::{
-    ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec, LogLine, LogOptions, LogSource, Logs,
-    RuntimeEvents,
+    AttachSpec, Connection, ConnectionInput, ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec,
+    LogLine, LogOptions, LogSource, Logs, RuntimeEvents,
 };
 
 use crate::object::Name;
@@ -91,6 +91,9 @@ pub enum RuntimeError {
 /// - [`Runtime::stop_container`] answers as soon as the container has been told, and the container has exited by the
 ///   end of the grace; stopping, killing or removing what has ended or is gone succeeds;
 /// - removing a sandbox kills and removes its containers;
+/// - a command in a running container is given its input, up to its end, and ends with its own code; what does not run
+///   runs no commands. A runtime without commands says [`RuntimeError::Unsupported`], and likewise for attaching and
+///   for connections to ports;
 /// - events are hints: they may be lost when the reader is slow, which [`RuntimeEvent::Lost`] says. The truth is what
 ///   `list` answers.
 ///
@@ -154,6 +157,20 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Runs a command in a running container.
     async fn exec(&self, container: &ContainerId, spec: &ExecSpec) -> Result<ExecSession, RuntimeError>;
+
+    /// Connects to a running container's own program: what it prints from now on, and its input.
+    async fn attach(
+        &self,
+        _container: &ContainerId,
+        _spec: &AttachSpec,
+    ) -> Result<ExecSession, RuntimeError> {
+        Err(RuntimeError::Unsupported("attaching to containers"))
+    }
+
+    /// Connects to a TCP port of a sandbox, as from within it.
+    async fn connect(&self, _sandbox: &SandboxId, _port: u16) -> Result<Connection, RuntimeError> {
+        Err(RuntimeError::Unsupported("connections to ports"))
+    }
 
     /// What a container uses at present; `None` where this runtime does not measure.
     async fn usage(&self, _container: &ContainerId) -> Result<Option<Usage>, RuntimeError> {

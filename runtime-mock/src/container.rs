@@ -10,6 +10,7 @@ use orlop_core::runtime::{
     SandboxId,
 };
 
+use crate::exec::Files;
 use crate::machine::Ticket;
 use crate::script::Script;
 
@@ -32,6 +33,8 @@ pub(crate) struct Container {
     pub(crate) stopping: Option<Timestamp>,
     /// Lines that are no part of the script, such as the requests that it answered.
     said: VecDeque<LogLine>,
+    /// What commands have written into it.
+    pub(crate) files: Files,
 }
 
 impl Container {
@@ -53,6 +56,7 @@ impl Container {
             ending: None,
             stopping: None,
             said: VecDeque::new(),
+            files: Files::default(),
         }
     }
 

@@ -16,9 +16,13 @@
 //! assert_eq!(outputs, [Output::Reply(ticket, Ok(Reply::List(vec![])))]);
 //! ```
 //!
+//! Commands that are run in a container (`kubectl exec`) are answered by an [`ExecPolicy`], by default a [`Toolbox`]: a
+//! small shell with the usual tools.
+//!
 //! With the feature `serve`, running containers answer HTTP (and echo UDP) on their declared ports.
 
 mod container;
+mod exec;
 mod fault;
 mod machine;
 mod policy;
@@ -28,6 +32,7 @@ mod script;
 mod serve;
 mod shell;
 
+pub use exec::{ExecPolicy, Files, Input, Next, Place, Program, Toolbox};
 pub use fault::Fault;
 pub use machine::{MockMachine, Output, Ticket};
 pub use policy::{CommandPolicy, ImagePolicy, Policy, RecordedPolicy, ShellLikePolicy, TagPolicy};

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_core::runtime::{
-    Call, Check, ContainerId, ContainerSpec, ImageInfo, ImagePull, LogLine, LogOptions, Probe, ProbeAnswer,
-    Reply, RunState, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
+    Call, Check, ContainerId, ContainerSpec, ExecSpec, ImageInfo, ImagePull, LogLine, LogOptions, Probe,
+    ProbeAnswer, Reply, RunState, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec,
+    SandboxStatus,
 };
 use orlop_core::{Name, Timestamp};
 
 use crate::container::{Container, LogPlace, cut};
+use crate::exec::{Files, Place, Program};
 use crate::fault::{Fault, Pending};
 use crate::policy::Policy;
 use crate::script::{Health, PullFailure};
@@ -200,7 +202,7 @@ impl MockMachine {
         }
     }
 
-    /// What a command does that is run in a container: its output and exit code.
+    /// What a command does that a probe runs in a container: its output and exit code.
     ///
     /// # Errors
     /// [`RuntimeError::NotFound`], [`RuntimeError::NotRunning`].
@@ -211,6 +213,46 @@ impl MockMachine {
         }
         let sandbox = self.sandbox(&container.sandbox)?;
         Ok(self.policy.commands.exec(&sandbox.spec, &container.spec, command))
+    }
+
+    /// Whether a container runs.
+    pub(crate) fn must_run(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        match self.container(id)?.running_since() {
+            Some(_) => Ok(()),
+            None => Err(not_running(id)),
+        }
+    }
+
+    /// Begins a command in a container.
+    pub(crate) fn start_program(
+        &self,
+        now: Timestamp,
+        id: &ContainerId,
+        spec: &ExecSpec,
+    ) -> Result<Box<dyn Program>, RuntimeError> {
+        self.must_run(id)?;
+        let container = self.container(id)?;
+        let sandbox = self.sandbox(&container.sandbox)?;
+        let place = Place { sandbox: &sandbox.spec, container: &container.spec, now };
+        self.policy.exec.start(&place, spec)
+    }
+
+    /// What commands have written into a container; `None` when it does not run.
+    pub(crate) fn files_of(&mut self, id: &ContainerId) -> Option<&mut Files> {
+        let container = self.containers.get_mut(id)?;
+        container.running_since()?;
+        Some(&mut container.files)
+    }
+
+    /// The running containers of a sandbox.
+    #[cfg(feature = "serve")]
+    pub(crate) fn running_in(
+        &self,
+        sandbox: &SandboxId,
+    ) -> Result<(Arc<SandboxSpec>, Vec<(ContainerId, ContainerSpec)>), RuntimeError> {
+        let spec = self.sandbox(sandbox)?.spec.clone();
+        let here = self.containers.values().filter(|c| c.sandbox == *sandbox && c.running_since().is_some());
+        Ok((spec, here.map(|container| (container.id.clone(), container.spec.clone())).collect()))
     }
 
     #[cfg(feature = "serve")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use orlop_core::Name;
 use orlop_core::runtime::{ContainerSpec, ImagePull, LogSource, SandboxSpec};
 
+use crate::exec::{ExecPolicy, Toolbox};
 use crate::script::{LogStep, Pull, PullFailure, SCRIPT_ANNOTATION, START_UP, STOP, Script, parse};
 use crate::shell;
 
@@ -16,7 +17,8 @@ pub trait CommandPolicy: Send + Sync {
     /// What the container does.
     fn script(&self, sandbox: &SandboxSpec, container: &ContainerSpec) -> Script;
 
-    /// What a command does that is run in a container, or asked as a probe: its output and its exit code.
+    /// What a command does that is asked as a probe or a hook: its output and its exit code. What people run is for
+    /// [`Policy::exec`] to say.
     fn exec(&self, sandbox: &SandboxSpec, container: &ContainerSpec, command: &[Name]) -> (String, i32) {
         let course = follow(sandbox, container, command, |_| (Some(Duration::ZERO), 0));
         let output = course.log.into_iter().map(|(_, _, text)| text + "\n").collect();
@@ -37,6 +39,8 @@ pub struct Policy {
     pub name: Name,
     /// What commands mean.
     pub commands: Arc<dyn CommandPolicy>,
+    /// What commands do that are run in containers.
+    pub exec: Arc<dyn ExecPolicy>,
     /// How images arrive.
     pub images: Arc<dyn ImagePolicy>,
     /// Whether the annotation [`SCRIPT_ANNOTATION`] is heeded.
@@ -44,11 +48,12 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// [`ShellLikePolicy`] with [`TagPolicy`].
+    /// [`ShellLikePolicy`] with [`Toolbox`] and [`TagPolicy`].
     fn default() -> Policy {
         Policy {
             name: Name::new_static("shell-like"),
             commands: Arc::new(ShellLikePolicy::default()),
+            exec: Arc::new(Toolbox),
             images: Arc::new(TagPolicy),
             annotations: true,
         }
@@ -61,6 +66,7 @@ impl Policy {
         Policy {
             name: Name::new_static("recorded"),
             commands: Arc::new(RecordedPolicy),
+            exec: Arc::new(Toolbox),
             images: Arc::new(TagPolicy),
             annotations: false,
         }

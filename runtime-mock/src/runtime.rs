@@ -8,13 +8,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
+#[cfg(feature = "serve")]
+use orlop_core::runtime::Connection;
 use orlop_core::runtime::{
-    Call, ContainerId, ContainerSpec, ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec, ImageInfo,
-    ImagePull, LogLine, LogOptions, Logs, Probe, ProbeAnswer, Reply, Runtime, RuntimeError, RuntimeEvent,
-    RuntimeEvents, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
+    AttachSpec, Call, ContainerId, ContainerSpec, ExecFrame, ExecInput, ExecOutput, ExecSession, ExecSpec,
+    ImageInfo, ImagePull, LogLine, LogOptions, LogSource, Logs, Probe, ProbeAnswer, Reply, Runtime,
+    RuntimeError, RuntimeEvent, RuntimeEvents, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
 };
 use orlop_core::{Clock, Timestamp};
 use parking_lot::Mutex;
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     pub(crate) clock: Arc<dyn Clock>,
     #[cfg(feature = "serve")]
-    pub(crate) server: Option<crate::serve::Server>,
+    pub(crate) server: crate::serve::Server,
 }
 
 struct Inner {
@@ -75,7 +76,7 @@ impl MockRuntime {
                 inner: Mutex::new(inner),
                 clock,
                 #[cfg(feature = "serve")]
-                server: None,
+                server: crate::serve::Server::unbound(),
             }),
         }
     }
@@ -86,7 +87,7 @@ impl MockRuntime {
     pub fn serving(policy: Policy, clock: Arc<dyn Clock>) -> MockRuntime {
         let mut runtime = MockRuntime::new(policy, clock);
         let shared = Arc::get_mut(&mut runtime.shared).expect("a new runtime has one handle");
-        shared.server = Some(crate::serve::Server::default());
+        shared.server = crate::serve::Server::bound();
         runtime
     }
 
@@ -94,12 +95,12 @@ impl MockRuntime {
     pub fn inject(&self, fault: Fault) {
         self.shared.with(|machine, now| machine.inject(now, fault));
         #[cfg(feature = "serve")]
-        if let Some(server) = &self.shared.server {
+        {
             // What dies without an event stops listening all the same.
             let running = self
                 .shared
                 .with(|machine, _| machine.running().map(|(id, ..)| id.clone()).collect::<Vec<_>>());
-            server.keep_only(&running);
+            self.shared.server.keep_only(&running);
         }
     }
 
@@ -149,6 +150,26 @@ impl Shared {
         inner.advance(self, now);
         inner.waiting.drain(..).for_each(Waker::wake);
         value
+    }
+
+    /// Lets everybody look again who waits.
+    pub(crate) fn wake(&self) {
+        self.inner.lock().waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// As [`Shared::until`], of the machine alone. `ready` also says whether others should look again.
+    pub(crate) async fn until_machine<T>(
+        &self,
+        mut ready: impl FnMut(&mut MockMachine, Timestamp) -> (Result<T, Option<Timestamp>>, bool),
+    ) -> T {
+        self.until(|inner, now| {
+            let (answer, news) = ready(&mut inner.machine, now);
+            if news {
+                inner.waiting.drain(..).for_each(Waker::wake);
+            }
+            answer
+        })
+        .await
     }
 
     /// Waits, and moves the machine on, until `ready` has something. Its error is a moment to look again at.
@@ -226,8 +247,8 @@ impl Shared {
     /// What ends stops listening.
     #[cfg(feature = "serve")]
     fn heed(&self, event: &RuntimeEvent) {
-        if let (Some(server), RuntimeEvent::Exited { container, exit, .. }) = (&self.server, event) {
-            server.close(container, exit.signal.is_some());
+        if let RuntimeEvent::Exited { container, exit, .. } = event {
+            self.server.close(container, exit.signal.is_some());
         }
     }
 }
@@ -294,17 +315,12 @@ impl Runtime for MockRuntime {
 
     async fn start_container(&self, container: &ContainerId) -> Result<Timestamp, RuntimeError> {
         #[cfg(feature = "serve")]
-        let listening = match &self.shared.server {
-            // A port that cannot be bound is known before anything runs.
-            Some(server) => Some(server.open(&self.shared, container).await?),
-            None => None,
-        };
+        // A port that cannot be bound is known before anything runs.
+        let listening = self.shared.server.open(&self.shared, container).await?;
         match self.call(Call::StartContainer(container.clone())).await? {
             Reply::Started(at) => {
                 #[cfg(feature = "serve")]
-                if let Some(listening) = listening {
-                    listening.keep();
-                }
+                listening.keep();
                 Ok(at)
             }
             other => confused(other),
@@ -313,9 +329,7 @@ impl Runtime for MockRuntime {
 
     async fn stop_container(&self, container: &ContainerId, grace: Duration) -> Result<(), RuntimeError> {
         #[cfg(feature = "serve")]
-        if let Some(server) = &self.shared.server {
-            server.retire(container);
-        }
+        self.shared.server.retire(container);
         self.done(Call::StopContainer(container.clone(), grace)).await
     }
 
@@ -359,14 +373,26 @@ impl Runtime for MockRuntime {
     }
 
     async fn exec(&self, container: &ContainerId, spec: &ExecSpec) -> Result<ExecSession, RuntimeError> {
-        let (output, code) = self.shared.with(|machine, _| machine.exec(container, &spec.command))?;
-        let mut items = Vec::new();
-        if !output.is_empty() {
-            items.push(Ok(ExecOutput::Stdout(Bytes::from(output))));
-        }
-        items.push(Ok(ExecOutput::Exit(code)));
-        let input = spec.stdin.then(|| Box::new(Ended) as Box<dyn ExecInput>);
-        Ok(ExecSession { input, output: Box::pin(stream::iter(items)) })
+        let program = self.shared.with(|machine, now| machine.start_program(now, container, spec))?;
+        Ok(crate::exec::open(&self.shared, container, program, spec.stdin))
+    }
+
+    async fn attach(&self, container: &ContainerId, spec: &AttachSpec) -> Result<ExecSession, RuntimeError> {
+        let now = self.shared.with(|machine, now| machine.must_run(container).map(|()| now))?;
+        let options = LogOptions { follow: true, since: Some(now), ..LogOptions::default() };
+        let output = self.logs(container, &options).await?.map(|line| {
+            line.map(|line| match line.source {
+                LogSource::Stdout => ExecOutput::Stdout(line.text),
+                LogSource::Stderr => ExecOutput::Stderr(line.text),
+            })
+        });
+        let input = spec.stdin.then(|| Box::new(Unread) as Box<dyn ExecInput>);
+        Ok(ExecSession { input, output: Box::pin(output) })
+    }
+
+    #[cfg(feature = "serve")]
+    async fn connect(&self, sandbox: &SandboxId, port: u16) -> Result<Connection, RuntimeError> {
+        crate::serve::connect(&self.shared, sandbox, port)
     }
 
     fn events(&self) -> RuntimeEvents {
@@ -382,13 +408,13 @@ impl Runtime for MockRuntime {
     }
 }
 
-/// Commands here end at once, so their input goes nowhere.
-struct Ended;
+/// A simulated container reads nothing; what it is sent is lost.
+struct Unread;
 
 #[async_trait]
-impl ExecInput for Ended {
+impl ExecInput for Unread {
     async fn send(&mut self, _frame: ExecFrame) -> Result<(), RuntimeError> {
-        Err(RuntimeError::NotRunning("the command has ended".to_owned()))
+        Ok(())
     }
 }
 

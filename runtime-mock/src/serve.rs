@@ -8,8 +8,10 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
+use futures_util::stream;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
@@ -18,9 +20,13 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use orlop_core::Clock;
-use orlop_core::runtime::{ContainerId, ContainerSpec, Port, Protocol, RuntimeError, SandboxSpec};
+use orlop_core::runtime::{
+    Connection, ConnectionInput, ContainerId, ContainerSpec, Port, Protocol, RuntimeError, SandboxId,
+    SandboxSpec,
+};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, WriteHalf};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::runtime::Shared;
@@ -34,8 +40,9 @@ const HANDOVER: Duration = Duration::from_secs(1);
 const REQUEST_MAX: usize = 1 << 20;
 
 /// The ports that are open.
-#[derive(Default)]
 pub(crate) struct Server {
+    /// Whether there are sockets, too; otherwise containers are reached only by [`connect`].
+    binds: bool,
     open: Mutex<BTreeMap<ContainerId, watch::Sender<Phase>>>,
 }
 
@@ -72,6 +79,16 @@ impl Drop for Opened<'_> {
 }
 
 impl Server {
+    /// Whose containers have no sockets.
+    pub(crate) fn unbound() -> Server {
+        Server { binds: false, open: Mutex::default() }
+    }
+
+    /// Whose containers listen where their sandboxes say.
+    pub(crate) fn bound() -> Server {
+        Server { binds: true, open: Mutex::default() }
+    }
+
     /// Binds the ports of a container and begins to answer.
     pub(crate) async fn open<'a>(
         &'a self,
@@ -82,9 +99,10 @@ impl Server {
         let Some((sandbox, spec)) = shared.with(|machine, _| machine.sandbox_of(container)) else {
             return Ok(opened);
         };
-        let Some(bind) = sandbox.bind else { return Ok(opened) };
         let mut sockets: BTreeMap<(Protocol, u16), (Port, Socket)> = BTreeMap::new();
-        for port in &spec.ports {
+        let bind = sandbox.bind.filter(|_| self.binds);
+        for port in spec.ports.iter().filter(|_| bind.is_some()) {
+            let Some(bind) = bind else { break };
             if sockets.contains_key(&(port.protocol, port.bind)) {
                 continue;
             }
@@ -145,6 +163,58 @@ impl Server {
         if let Some(phase) = self.open.lock().remove(container) {
             phase.send_replace(if killed { Phase::Killed } else { Phase::Ended });
         }
+    }
+}
+
+/// How much may wait in a connection within this process, in bytes.
+const PIPE: usize = 64 * 1024;
+
+/// Connects to a port of a sandbox without any socket: to the running container that declares it.
+pub(crate) fn connect(
+    shared: &Arc<Shared>,
+    sandbox: &SandboxId,
+    port: u16,
+) -> Result<Connection, RuntimeError> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(RuntimeError::Unsupported("connections to ports outside of a tokio runtime"));
+    }
+    let (spec, running) = shared.with(|machine, _| machine.running_in(sandbox))?;
+    let declares = |container: &ContainerSpec| {
+        container.ports.iter().any(|p| p.container == port && p.protocol == Protocol::Tcp)
+    };
+    let listening = running.into_iter().find(|(_, container)| declares(container));
+    let phase = listening.as_ref().and_then(|(id, _)| Some(shared.server.open.lock().get(id)?.subscribe()));
+    let (Some((container, declared)), Some(phase)) = (listening, phase) else {
+        let why = format!("failed to connect to localhost:{port} inside namespace: connection refused");
+        return Err(RuntimeError::NotRunning(why));
+    };
+    let program =
+        Program { sandbox: spec, spec: declared, port, container, shared: Arc::downgrade(shared), phase };
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    drop(tokio::spawn(serve(theirs, Arc::new(program))));
+    let (read, write) = tokio::io::split(ours);
+    let output = stream::unfold(read, |mut read| async move {
+        let mut buffer = BytesMut::with_capacity(16 * 1024);
+        match read.read_buf(&mut buffer).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(buffer.freeze()), read)),
+            Err(error) => Some((Err(RuntimeError::Unavailable(error.to_string())), read)),
+        }
+    });
+    Ok(Connection { input: Box::new(Pipe(write)), output: Box::pin(output) })
+}
+
+/// The way into a connection within this process.
+struct Pipe(WriteHalf<DuplexStream>);
+
+#[async_trait]
+impl ConnectionInput for Pipe {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), RuntimeError> {
+        self.0.write_all(&bytes).await.map_err(|error| RuntimeError::NotRunning(error.to_string()))
+    }
+
+    async fn finish(&mut self) {
+        let _ = self.0.shutdown().await;
     }
 }
 
@@ -210,7 +280,10 @@ async fn accept(listener: TcpListener, program: Arc<Program>) {
             }
         };
         match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, program.clone()))),
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                drop(tokio::spawn(serve(stream, program.clone())));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: what is connected goes on.
                 tracing::warn!(container = %program.container, %error, "cannot accept a connection");
@@ -220,13 +293,14 @@ async fn accept(listener: TcpListener, program: Arc<Program>) {
     }
 }
 
-async fn serve(stream: TcpStream, program: Arc<Program>) {
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, program: Arc<Program>) {
     let service = {
         let program = program.clone();
         service_fn(move |request| answer(request, program.clone()))
     };
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Who has said all it wants to say still waits for the answer.
+    builder.http1().half_close(true);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let over = async {
         if program.reached(Phase::Ended).await == Phase::Ended {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use orlop_core::scheme::Resource;
-use orlop_core::store::{Compare, Revision, Store, StoreError, Txn};
+use orlop_core::store::{Compare, Entry, Revision, Store, StoreError, Txn};
 use orlop_core::{Clock, Entropy, Kind, Name, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use crate::admission::webhook::Conversation;
 use crate::api::{Api, Cuts, WatchStream};
 use crate::auth::{Attributes, Decision, Target};
+use crate::node::PodAt;
 use crate::request::{DeleteOptions, List, Payload, Request, Response, User, Verb};
 use crate::status::{Cause, Status};
 use crate::subresources::{binding, eviction, log, reviews, scale, token};
@@ -372,17 +373,40 @@ impl<S: Store> LocalApi<S> {
     }
 
     async fn logs(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
-        let key = {
-            let served = self.shared.served();
-            served.scheme.storage_key(&resource.kind, &request.key).ok_or_else(Status::no_resource)?
-        };
-        let entry = self.shared.store.view().get(&key);
-        let entry = entry.ok_or_else(|| Status::not_found("", "pods", &request.key.name))?;
+        let entry = self.pod_of(request, resource)?;
         let stream = match log::locate(&entry, &request.key.namespace, &request.options.log)? {
             Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
             None => crate::request::ByteStream::new(futures_util::stream::empty()),
         };
         Ok(Response { code: 200, warnings: Vec::new(), payload: Payload::Stream(stream) })
+    }
+
+    fn pod_of(&self, request: &Request, resource: &Resource) -> Result<Entry, Status> {
+        let served = self.shared.served();
+        let key = served.scheme.storage_key(&resource.kind, &request.key).ok_or_else(Status::no_resource)?;
+        let entry = self.shared.store.view().get(&key);
+        entry.ok_or_else(|| Status::not_found("", "pods", &request.key.name))
+    }
+
+    /// The pod and the container for a session that a client asks for by a request for `exec`, `attach` or
+    /// `portforward`; `container` as the client names it, which may be not at all. Forwarding concerns no container:
+    /// its name is empty then.
+    ///
+    /// Whoever may not create sessions may not get them by another verb either (KEP-4006).
+    ///
+    /// # Errors
+    /// In Kubernetes' words: forbidden, no such pod or container, not on any node yet.
+    pub fn locate_session(&self, request: &Request, container: &str) -> Result<(PodAt, Name), Status> {
+        self.check_access(request, verb_name(request.verb))?;
+        if request.verb != Verb::Create {
+            self.check_access(request, "create")?;
+        }
+        let resource = self.route(request, &self.shared.served())?;
+        let entry = self.pod_of(request, &resource)?;
+        if request.subresource == "portforward" {
+            return Ok((log::locate_pod(&entry, &request.key.namespace)?, Name::default()));
+        }
+        log::locate_session(&entry, &request.key.namespace, container)
     }
 
     async fn subresource(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {

@@ -14,8 +14,9 @@ use futures_util::future::{Either, select};
 
 use crate::object::Name;
 use crate::runtime::{
-    Check, ContainerId, ContainerSpec, ContainerStatus, ExitReason, ImagePull, LogOptions, Probe,
-    ProbeAnswer, ProbePurpose, RunState, Runtime, RuntimeError, RuntimeEvent, SandboxId, SandboxSpec,
+    Check, ContainerId, ContainerSpec, ContainerStatus, ExecFrame, ExecOutput, ExecSpec, ExitReason,
+    ImagePull, LogOptions, Probe, ProbeAnswer, ProbePurpose, RunState, Runtime, RuntimeError, RuntimeEvent,
+    SandboxId, SandboxSpec,
 };
 
 /// How the suite gets at the runtime under test, and what it may expect of the images there.
@@ -53,6 +54,7 @@ pub async fn suite(fixture: &dyn Fixture) {
     case.kills_at_once().await;
     case.answers_probes_while_it_runs().await;
     case.keeps_logs_until_removal().await;
+    case.runs_commands_in_what_runs().await;
     case.removes_a_sandbox_with_all_in_it().await;
     case.takes_repeated_removal_calmly().await;
 }
@@ -250,6 +252,38 @@ impl Case<'_> {
         self.remove(&sandbox).await;
     }
 
+    async fn runs_commands_in_what_runs(&self) {
+        let sandbox = self.sandbox("exec").await;
+        let id = self.running(&sandbox, "main", "sleep 3600").await;
+        let words = |words: &[&str]| words.iter().map(|word| Name::from(*word)).collect::<Vec<_>>();
+        let plain = ExecSpec { command: words(&["sh", "-c", "echo out; exit 3"]), ..ExecSpec::default() };
+        let session = match self.wait("exec", self.runtime.exec(&id, &plain)).await {
+            // A runtime without commands says so; then there is nothing more to promise.
+            Err(RuntimeError::Unsupported(_)) => return self.remove(&sandbox).await,
+            session => session.expect("a command is run"),
+        };
+        assert!(session.input.is_none(), "no input was asked for");
+        let ended = self.wait("a command's end", session.output.collect::<Vec<_>>()).await;
+        assert_eq!(outcome(ended), ("out\n".to_owned(), 3));
+
+        let reading = ExecSpec { command: words(&["cat"]), stdin: true, tty: false };
+        let session = self.wait("exec", self.runtime.exec(&id, &reading)).await.expect("a command is run");
+        let mut input = session.input.expect("input was asked for");
+        for frame in [ExecFrame::Stdin("one\n".into()), ExecFrame::Stdin("two".into()), ExecFrame::Close] {
+            self.wait("input", input.send(frame)).await.expect("input is taken while the command runs");
+        }
+        let ended = self.wait("a command's end", session.output.collect::<Vec<_>>()).await;
+        assert_eq!(outcome(ended), ("one\ntwo".to_owned(), 0), "a command reads to the end of its input");
+
+        self.wait("kill", self.runtime.kill_container(&id)).await.expect("a container is killed");
+        self.exited(&id).await;
+        let answer = self.wait("exec", self.runtime.exec(&id, &plain)).await.map(drop);
+        assert!(matches!(answer, Err(RuntimeError::NotRunning(_))), "what has ended runs no commands");
+        self.remove(&sandbox).await;
+        let answer = self.wait("exec", self.runtime.exec(&id, &plain)).await.map(drop);
+        assert!(matches!(answer, Err(RuntimeError::NotFound(_))), "what is gone runs no commands");
+    }
+
     async fn keeps_logs_until_removal(&self) {
         let sandbox = self.sandbox("logs").await;
         let id = self.running(&sandbox, "main", "echo one; echo two; sleep 1; echo three").await;
@@ -297,6 +331,20 @@ impl Case<'_> {
             self.remove(&sandbox).await;
         }
     }
+}
+
+/// What a command has printed, and its code.
+fn outcome(items: Vec<Result<ExecOutput, RuntimeError>>) -> (String, i32) {
+    let (mut text, mut code) = (String::new(), None);
+    for item in items {
+        assert!(code.is_none(), "nothing comes after a command's end");
+        match item.expect("a command's output") {
+            ExecOutput::Stdout(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            ExecOutput::Stderr(bytes) => panic!("on standard error: {}", String::from_utf8_lossy(&bytes)),
+            ExecOutput::Exit(exit) => code = Some(exit),
+        }
+    }
+    (text, code.expect("a command ends with a code"))
 }
 
 fn texts(lines: Vec<Result<crate::runtime::LogLine, RuntimeError>>) -> Vec<String> {

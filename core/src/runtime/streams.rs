@@ -73,11 +73,22 @@ pub struct ExecSpec {
     pub tty: bool,
 }
 
-/// A command under way.
+/// Which streams of a running container are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttachSpec {
+    /// Whether input will come.
+    pub stdin: bool,
+    /// Whether the container has a terminal; then all output is standard output.
+    pub tty: bool,
+}
+
+/// A command under way, or a container that somebody is attached to.
+///
+/// Dropping it ends the command; a container goes on.
 pub struct ExecSession {
     /// Where input goes, if it was asked for.
     pub input: Option<Box<dyn ExecInput>>,
-    /// What comes out; the last item is [`ExecOutput::Exit`].
+    /// What comes out; the last item of a command is [`ExecOutput::Exit`].
     pub output: Pin<Box<dyn Stream<Item = Result<ExecOutput, RuntimeError>> + Send>>,
 }
 
@@ -89,6 +100,27 @@ pub trait ExecInput: Send {
     /// # Errors
     /// When the command has ended.
     async fn send(&mut self, frame: ExecFrame) -> Result<(), RuntimeError>;
+}
+
+/// A connection to a port of a sandbox. Dropping it closes the connection.
+pub struct Connection {
+    /// The way to the port.
+    pub input: Box<dyn ConnectionInput>,
+    /// What the port says, until it closes.
+    pub output: Pin<Box<dyn Stream<Item = Result<Bytes, RuntimeError>> + Send>>,
+}
+
+/// The way to a port.
+#[async_trait]
+pub trait ConnectionInput: Send {
+    /// Passes bytes on; waits while nobody reads.
+    ///
+    /// # Errors
+    /// When the other side takes nothing any more.
+    async fn send(&mut self, bytes: Bytes) -> Result<(), RuntimeError>;
+
+    /// No more will be sent; what comes back still does.
+    async fn finish(&mut self);
 }
 
 /// Something for a command.

@@ -1,6 +1,7 @@
 //! One binary for all integration tests of this crate.
 
 mod conformance;
+mod exec;
 mod machine;
 mod script;
 #[cfg(feature = "serve")]

@@ -2,8 +2,12 @@
 //!
 //! No program exists here, so every condition is a constant; a loop whose condition holds once holds for ever.
 
+mod parse;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub(crate) use parse::{Command, List, Piece, Word, parse};
 
 use crate::script::duration;
 
@@ -23,15 +27,14 @@ pub(crate) fn follow(
     env: &BTreeMap<&str, &str>,
     program: impl Fn(&[String]) -> (Option<Duration>, i32),
 ) -> Course {
-    let tokens = tokens(script, env);
-    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
-    let list = parser.list(&[]);
+    let list = parse(script);
     let mut run = Run {
         now: Duration::ZERO,
         code: 0,
         end: None,
         log: Vec::new(),
         background: false,
+        env,
         program: &program,
     };
     run.list(&list, true);
@@ -41,249 +44,6 @@ pub(crate) fn follow(
         _ => Some((run.now, run.code)),
     };
     Course { end, log: run.log }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Word(String),
-    Op(&'static str),
-}
-
-/// Longest first, so that `&&` is not read as two `&`.
-const OPERATORS: [&str; 11] = ["2>&1", "&&", "||", ">>", ";", "|", "&", "(", ")", ">", "<"];
-
-fn tokens(script: &str, env: &BTreeMap<&str, &str>) -> Vec<Token> {
-    let mut out = Vec::new();
-    let mut word: Option<String> = None;
-    let mut rest = script;
-    'next: while let Some(c) = rest.chars().next() {
-        if let Some(op) = OPERATORS.iter().find(|op| rest.starts_with(**op)) {
-            out.extend(word.take().map(Token::Word));
-            out.push(Token::Op(op));
-            rest = &rest[op.len()..];
-            continue;
-        }
-        let tail = &rest[c.len_utf8()..];
-        match c {
-            '\n' => {
-                out.extend(word.take().map(Token::Word));
-                out.push(Token::Op(";"));
-            }
-            '#' if word.is_none() => {
-                rest = tail.find('\n').map_or("", |end| &tail[end..]);
-                continue 'next;
-            }
-            c if c.is_whitespace() => out.extend(word.take().map(Token::Word)),
-            '\\' => {
-                let mut chars = tail.chars();
-                let escaped = chars.next();
-                word.get_or_insert_default().extend(escaped.filter(|c| *c != '\n'));
-                rest = chars.as_str();
-                continue 'next;
-            }
-            '\'' => {
-                let end = tail.find('\'').unwrap_or(tail.len());
-                word.get_or_insert_default().push_str(&tail[..end]);
-                rest = tail.get(end + 1..).unwrap_or("");
-                continue 'next;
-            }
-            '"' => {
-                let end = tail.find('"').unwrap_or(tail.len());
-                let word = word.get_or_insert_default();
-                let mut inner = &tail[..end];
-                while let Some(at) = inner.find('$') {
-                    word.push_str(&inner[..at]);
-                    inner = expand(&inner[at + 1..], env, word);
-                }
-                word.push_str(inner);
-                rest = tail.get(end + 1..).unwrap_or("");
-                continue 'next;
-            }
-            '$' => {
-                rest = expand(tail, env, word.get_or_insert_default());
-                continue 'next;
-            }
-            c => word.get_or_insert_default().push(c),
-        }
-        rest = tail;
-    }
-    out.extend(word.map(Token::Word));
-    out
-}
-
-/// Puts what `$` stands for into `out` and answers with what follows. A command's output is empty here.
-fn expand<'a>(tail: &'a str, env: &BTreeMap<&str, &str>, out: &mut String) -> &'a str {
-    if let Some(inner) = tail.strip_prefix('(') {
-        let mut depth = 1;
-        let end = inner.find(|c| {
-            depth += i32::from(c == '(') - i32::from(c == ')');
-            depth == 0
-        });
-        return end.map_or("", |end| &inner[end + 1..]);
-    }
-    let (name, rest) = match tail.strip_prefix('{') {
-        Some(inner) => inner.split_once('}').unwrap_or((inner, "")),
-        None => {
-            let end = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
-            match end {
-                0 => tail.split_at(tail.chars().next().map_or(0, char::len_utf8)),
-                end => tail.split_at(end),
-            }
-        }
-    };
-    out.push_str(env.get(name).copied().unwrap_or(""));
-    rest
-}
-
-#[derive(Debug)]
-enum Command {
-    Simple(Vec<String>),
-    Group(List),
-    /// Runs while the condition's success is `wanted`.
-    Loop {
-        wanted: bool,
-        condition: List,
-        body: List,
-    },
-    For {
-        times: usize,
-        body: List,
-    },
-    If {
-        arms: Vec<(List, List)>,
-        otherwise: List,
-    },
-}
-
-/// Each command with the operator before it.
-type List = Vec<(&'static str, Command)>;
-
-struct Parser<'a> {
-    tokens: &'a [Token],
-    at: usize,
-    depth: u32,
-}
-
-/// Deeper nesting is nobody's script.
-const DEPTH_MAX: u32 = 50;
-
-impl Parser<'_> {
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at)
-    }
-
-    fn at_word(&self, words: &[&str]) -> bool {
-        matches!(self.peek(), Some(Token::Word(word)) if words.contains(&word.as_str()))
-    }
-
-    /// Commands up to one of the words `until`, which is consumed.
-    fn list(&mut self, until: &[&str]) -> List {
-        self.depth += 1;
-        let mut list = List::new();
-        let mut before = ";";
-        while self.depth < DEPTH_MAX
-            && let Some(token) = self.peek().cloned()
-        {
-            match token {
-                Token::Op(")") => break,
-                Token::Op(op @ (">" | ">>" | "<")) => {
-                    // A redirection: its target is no argument.
-                    self.at += 2;
-                    let _ = op;
-                }
-                Token::Op("(") => {
-                    self.at += 1;
-                    let group = self.list(&[]);
-                    self.at += 1;
-                    list.push((before, Command::Group(group)));
-                    before = ";";
-                }
-                Token::Op(op) => {
-                    before = op;
-                    self.at += 1;
-                }
-                Token::Word(word) if until.contains(&word.as_str()) => break,
-                Token::Word(word) => {
-                    let command = self.command(&word);
-                    list.push((before, command));
-                    before = ";";
-                }
-            }
-        }
-        self.depth -= 1;
-        list
-    }
-
-    fn block(&mut self, until: &[&str]) -> List {
-        let list = self.list(until);
-        self.at += 1;
-        list
-    }
-
-    fn command(&mut self, word: &str) -> Command {
-        match word {
-            "while" | "until" => {
-                self.at += 1;
-                let condition = self.block(&["do"]);
-                let body = self.block(&["done"]);
-                Command::Loop { wanted: word == "while", condition, body }
-            }
-            "for" => {
-                self.at += 1;
-                let head = self.at;
-                while self.at < self.tokens.len() && !self.at_word(&["do"]) {
-                    self.at += 1;
-                }
-                let words = self.tokens[head..self.at].iter().filter(|t| matches!(t, Token::Word(_))).count();
-                self.at += 1;
-                let body = self.block(&["done"]);
-                Command::For { times: words.saturating_sub(2), body }
-            }
-            "if" => {
-                let mut arms = Vec::new();
-                let mut otherwise = List::new();
-                loop {
-                    self.at += 1;
-                    let condition = self.block(&["then"]);
-                    let body = self.list(&["elif", "else", "fi"]);
-                    arms.push((condition, body));
-                    if !self.at_word(&["elif"]) {
-                        break;
-                    }
-                }
-                if self.at_word(&["else"]) {
-                    self.at += 1;
-                    otherwise = self.list(&["fi"]);
-                }
-                self.at += 1;
-                Command::If { arms, otherwise }
-            }
-            "{" => {
-                self.at += 1;
-                Command::Group(self.block(&["}"]))
-            }
-            _ => Command::Simple(self.simple()),
-        }
-    }
-
-    fn simple(&mut self) -> Vec<String> {
-        let mut words = Vec::new();
-        while let Some(token) = self.peek() {
-            match token {
-                Token::Word(word) => {
-                    words.push(word.clone());
-                    self.at += 1;
-                }
-                Token::Op("2>&1") => self.at += 1,
-                Token::Op(">" | ">>" | "<") => {
-                    words.push(">".to_owned());
-                    self.at += 2;
-                }
-                Token::Op(_) => break,
-            }
-        }
-        words
-    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -302,6 +62,7 @@ struct Run<'a> {
     end: Option<End>,
     log: Vec<(Duration, Option<Duration>, String)>,
     background: bool,
+    env: &'a BTreeMap<&'a str, &'a str>,
     program: &'a Program<'a>,
 }
 
@@ -335,7 +96,11 @@ impl Run<'_> {
 
     fn command(&mut self, command: &Command, last: bool) {
         match command {
-            Command::Simple(words) => self.simple(words, last),
+            Command::Simple { words, redirects } => {
+                let redirected = redirects.iter().any(|(op, _)| matches!(*op, ">" | ">>"));
+                let words: Vec<String> = words.iter().map(|word| self.expand(word)).collect();
+                self.simple(&words, redirected, last);
+            }
             Command::Group(list) => self.list(list, last),
             Command::Loop { wanted, condition, body } => {
                 self.list(condition, false);
@@ -359,8 +124,8 @@ impl Run<'_> {
                     }
                 }
             }
-            Command::For { times, body } => {
-                for _ in 0..(*times).min(1000) {
+            Command::For { words, body, .. } => {
+                for _ in words.iter().take(1000) {
                     self.list(body, false);
                     match self.end {
                         Some(End::Break) => {
@@ -388,22 +153,28 @@ impl Run<'_> {
         }
     }
 
-    fn simple(&mut self, words: &[String], last: bool) {
+    /// A command's output is empty here.
+    fn expand(&self, word: &Word) -> String {
+        let pieces = word.0.iter().map(|piece| match piece {
+            Piece::Text(text) => text.as_str(),
+            Piece::Variable(name, _) => self.env.get(name.as_str()).copied().unwrap_or_default(),
+            Piece::Output(..) => "",
+        });
+        pieces.collect()
+    }
+
+    fn simple(&mut self, words: &[String], redirected: bool, last: bool) {
         let words: Vec<String> = words.iter().skip_while(|word| is_assignment(word)).cloned().collect();
         let texts: Vec<&str> = words.iter().map(String::as_str).collect();
-        let (texts, redirected) = match texts.iter().position(|word| *word == ">") {
-            Some(at) => (&texts[..at], true),
-            None => (&texts[..], false),
-        };
         self.code = 0;
-        match texts {
+        match &texts[..] {
             [] => {}
             ["!", ..] => {
-                self.simple(&words[1..], false);
+                self.simple(&words[1..], redirected, false);
                 self.code = i32::from(self.code == 0);
             }
             ["exec", ..] => {
-                self.simple(&words[1..], true);
+                self.simple(&words[1..], redirected, true);
                 self.end.get_or_insert(End::Exit(self.code));
             }
             ["exit", rest @ ..] => {
@@ -443,7 +214,7 @@ impl Run<'_> {
     }
 }
 
-fn is_assignment(word: &str) -> bool {
+pub(crate) fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     })
