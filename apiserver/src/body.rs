@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combi
 use orlop_api::Status;
 use orlop_api::render::{Encoding, to_yaml};
 
+use crate::limits::TooSlow;
 use crate::negotiate::content_type;
 
 /// The body of an answer.
@@ -81,7 +82,7 @@ pub(crate) fn warn(answer: &mut Answer, warnings: &[String]) {
 /// Reads a request's body.
 ///
 /// # Errors
-/// 413 where it is larger than [`BODY_MAX`]; 400 where it breaks off.
+/// 413 where it is larger than [`BODY_MAX`]; 504 where it does not come in time; 400 where it breaks off.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
 where
     B: http_body::Body,
@@ -92,6 +93,12 @@ where
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Status::too_large(format!("Request entity too large: limit is {BODY_MAX}")))
         }
+        Err(error) if error.is::<TooSlow>() => Err(Status {
+            code: 504,
+            reason: "Timeout".into(),
+            message: "Timeout: request did not complete within requested timeout".into(),
+            ..Status::default()
+        }),
         Err(error) => Err(Status::bad_request(format!("the request's body breaks off: {error}"))),
     }
 }

@@ -11,16 +11,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use orlop_api::User;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::auth::user_of_certificate;
+use crate::limits::{Greeting, Limits, Stalling, Timely};
 use crate::shell::Shell;
 
-/// How long a client may take for its TLS handshake and for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +30,7 @@ pub struct Server {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     shell: Shell,
+    limits: Limits,
 }
 
 impl Server {
@@ -42,7 +44,7 @@ impl Server {
         shell: Shell,
     ) -> std::io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Server { listener, tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), shell })
+        Ok(Server::new(listener, tls, shell))
     }
 
     /// Serves on a socket that is bound already and does not block.
@@ -55,7 +57,18 @@ impl Server {
         shell: Shell,
     ) -> std::io::Result<Server> {
         let listener = TcpListener::from_std(listener)?;
-        Ok(Server { listener, tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))), shell })
+        Ok(Server::new(listener, tls, shell))
+    }
+
+    fn new(listener: TcpListener, tls: Option<rustls::ServerConfig>, shell: Shell) -> Server {
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        Server { listener, tls, shell, limits: Limits::default() }
+    }
+
+    /// Gives clients other times than usual.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Server {
+        Server { limits, ..self }
     }
 
     /// The address that was bound.
@@ -67,8 +80,12 @@ impl Server {
     }
 
     /// Serves until `stop` completes; then ends watches, lets other requests finish for a few seconds, and returns.
+    ///
+    /// # Cancellation
+    /// Dropped, it ends all its connections at once.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -78,9 +95,11 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    while connections.try_join_next().is_some() {}
                     let (tls, shell, watcher) = (self.tls.clone(), self.shell.clone(), graceful.watcher());
-                    tokio::spawn(async move {
-                        if let Err(error) = connection(stream, tls, shell, watcher).await {
+                    let limits = self.limits;
+                    connections.spawn(async move {
+                        if let Err(error) = connection(stream, tls, shell, watcher, limits).await {
                             debug!(%peer, %error, "connection ended");
                         }
                     });
@@ -105,19 +124,24 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     shell: Shell,
     watcher: hyper_util::server::graceful::Watcher,
+    limits: Limits,
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
+    // A client that has vanished says nothing: its silent watch would stay for ever.
+    let probes = TcpKeepalive::new().with_time(limits.keep_alive).with_interval(limits.keep_alive);
+    SockRef::from(&stream).set_tcp_keepalive(&probes)?;
+    let stream = Stalling::new(stream, limits.stall);
     match tls {
-        None => serve(stream, shell, None, watcher).await,
+        None => serve(stream, shell, None, watcher, limits).await,
         Some(acceptor) => {
-            let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await??;
+            let stream = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await??;
             let user = stream
                 .get_ref()
                 .1
                 .peer_certificates()
                 .and_then(|chain| chain.first())
                 .and_then(|certificate| user_of_certificate(certificate));
-            serve(stream, shell, user, watcher).await
+            serve(stream, shell, user, watcher, limits).await
         }
     }
 }
@@ -127,19 +151,21 @@ async fn serve(
     shell: Shell,
     user: Option<User>,
     watcher: hyper_util::server::graceful::Watcher,
+    limits: Limits,
 ) -> Result<(), BoxError> {
     let user = user.map(Arc::new);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (shell, user) = (shell.clone(), user.clone());
+        let request = request.map(|body| Timely::new(body, limits.body));
         async move { Ok::<_, Infallible>(shell.handle(request, user.as_deref()).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_interval(Some(limits.keep_alive))
         .max_concurrent_streams(250);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(Greeting::new(stream, limits.head)), service).into_owned();
     watcher.watch(connection).await
 }

@@ -6,6 +6,7 @@ mod local;
 mod normal;
 mod placeholders;
 mod remote;
+mod robust;
 mod texts;
 mod webhooks;
 mod wire;
