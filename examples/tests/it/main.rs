@@ -2,9 +2,12 @@
 
 mod budget;
 mod custom_runtime;
+mod kube_rs;
 mod manifests;
+mod python;
 mod readme;
 mod rolling;
+mod sessions;
 mod shared;
 mod transcripts;
 mod up;

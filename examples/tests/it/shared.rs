@@ -17,13 +17,28 @@ pub(crate) fn kubectl() -> Option<PathBuf> {
     present(found.unwrap_or_else(|| PathBuf::from("kubectl")), "kubectl")
 }
 
+/// A Python that has the package `kubernetes`: `$ORLOP_PYTHON`, or `python3`.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("ORLOP_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let mut import = std::process::Command::new(&python);
+    let import = import.args(["-c", "import kubernetes"]).stderr(std::process::Stdio::null()).status();
+    if import.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    assert!(!required("python"), "a Python with `kubernetes` is required but not there");
+    eprintln!("ignored: there is no Python with the package `kubernetes`");
+    None
+}
+
+fn required(what: &str) -> bool {
+    std::env::var("ORLOP_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == what))
+}
+
 fn present(path: PathBuf, what: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let required =
-        std::env::var("ORLOP_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == what));
-    assert!(!required, "{} is required but not there", path.display());
+    assert!(!required(what), "{} is required but not there", path.display());
     eprintln!("ignored: {} is not there", path.display());
     None
 }
