@@ -46,6 +46,8 @@ pub mod defaults;
 pub mod discovery;
 pub mod fairness;
 pub mod fields;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod local;
 pub mod managed_fields;
 pub mod node;

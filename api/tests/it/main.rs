@@ -1,6 +1,7 @@
 //! One binary: linking many is slow.
 
 mod apply;
+mod bad_input;
 mod custom;
 mod defaults;
 mod documents;

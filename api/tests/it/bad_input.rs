@@ -1,0 +1,89 @@
+//! Whatever bytes come, there is an answer in Kubernetes' form.
+
+use orlop_api::fuzz::{ALL, Target};
+use proptest::prelude::*;
+
+thread_local! {
+    static TARGET: Target = Target::default();
+}
+
+/// Documents that are right, or nearly so, of each sort: what is near to right gets furthest.
+const SEEDS: [&str; 16] = [
+    r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"1","memory":"1Gi"}}}]}}}}"#,
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: &m {name: x, labels: {<<: {a: b}}}\nspec:\n  template: *m\n",
+    "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\nd: [*c, *c]\n",
+    r#"[{"op":"add","path":"/metadata/labels/x","value":"y"},{"op":"test","path":"/spec/replicas","value":1}]"#,
+    r#"[{"op":"move","from":"/spec/template","path":"/spec/template/spec"},{"op":"remove","path":"/spec/template/spec/containers/0"}]"#,
+    r#"[{"op":"copy","from":"","path":"/metadata/annotations"},{"op":"replace","path":"/spec/replicas","value":-1}]"#,
+    r#"{"spec":{"template":{"spec":{"containers":[{"name":"a","$patch":"delete"},{"name":"c","image":"c"}],"$setElementOrder/containers":[{"name":"c"},{"name":"b"}]}}}}"#,
+    r#"{"spec":{"template":{"spec":{"$retainKeys":["containers"],"containers":[{"$patch":"replace"},{"name":"z"}]}}},"metadata":{"$deleteFromPrimitiveList/finalizers":["a"],"labels":null}}"#,
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, managedFields: [{manager: a, fieldsV1: {\"f:a\": {}}}]}\nspec: {replicas: 3}\n",
+    "a in (b, c),!d,e!=f,g notin (h)",
+    "metadata.name=a,metadata.namespace!=b\\,c",
+    "k8s\0\n\x15\n\x07apps/v1\x12\nDeployment\x12\x10\n\x0e\n\x01x\x12\0\x1a\0",
+    "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJ4XHUwMDAwIn0",
+    "- 0o17\n- 1e999\n- !!binary aGk=\n- ? [a]\n  : b\n--- \n...\n%YAML 1.2\n",
+    "{\"metadata\": {\"name\": 12345678901234567890123456789, \"labels\": [[[[[[[[]]]]]]]]}}",
+    "\u{feff}kind: \"\\u0000\"\n\tx: |+9\n y",
+];
+
+fn arb_input() -> impl Strategy<Value = Vec<u8>> {
+    let seed = (0..SEEDS.len()).prop_map(|at| SEEDS[at].as_bytes().to_vec());
+    let damaged = (seed, any::<prop::sample::Index>(), any::<Vec<u8>>(), 0usize..12).prop_map(
+        |(mut bytes, at, put, cut)| {
+            let at = at.index(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            let put = put.into_iter().take(8);
+            drop(bytes.splice(at..end, put));
+            bytes
+        },
+    );
+    let other = "[-a-z{}\\[\\]:,&*!$\"' \\n<>|0-9.=()/~]{0,80}".prop_map(String::into_bytes);
+    prop_oneof![4 => damaged, 1 => any::<Vec<u8>>(), 2 => other]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn everything_is_answered(input in arb_input()) {
+        TARGET.with(|target| {
+            for (_, run) in ALL {
+                run(target, &input);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_right_or_nearly_so_is_answered() {
+    TARGET.with(|target| {
+        for seed in SEEDS {
+            ALL.iter().for_each(|(_, run)| run(target, seed.as_bytes()));
+        }
+    });
+}
+
+/// Few bytes that mean many, or lead deep.
+#[test]
+fn bombs_are_defused() {
+    let aliases: String = (1..64).map(|n| format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}]\n", m = n - 1)).collect();
+    let merges: String = (1..40).map(|n| format!("m{n}: &m{n} {{<<: [*m{m}, *m{m}], k{n}: 1}}\n", m = n - 1)).collect();
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
+    let bombs = [
+        format!("a0: &a0 [x]\n{aliases}"),
+        format!("m0: &m0 {{k: 1}}\n{merges}"),
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        deep("- ", ""),
+        format!("{{\"spec\": {}}}", deep("[", "]")),
+        format!("[{{\"op\": \"add\", \"path\": \"/metadata{}\", \"value\": 1}}]", "/a".repeat(100_000)),
+        "a=b,".repeat(50_000),
+        "\x0a".repeat(100_000),
+    ];
+    TARGET.with(|target| {
+        for bomb in bombs {
+            ALL.iter().for_each(|(_, run)| run(target, bomb.as_bytes()));
+        }
+    });
+}
