@@ -10,8 +10,8 @@ use orlop_core::{Entropy, Key, ManualClock, Timestamp};
 use serde_json::json;
 
 use crate::{
-    Api, Body, Config, ListOptions, LocalApi, MediaType, Options, PatchType, Request, ResourceId, Status, User,
-    Verb,
+    Api, Body, Config, ListOptions, LocalApi, MediaType, Options, PatchType, Request, ResourceId, Status,
+    User, Verb,
 };
 
 /// An API to send things to.

@@ -166,6 +166,8 @@ async fn serve(
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(limits.keep_alive))
         .max_concurrent_streams(250);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(Greeting::new(stream, limits.head)), service).into_owned();
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(Greeting::new(stream, limits.head)), service)
+        .into_owned();
     watcher.watch(connection).await
 }

@@ -67,8 +67,10 @@ fn what_is_right_or_nearly_so_is_answered() {
 /// Few bytes that mean many, or lead deep.
 #[test]
 fn bombs_are_defused() {
-    let aliases: String = (1..64).map(|n| format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}]\n", m = n - 1)).collect();
-    let merges: String = (1..40).map(|n| format!("m{n}: &m{n} {{<<: [*m{m}, *m{m}], k{n}: 1}}\n", m = n - 1)).collect();
+    let aliases: String =
+        (1..64).map(|n| format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}]\n", m = n - 1)).collect();
+    let merges: String =
+        (1..40).map(|n| format!("m{n}: &m{n} {{<<: [*m{m}, *m{m}], k{n}: 1}}\n", m = n - 1)).collect();
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
     let bombs = [
         format!("a0: &a0 [x]\n{aliases}"),
