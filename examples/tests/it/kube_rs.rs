@@ -226,7 +226,7 @@ async fn kube_rs_has_sessions_over_tls() {
     let (mut stdin, mut stdout) = (session.stdin().expect("a way in"), session.stdout().expect("a way out"));
     let status = session.take_status().expect("a status");
     stdin.write_all(b"hello\n").await.expect("sent");
-    drop(stdin);
+    stdin.shutdown().await.expect("closed");
     let mut text = String::new();
     timeout(PATIENCE, stdout.read_to_string(&mut text)).await.expect("an end").expect("text");
     assert_eq!(text, "<hello>\n");

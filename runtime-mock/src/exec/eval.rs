@@ -44,8 +44,10 @@ pub(super) struct Eval<'a> {
     pub(super) view: View<'a>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) cwd: String,
-    /// `None`: not all of it is there yet.
+    /// `None`: not all of it is there yet, but [`Eval::begun`] is.
     pub(super) stdin: Option<Bytes>,
+    /// How the input begins whose end is not there yet.
+    pub(super) begun: Bytes,
     pub(super) code: i32,
     pub(super) end: Option<End>,
     /// Since the start.
@@ -76,6 +78,7 @@ impl<'a> Eval<'a> {
             env,
             cwd,
             stdin,
+            begun: Bytes::new(),
             code: 0,
             end: None,
             now: Duration::ZERO,
@@ -166,9 +169,14 @@ impl<'a> Eval<'a> {
 
     /// One line of the input without its break; `None` at the end, or when it is not there yet.
     pub(super) fn read_line(&mut self) -> Option<String> {
-        let Some(stdin) = &mut self.stdin else {
-            self.end = Some(End::Input);
-            return None;
+        let stdin = match &mut self.stdin {
+            Some(stdin) => stdin,
+            // A line that is whole needs nothing after it.
+            None if self.begun.contains(&b'\n') => &mut self.begun,
+            None => {
+                self.end = Some(End::Input);
+                return None;
+            }
         };
         if stdin.is_empty() {
             return None;

@@ -89,9 +89,11 @@ impl Program for Once {
             }
             // Without input there is an end of it at once.
             let stdin = (!self.stdin || input.closed).then(|| std::mem::take(&mut self.taken).into());
+            let begun = self.taken.clone().into();
             let mut written = files.clone();
             let place = Place { now, ..self.host.place() };
             let mut eval = Eval::new(place, View::new(&place, &mut written), stdin);
+            eval.begun = begun;
             eval.words(&self.words);
             if eval.end == Some(End::Input) {
                 return Next::Input;
