@@ -59,11 +59,13 @@ def sessions(core):
     assert session.read_stdout() == "<hello>\n", "what was written is read"
     assert session.returncode == 3, session.returncode
 
+    # Of a refused session this client (36.0.3) reads no body, and then trips over that.
+    refused = None
     try:
         stream(core.connect_get_namespaced_pod_exec, "nobody", "default", command=["ls"], stdout=True)
-        raise AssertionError("there is no such pod")
-    except ApiException as refused:
-        assert "404" in str(refused) or refused.status == 404, refused
+    except (ApiException, AttributeError) as error:
+        refused = error.__context__ if isinstance(error, AttributeError) else error
+    assert refused is not None and "404" in str(refused), refused
 
 
 def anything(api):
