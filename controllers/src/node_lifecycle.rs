@@ -1,4 +1,7 @@
-//! Node lifecycle: notices nodes that have fallen silent, and marks nodes by taints after their conditions.
+//! Node lifecycle: greets new nodes, notices those that have fallen silent, and marks nodes by taints after their
+//! conditions.
+
+mod ttl;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -106,6 +109,16 @@ impl Controller for NodeLifecycleController {
             status,
             ctx.now,
         );
+        if let Some(seconds) = ttl::annotation(node, || world.all::<Node>().count()) {
+            if !node.metadata.annotations.contains_key(ttl::ANNOTATION) {
+                let message = format!("Node {0} event: Registered Node {0} in Controller", key.name);
+                plan = plan.note(Note::normal(node, "RegisteredNode", message));
+            }
+            let patch = json!({"metadata": {"annotations": {ttl::ANNOTATION: seconds}}});
+            let mut write = Write::merge(Node::KIND, key.clone(), patch);
+            write.uid = Some(node.metadata.uid.clone());
+            plan = plan.and(write);
+        }
         if taints != node.spec.taints {
             let taints = if taints.is_empty() { Value::Null } else { json!(taints) };
             let mut write = Write::merge(Node::KIND, key.clone(), json!({"spec": {"taints": taints}}));

@@ -295,7 +295,7 @@ fn status(
     told.extend(others.filter_map(|c| serde_json::to_value(c).ok()));
 
     let mut info = config.info.clone();
-    if let Some(runtime) = runtime {
+    if let Some(runtime) = runtime.filter(|_| info.container_runtime_version.is_empty()) {
         info.container_runtime_version = smol_str::format_smolstr!("{}://{}", runtime.name, runtime.version);
     }
     let mut addresses: Vec<Value> =

@@ -181,6 +181,22 @@ pub fn node_config(
     config.addresses.clone_from(&node.addresses);
     config.labels.extend(node.labels.clone());
     config.pod_cidrs.clone_from(&node.pod_cidrs);
+    let (told, found) = (node.info.clone(), &mut config.info);
+    for (told, found) in [
+        (told.architecture, &mut found.architecture),
+        (told.boot_id, &mut found.boot_id),
+        (told.container_runtime_version, &mut found.container_runtime_version),
+        (told.kernel_version, &mut found.kernel_version),
+        (told.kubelet_version, &mut found.kubelet_version),
+        (told.machine_id, &mut found.machine_id),
+        (told.operating_system, &mut found.operating_system),
+        (told.os_image, &mut found.os_image),
+        (told.system_uuid, &mut found.system_uuid),
+    ] {
+        if !told.is_empty() {
+            *found = told;
+        }
+    }
     config.mirror = mirror;
     config.cluster_domain = spec.zone.as_str().into();
     for (resource, amount) in &node.capacity {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use orlop_core::kinds::NodeSystemInfo;
 use orlop_core::{Labels, Name};
 use orlop_netplan::Networks;
 
@@ -85,6 +86,8 @@ pub struct NodeSpec {
     pub pod_cidrs: Vec<IpNet>,
     /// What it has, as quantities in text.
     pub capacity: BTreeMap<Name, String>,
+    /// What it says of its machine; what is empty here the node agent finds out.
+    pub info: NodeSystemInfo,
 }
 
 impl NodeSpec {
@@ -100,6 +103,7 @@ impl NodeSpec {
                 .into_iter()
                 .map(|(name, amount)| (Name::new_static(name), amount.to_owned()))
                 .collect(),
+            info: NodeSystemInfo::default(),
         }
     }
 
@@ -133,6 +137,12 @@ impl NodeSpec {
     /// Adds a pod range.
     pub fn pod_cidr(mut self, range: IpNet) -> NodeSpec {
         self.pod_cidrs.push(range);
+        self
+    }
+
+    /// Sets what it says of its machine.
+    pub fn info(mut self, info: NodeSystemInfo) -> NodeSpec {
+        self.info = info;
         self
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use orlop::base::kinds::NodeSystemInfo;
 use orlop::base::{Key, Kind, Write};
 use orlop::{Cluster, NodeSpec};
 use serde_json::json;
@@ -32,7 +33,17 @@ pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) ->
                 .capacity("cpu", "4")
                 .capacity("memory", "16Gi")
                 .capacity("pods", "110")
-                .capacity("ephemeral-storage", "100Gi"),
+                .capacity("ephemeral-storage", "100Gi")
+                .info(NodeSystemInfo {
+                    boot_id: format!("b{number}").into(),
+                    container_runtime_version: "fake://1.0".into(),
+                    kernel_version: "6.1.0".into(),
+                    kubelet_version: "v1.36.2".into(),
+                    machine_id: format!("m{number}").into(),
+                    os_image: "Fake Linux".into(),
+                    system_uuid: format!("s{number}").into(),
+                    ..NodeSystemInfo::default()
+                }),
         );
     }
     let cluster = builder.start().await.expect("a cluster that starts");
@@ -64,7 +75,8 @@ fn named(cluster: &Cluster, kind: &str) -> Option<Kind> {
 
 /// What kubectl is given.
 pub(super) fn kubeconfig(cluster: &Cluster, namespace: &str) -> String {
-    cluster.kubeconfig_with_token(TOKEN, namespace).expect("a served cluster")
+    // Cluster, user and context have the recorded name.
+    cluster.kubeconfig_with_token(TOKEN, namespace).expect("a served cluster").replace("orlop", "rec")
 }
 
 /// Follows everything that kubectl or a controller changes in the namespace.

@@ -53,6 +53,8 @@ macro_rules! pattern {
 pattern!(UUID, r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b");
 pattern!(TIME, r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( UTC)?)");
 pattern!(LONG_TIME, r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}");
+pattern!(HEADING, r"^(GROUP|KIND|VERSION|RESOURCE|FIELD|FIELDS|DESCRIPTION):|^error:|^\s*enum:");
+pattern!(FIELD, r"^\s*\S+\s+<[^<>]+>( -required-)?$");
 pattern!(REVISION, r#"("?resourceVersion"?: )"\d+""#);
 pattern!(POD_IP, r"\b10\.244\.\d+\.\d+\b(/\d+)?");
 pattern!(CLUSTER_IP, r"\b10\.96\.\d+\.\d+\b(/\d+)?");
@@ -100,7 +102,10 @@ pub(super) fn mask(text: &str, names: &Names, raw: bool, dir: &str, tmp: &str) -
     let text = TIME.replace_all(&text, "<time>");
     let text = LONG_TIME.replace_all(&text, "<time>");
     let text = REVISION.replace_all(&text, "${1}\"<rv>\"");
-    let text = POD_IP.replace_all(&text, |c: &Captures<'_>| with_length(c, "<pod-ip>"));
+    let text = POD_IP.replace_all(&text, |c: &Captures<'_>| match &c[0] {
+        range if range.ends_with(".0/24") => range.to_owned(),
+        _ => with_length(c, "<pod-ip>"),
+    });
     let text = CLUSTER_IP.replace_all(&text, |c: &Captures<'_>| match &c[0] {
         own @ ("10.96.0.1" | "10.96.0.0/16") => own.to_owned(),
         _ => with_length(c, "<cluster-ip>"),
@@ -169,6 +174,10 @@ pub(super) fn lines(text: &str, command: &str, raw: bool) -> Vec<String> {
         .collect();
     if command.contains("rollout status") {
         lines = lines.pop().into_iter().collect();
+    }
+    if command.starts_with("kubectl explain") {
+        // Names and types count; the prose is not Orlop's.
+        lines.retain(|line| HEADING.is_match(line) || FIELD.is_match(line));
     }
     lines.sort();
     lines
