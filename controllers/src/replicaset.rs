@@ -120,12 +120,12 @@ impl<T: Replicated> Controller for ReplicasController<T> {
     fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan {
         let Some(set) = world.get::<T>(key) else { return Plan::nothing() };
         let Ok(selector) = set.spec().selector.to_selector() else { return Plan::nothing() };
-        let owner = OwnerReference::controller_of(&T::KIND, &set.meta());
+        let owner = OwnerReference::controller_of(&T::KIND, set.meta());
         let mut plan = Plan::nothing();
         let mut active: Vec<&Pod> = Vec::new();
         let mut terminating = 0;
         for pod in candidates(set, world) {
-            let decision = claim(&set.meta(), &owner, &selector, pod);
+            let decision = claim(set.meta(), &owner, &selector, pod);
             let mine = decision == Claim::Mine || is_adoption(&decision, pod);
             if let Claim::Change(write) = decision
                 && (!mine || is_active(pod))
@@ -253,7 +253,7 @@ fn resize<T: Replicated>(
     if active.len() < wanted {
         for _ in 0..(wanted - active.len()).min(BURST) {
             let name = ctx.new_name(&format!("{}-", set.meta().name));
-            let owner = OwnerReference::controller_of(&T::KIND, &set.meta());
+            let owner = OwnerReference::controller_of(&T::KIND, set.meta());
             plan = plan.and(Write::create(Pod::KIND, pod(&**set, &name, &owner))).note(Note::normal(
                 set,
                 "SuccessfulCreate",
@@ -289,7 +289,7 @@ fn related<'a, T: Replicated>(set: &'a Item<T>, world: &'a World) -> impl Iterat
         .flat_map(|set| {
             world
                 .owned_by::<Pod>(&set.meta().uid)
-                .filter(|pod| pod.metadata.is_controlled_by(&set.meta()))
+                .filter(|pod| pod.metadata.is_controlled_by(set.meta()))
                 .map(|pod| &**pod)
         })
 }

@@ -85,7 +85,7 @@ impl<'a> Pass<'a> {
         let (job, now) = (self.job, self.facts.now.truncate_to_secs());
         let mut status = job.status.clone();
         let uncounted = &job.status.uncounted_terminated_pods;
-        self.new = self.ended(|pod| is_tracked(pod));
+        self.new = self.ended(is_tracked);
         let policy = job.spec.pod_failure_policy.as_ref();
         let counted = self.new.1.iter().filter(|pod| judge(policy, pod).counts()).count();
         let mut succeeded = job.status.succeeded + size(self.new.0.len()) + size(uncounted.succeeded.len());
