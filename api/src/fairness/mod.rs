@@ -156,9 +156,10 @@ impl Subject {
     fn is(&self, user: &User) -> bool {
         match self.kind.as_str() {
             "User" => self.user.as_ref().is_some_and(|named| named.name == "*" || named.name == user.name),
-            "Group" => self.group.as_ref().is_some_and(|named| {
-                named.name == "*" || user.groups.iter().any(|group| *group == named.name)
-            }),
+            "Group" => self
+                .group
+                .as_ref()
+                .is_some_and(|named| named.name == "*" || user.groups.contains(&named.name)),
             "ServiceAccount" => self.service_account.as_ref().is_some_and(|named| {
                 let own =
                     user.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));

@@ -178,14 +178,14 @@ fn covers(held: &Rule, one: &Rule) -> bool {
 /// Rules on one resource each, with all their verbs together.
 fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
-    let mut known: BTreeMap<(Vec<Name>, Vec<Name>, Vec<Name>), usize> = BTreeMap::new();
+    let mut known = BTreeMap::new();
     for rule in rules {
         if rule.resources.is_empty() {
             out.push(rule);
             continue;
         }
         let key = (rule.api_groups.clone(), rule.resources.clone(), rule.resource_names.clone());
-        match known.get(&key).and_then(|at| out.get_mut(*at)) {
+        match known.get(&key).and_then(|at| out.get_mut::<usize>(*at)) {
             Some(same) => same.verbs.extend(rule.verbs),
             None => {
                 known.insert(key, out.len());

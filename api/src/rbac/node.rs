@@ -22,8 +22,11 @@ const VOLUMES: &str = "/registry/persistentvolumes/";
 /// What a pod refers to is read once and kept, by key and revision.
 #[derive(Default)]
 pub struct NodeAuthorizer {
-    pods: Mutex<FxHashMap<Arc<str>, (Revision, Arc<References>)>>,
+    pods: Mutex<Known>,
 }
+
+/// By key: what was read, and of which revision.
+type Known = FxHashMap<Arc<str>, (Revision, Arc<References>)>;
 
 /// Where a pod is, and what it refers to: resource and name.
 #[derive(Default)]

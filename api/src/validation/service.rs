@@ -247,9 +247,8 @@ pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
     if local(old) && local(new) && old.int("healthCheckNodePort") != new.int("healthCheckNodePort") {
         e.forbidden(SPEC.field("healthCheckNodePort"), "field is immutable");
     }
-    if old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer" {
-        if old["loadBalancerClass"] != new["loadBalancerClass"] {
-            e.invalid(SPEC.field("loadBalancerClass"), &new["loadBalancerClass"], "may not change once set");
-        }
+    let balanced = old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer";
+    if balanced && old["loadBalancerClass"] != new["loadBalancerClass"] {
+        e.invalid(SPEC.field("loadBalancerClass"), &new["loadBalancerClass"], "may not change once set");
     }
 }

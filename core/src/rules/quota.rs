@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 
 /// An object as quotas see it.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made, counted and dropped: never kept in numbers")]
 pub enum Counted<'a> {
     /// Pods count with what they take, as long as they may take it.
     Pod(Cow<'a, Pod>),

@@ -43,7 +43,7 @@ impl PostFilter for DefaultPreemption {
         let (reasons, best) = match context.kept() {
             Some(kept) => {
                 let Kept { sample, refusals, candidates, own } = kept;
-                for node in candidates.to_look_at(cluster) {
+                for node in candidates.awaited(cluster) {
                     let outcome = outcome(sample, node, refusals.of(node), &budgets, context);
                     candidates.put(node, outcome);
                 }
@@ -133,7 +133,7 @@ impl Candidates {
     }
 
     /// The nodes that must be looked at: those that have changed, or all if budgets have.
-    fn to_look_at(&mut self, cluster: &Snapshot) -> Vec<NodeId> {
+    fn awaited(&mut self, cluster: &Snapshot) -> Vec<NodeId> {
         let budgets = Some(cluster.journal().budgets);
         if self.budgets != budgets {
             *self = Candidates { budgets, ..Candidates::default() };

@@ -170,7 +170,7 @@ fn is_content_alone(pod: &PodFacts, cluster: &Snapshot) -> bool {
 pub(super) fn fits_empty_cluster(trial: &Trial<'_>) -> Result<(), Broken> {
     let full = &trial.cluster;
     for pod in &trial.pods {
-        if !is_content_alone(pod, &full) {
+        if !is_content_alone(pod, full) {
             continue;
         }
         let node = suiting(pod);
