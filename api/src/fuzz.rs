@@ -56,8 +56,11 @@ fn request(verb: Verb, name: &str) -> Request {
     }
 }
 
+/// What a fuzzer drives: bytes from outside, at a target.
+pub type Way = fn(&Target, &[u8]);
+
 /// Every way in, by the name that a fuzzer's target has.
-pub const ALL: [(&str, fn(&Target, &[u8])); 10] = [
+pub const ALL: [(&str, Way); 10] = [
     ("json", Target::json),
     ("yaml", Target::yaml),
     ("protobuf", Target::protobuf),

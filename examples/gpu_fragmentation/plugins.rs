@@ -15,7 +15,7 @@ use orlop::scheduler::{
 use super::policy::{MOST, Room, Task, Workload};
 
 /// A GPU's resource.
-pub const GPUS: [&str; MOST] = [
+pub(crate) const GPUS: [&str; MOST] = [
     "gpu.example.com/0",
     "gpu.example.com/1",
     "gpu.example.com/2",
@@ -26,10 +26,10 @@ pub const GPUS: [&str; MOST] = [
     "gpu.example.com/7",
 ];
 /// The label of nodes that names their GPUs' model.
-pub const MODEL: &str = "gpu-model";
+pub(crate) const MODEL: &str = "gpu-model";
 
 /// What a pod asks for.
-pub fn task(pod: &PodFacts) -> Task {
+pub(crate) fn task(pod: &PodFacts) -> Task {
     let number = |label: &str| pod.label(label).and_then(|text| text.parse().ok()).unwrap_or(0i64);
     let models = pod.label("gpu-models").unwrap_or_default();
     Task {
@@ -42,7 +42,7 @@ pub fn task(pod: &PodFacts) -> Task {
 }
 
 /// What a node has left.
-pub fn room(node: &NodeView<'_>) -> Room {
+pub(crate) fn room(node: &NodeView<'_>) -> Room {
     let count = GPUS.iter().take_while(|gpu| node.allocatable(gpu) > 0).count();
     let mut gpus = [0; MOST];
     gpus.iter_mut().zip(GPUS).take(count).for_each(|(free, gpu)| *free = node.free(gpu));
@@ -81,7 +81,7 @@ impl<'a> Rooms<'a> {
 
 /// Keeps pods to nodes that have the GPUs that they ask for.
 #[derive(Clone, Copy)]
-pub struct GpuFit;
+pub(crate) struct GpuFit;
 
 struct Wanted(Task);
 
@@ -121,7 +121,7 @@ impl Predicate for Wanted {
 
 /// A policy: what a node is worth for a task.
 #[derive(Clone)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// Any node.
     Random,
     /// The node with least left, CPU and GPUs weighed alike.
@@ -134,19 +134,19 @@ pub enum Policy {
 
 /// Fragmentation gradient descent. Remembers what it worked out: nodes are often alike.
 #[derive(Clone)]
-pub struct Fgd {
+pub(crate) struct Fgd {
     workload: Arc<Workload>,
     known: Arc<Mutex<HashMap<Task, HashMap<Room, i64>>>>,
 }
 
 impl Fgd {
     /// For a workload to be expected.
-    pub fn new(workload: Arc<Workload>) -> Fgd {
+    pub(crate) fn new(workload: Arc<Workload>) -> Fgd {
         Fgd { workload, known: Arc::default() }
     }
 
     /// The GPUs for a task.
-    pub fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
+    pub(crate) fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
         self.workload.growth(room, task).map(|(_, gpus)| gpus).unwrap_or_default()
     }
 
@@ -186,7 +186,7 @@ impl Policy {
     }
 
     /// The GPUs of a node that a task is given.
-    pub fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
+    pub(crate) fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
         match self {
             Policy::Fgd(fgd) => fgd.gpus(room, task),
             _ => room.tightest(task),

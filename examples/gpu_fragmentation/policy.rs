@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 /// Most GPUs that a node has.
-pub const MOST: usize = 8;
+pub(crate) const MOST: usize = 8;
 
 /// What a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Task {
+pub(crate) struct Task {
     /// Thousandths of a CPU.
     pub cpu_milli: i64,
     /// Bytes.
@@ -23,7 +23,7 @@ pub struct Task {
 
 /// What a node has left.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Room {
+pub(crate) struct Room {
     /// Thousandths of a CPU.
     pub cpu_milli: i64,
     /// Thousandths of each GPU.
@@ -40,7 +40,7 @@ impl Room {
     }
 
     /// Whether a task's GPUs can be had. What it asks of CPU is looked at where `with_cpu`.
-    pub fn takes(&self, task: &Task, with_cpu: bool) -> bool {
+    pub(crate) fn takes(&self, task: &Task, with_cpu: bool) -> bool {
         let fitting = self.gpus[..self.count].iter().filter(|free| **free >= task.gpu_milli).count();
         (task.gpus == 0 || fitting >= task.gpus)
             && (task.models.is_empty() || task.models.contains(&self.model))
@@ -72,20 +72,20 @@ impl Room {
     }
 
     /// The GPUs on which a task leaves least room idle: the fullest that fit.
-    pub fn tightest(&self, task: &Task) -> Vec<usize> {
+    pub(crate) fn tightest(&self, task: &Task) -> Vec<usize> {
         self.choices(task).into_iter().next().unwrap_or_default()
     }
 }
 
 /// The tasks that are to be expected, each with its share.
 #[derive(Clone, Debug, Default)]
-pub struct Workload {
+pub(crate) struct Workload {
     tasks: Vec<(Task, f64)>,
 }
 
 impl Workload {
     /// A workload like these tasks.
-    pub fn of<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Workload {
+    pub(crate) fn of<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Workload {
         let mut counts: BTreeMap<Task, usize> = BTreeMap::new();
         let mut all = 0;
         for task in tasks {
@@ -100,7 +100,7 @@ impl Workload {
     ///
     /// For a task that does not run there, and for one that needs no GPU, that is all of them; else those that are too
     /// small for it.
-    pub fn fragments(&self, room: &Room) -> f64 {
+    pub(crate) fn fragments(&self, room: &Room) -> f64 {
         let left = room.left() as f64;
         let of = |task: &Task| {
             if task.gpus == 0 || !room.takes(task, true) {
@@ -113,7 +113,7 @@ impl Workload {
     }
 
     /// By how much placing a task makes the fragments grow, at best, and on which GPUs. `None`: it does not fit.
-    pub fn growth(&self, room: &Room, task: &Task) -> Option<(f64, Vec<usize>)> {
+    pub(crate) fn growth(&self, room: &Room, task: &Task) -> Option<(f64, Vec<usize>)> {
         if !room.takes(task, true) {
             return None;
         }

@@ -23,7 +23,7 @@ fn number(row: &[String], at: usize) -> i64 {
 }
 
 /// The nodes with GPUs, and how many thousandths of GPUs they have in all.
-pub fn nodes(folder: &Path) -> Result<(Snapshot, i64), Box<dyn std::error::Error>> {
+pub(crate) fn nodes(folder: &Path) -> Result<(Snapshot, i64), Box<dyn std::error::Error>> {
     let mut cluster = Snapshot::new();
     let mut capacity = 0;
     for row in rows(&folder.join("openb_node_list_gpu_node.csv"))? {
@@ -45,7 +45,7 @@ pub fn nodes(folder: &Path) -> Result<(Snapshot, i64), Box<dyn std::error::Error
 }
 
 /// The tasks of one variant of the trace: `default`, `gpushare40` and so on.
-pub fn tasks(folder: &Path, variant: &str) -> std::io::Result<Vec<Task>> {
+pub(crate) fn tasks(folder: &Path, variant: &str) -> std::io::Result<Vec<Task>> {
     let rows = rows(&folder.join(format!("openb_pod_list_{variant}.csv")))?;
     let task = |row: &Vec<String>| Task {
         cpu_milli: number(row, 1),
@@ -64,7 +64,7 @@ pub fn tasks(folder: &Path, variant: &str) -> std::io::Result<Vec<Task>> {
 }
 
 /// A pod that asks for what a task does.
-pub fn pod(task: &Task, number: usize) -> Result<PodFacts, serde_json::Error> {
+pub(crate) fn pod(task: &Task, number: usize) -> Result<PodFacts, serde_json::Error> {
     PodFacts::from_json(&json!({
         "metadata": {"name": format!("task-{number}"), "namespace": "default", "uid": format!("{number}"), "labels": {
             "gpus": task.gpus.to_string(),
@@ -79,11 +79,11 @@ pub fn pod(task: &Task, number: usize) -> Result<PodFacts, serde_json::Error> {
 }
 
 /// Small, fast and the same everywhere: chance enough for an order of arrivals (splitmix64).
-pub struct Chance(pub u64);
+pub(crate) struct Chance(pub u64);
 
 impl Chance {
     /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -93,7 +93,7 @@ impl Chance {
 }
 
 /// Arrivals: the tasks in any order, and then tasks drawn from them, until they ask for so many thousandths of GPUs.
-pub fn arrivals<'a>(tasks: &'a [Task], thousandths: i64, seed: u64) -> Vec<&'a Task> {
+pub(crate) fn arrivals(tasks: &[Task], thousandths: i64, seed: u64) -> Vec<&Task> {
     let mut chance = Chance(seed);
     let asks = |task: &Task| task.gpus as i64 * task.gpu_milli;
     let mut all: Vec<&Task> = tasks.iter().collect();

@@ -249,7 +249,7 @@ impl MockMachine {
     pub(crate) fn running_in(
         &self,
         sandbox: &SandboxId,
-    ) -> Result<(Arc<SandboxSpec>, Vec<(ContainerId, ContainerSpec)>), RuntimeError> {
+    ) -> Result<(Arc<SandboxSpec>, Running), RuntimeError> {
         let spec = self.sandbox(sandbox)?.spec.clone();
         let here = self.containers.values().filter(|c| c.sandbox == *sandbox && c.running_since().is_some());
         Ok((spec, here.map(|container| (container.id.clone(), container.spec.clone())).collect()))
@@ -565,3 +565,7 @@ fn image_info(image: &Name) -> ImageInfo {
 fn not_running(id: &ContainerId) -> RuntimeError {
     RuntimeError::NotRunning(format!("container {id} does not run"))
 }
+
+/// The containers that run in one sandbox.
+#[cfg(feature = "serve")]
+pub(crate) type Running = Vec<(ContainerId, ContainerSpec)>;

@@ -58,6 +58,7 @@ pub(super) enum Answered {
 pub(super) type Answers = mpsc::Sender<Answered>;
 
 /// What the bytes travel over.
+#[expect(clippy::large_enum_variant, reason = "one for each session")]
 pub(super) enum Wire {
     Plain(Io),
     /// Tunnelled: each binary message is a piece of the connection.

@@ -64,6 +64,14 @@ struct Course {
     end: Option<(Timestamp, i32)>,
 }
 
+impl Course {
+    /// What is due to be said, one after another.
+    fn due(&mut self, now: Timestamp) -> Option<Said> {
+        self.said.front().filter(|said| self.begun + said.after <= now)?;
+        self.said.pop_front()
+    }
+}
+
 /// A command that is run at once, as soon as the input is there that it reads. Its output comes as its sleeps say.
 struct Once {
     host: Host,
@@ -109,7 +117,7 @@ impl Program for Once {
         }
         input.bytes.clear();
         let Some(course) = &mut self.course else { return Next::Input };
-        while let Some(said) = course.said.pop_front_if(|said| course.begun + said.after <= now) {
+        while let Some(said) = course.due(now) {
             output.push(said.into());
         }
         let next = course.said.front().map(|said| course.begun + said.after);
@@ -200,9 +208,8 @@ impl Shell {
             }
             4 if self.tty => return if self.line.is_empty() { None } else { Some(false) },
             8 | 127 if self.tty => {
-                if self.line.pop().is_some() {
-                    echo(b"\x08 \x08");
-                }
+                let erased: &[u8] = if self.line.pop().is_some() { b"\x08 \x08" } else { b"" };
+                echo(erased);
             }
             key if self.line.len() < LINE_MAX => {
                 echo(&[key]);
@@ -216,7 +223,7 @@ impl Shell {
     /// Prints what is due; answers when there is more, or `None` when the line is done.
     fn go_on(&mut self, now: Timestamp, output: &mut Vec<ExecOutput>) -> Option<Next> {
         let course = self.course.as_mut()?;
-        while let Some(said) = course.said.pop_front_if(|said| course.begun + said.after <= now) {
+        while let Some(said) = course.due(now) {
             output.push(match (self.tty, said.source) {
                 (true, _) => ExecOutput::Stdout(crlf(&said.bytes).into()),
                 (false, _) => said.into(),
