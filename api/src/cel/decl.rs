@@ -80,7 +80,8 @@ fn object(node: &Node, whole: bool, path: &str, depth: usize) -> Option<Decl> {
         let element = declared(values, values.embedded, &format!("{path}.@elem"), depth + 1)?;
         let most = limit(node.limits.max_properties, (REQUEST_MAX - 2) / (element.smallest + 6));
         let ty = Type::map(Type::String, element.ty.clone());
-        let key = Some(Box::new(string()));
+        // No schema says how long keys may be: Kubernetes' estimates take them for empty.
+        let key = Some(Box::new(Decl::simple(Type::String, 0, 2)));
         return Some(Decl { key, element: Some(Box::new(element)), ..Decl::simple(ty, most, 2) });
     }
     let mut fields = BTreeMap::new();

@@ -210,15 +210,15 @@ impl Default for Registry {
 impl Registry {
     /// This, and a plugin of one's own, made of its `args` (`null` where there are none) or refusing them.
     /// Takes part where a configuration enables it.
-    pub fn plugin<E: ToString>(
+    pub fn plugin(
         mut self,
         name: impl Into<String>,
-        make: impl Fn(&Value) -> Result<Plugin, E> + Send + Sync + 'static,
+        make: impl Fn(&Value) -> Result<Plugin, String> + Send + Sync + 'static,
     ) -> Registry {
         let make = move |args: &Reader<'_>| match make(args.raw()) {
             Ok(plugin) => Some(plugin),
             Err(error) => {
-                args.refuse(error.to_string());
+                args.refuse(error);
                 None
             }
         };

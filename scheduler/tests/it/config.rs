@@ -283,7 +283,7 @@ fn plugins_of_ones_own() {
     let registry = Registry::default()
         .plugin("Tier", |args| {
             let tier = args["tier"].as_str().ok_or("tier must be a string")?;
-            Ok::<_, &str>(Plugin::default().filter(Tier(tier.to_owned())).score(Tier(tier.to_owned())))
+            Ok(Plugin::default().filter(Tier(tier.to_owned())).score(Tier(tier.to_owned())))
         })
         .with_volumes();
     let text = |args: &str| {
