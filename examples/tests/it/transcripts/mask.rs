@@ -71,7 +71,8 @@ pattern!(ACCESS, r"\bkube-api-access-[a-z0-9]{5}\b");
 pattern!(DURATION, r"^(\d+[smhdy]){1,3}$|^<invalid>$");
 pattern!(REPEATED, r"^(\d+[smhdy])+ \(x\d+ over (\d+[smhdy])+\)$");
 pattern!(AGO, r"\((\d+[smhdy])+ ago\)");
-pattern!(PLACE, r"\b(worker|zone)-[abc]\b");
+// Nodes, zones, and the nodes' addresses.
+pattern!(PLACE, r"\b((worker|zone)-[abc]|192\.0\.2\.2[123])\b");
 pattern!(SPACES, r" {2,}");
 
 /// Whether a command's output keeps its spaces.
