@@ -161,7 +161,8 @@ async fn run_all(scenarios: &Arc<Vec<Scenario>>, kubectl: &Path) -> Vec<Vec<(usi
                 // A machine that stalls for a moment can tear apart what a recording saw together.
                 for _ in 0..2 {
                     if !wrong.is_empty() && REQUIRED.contains(&scenario.scenario.as_str()) {
-                        println!("{}: once more, after {} disagreements", scenario.scenario, wrong.len());
+                        println!("{}: once more, after", scenario.scenario);
+                        wrong.iter().for_each(|(_, text)| println!("{text}"));
                         wrong = run(scenario, &kubectl).await;
                     }
                 }
