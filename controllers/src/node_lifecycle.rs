@@ -109,7 +109,7 @@ impl Controller for NodeLifecycleController {
             status,
             ctx.now,
         );
-        if let Some(seconds) = ttl::annotation(node, || world.all::<Node>().count()) {
+        if let Some(seconds) = ttl::annotation(node, || world.all::<Node>().len()) {
             if !node.metadata.annotations.contains_key(ttl::ANNOTATION) {
                 let message = format!("Node {0} event: Registered Node {0} in Controller", key.name);
                 plan = plan.note(Note::normal(node, "RegisteredNode", message));

@@ -135,7 +135,7 @@ impl World {
     }
 
     /// All objects of a kind.
-    pub fn all<T: Object>(&self) -> impl Iterator<Item = &Item<T>> {
+    pub fn all<T: Object>(&self) -> impl ExactSizeIterator<Item = &Item<T>> {
         self.view::<T>().values()
     }
 

@@ -96,7 +96,9 @@ async fn addresses(cluster: &Cluster) -> Result<Vec<[String; 3]>, Status> {
                     rows.push([what, entry.wanted.to_string(), query]);
                 }
                 _ if entry.protocol.as_str() == "TCP" => {
-                    rows.push([what, entry.wanted.to_string(), format!("curl http://{at}")]);
+                    let tls = entry.wanted.port() == 443 || what.ends_with(":https");
+                    let with = if tls { "curl -k https" } else { "curl http" };
+                    rows.push([what, entry.wanted.to_string(), format!("{with}://{at}")]);
                 }
                 _ => rows.push([what, entry.wanted.to_string(), at.to_string()]),
             }

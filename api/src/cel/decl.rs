@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::lex::WORDS;
 use super::types::{ObjectType, Type};
 use super::value::{Key, List, ListKind, Value};
 use crate::crd::formats;
@@ -132,33 +133,9 @@ fn text(node: &Node) -> Decl {
     }
 }
 
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// A field's name as expressions write it; `None` where they cannot.
 pub(crate) fn escaped(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if WORDS.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let start = name.chars().next()?;

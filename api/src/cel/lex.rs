@@ -4,6 +4,31 @@ use std::sync::Arc;
 
 use super::ast::{Complaint, Const, Offset};
 
+/// Words of the language: none of them names anything.
+pub(crate) const WORDS: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Ident(String),

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use decl::Decl;
 pub(crate) use eval::{Activation, Failure};
+pub(crate) use lex::WORDS;
 pub(crate) use library::authz::Authority;
 pub(crate) use types::{ObjectType, Type};
 pub(crate) use value::{Opaque, Value};

@@ -1,33 +1,13 @@
 //! From words to trees.
 
 use super::ast::{Complaint, Const, Entry, Expr, FieldInit, Kind, Offset};
-use super::lex::{Token, lex};
+use super::lex::{Token, WORDS, lex};
 use super::macros;
 
 /// Longer sources are refused, in characters.
 const LENGTH_MAX: usize = 100_000;
 /// Deeper nesting is refused.
 const DEPTH_MAX: usize = 100;
-/// Words that name nothing.
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// Parses an expression and expands its macros.
 pub(super) fn parse(source: &str) -> Result<Expr, Complaint> {
@@ -296,7 +276,7 @@ impl Parser {
                 self.named(at, name)
             }
             Token::Ident(name) => {
-                if RESERVED.contains(&name.as_str()) || name == "in" {
+                if WORDS.contains(&name.as_str()) {
                     return Err(Complaint::new(at, format!("Syntax error: reserved identifier: {name}")));
                 }
                 self.named(at, name)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::openapi::{self, Options};
 use super::schema::{flag, text, texts};
-use super::{field_path, formats, ratchet, structural};
+use super::{approval, field_path, formats, ratchet, structural};
 use crate::validation::error::Errors;
 use crate::validation::path::{Path, Read};
 use crate::validation::{FieldError, changed_metadata, new_metadata, webhook_client};
@@ -16,7 +16,6 @@ use crate::validation::{FieldError, changed_metadata, new_metadata, webhook_clie
 const SPEC: Path<'static> = Path::root("spec");
 const STATUS: Path<'static> = Path::root("status");
 /// Groups that are Kubernetes' own ask for this annotation.
-const APPROVED: &str = "api-approved.kubernetes.io";
 const COLUMN_TYPES: &str = "must be one of boolean,date,integer,number,string";
 const COLUMN_FORMATS: &str = "must be one of byte,date,date-time,double,float,int32,int64,password";
 const SELECTABLE_MAX: usize = 8;
@@ -138,7 +137,7 @@ fn whole(e: &mut Errors, object: &Value, old: Option<&Value>, options: &Options)
     }
     names(e, &STATUS.field("acceptedNames"), &object["status"]["acceptedNames"]);
     stored_versions(e, &object["status"], spec);
-    approval(e, object, old);
+    approval::check(e, object, old);
     let keeps = |object: &Value| object["spec"].is_true("preserveUnknownFields");
     if keeps(object) && !old.is_some_and(keeps) {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
@@ -595,61 +594,5 @@ fn stored_versions(e: &mut Errors, status: &Value, spec: &Value) {
             );
             e.invalid(at.index(i), name, &why);
         }
-    }
-}
-
-/// What the annotation says of a group's approval.
-#[derive(PartialEq)]
-pub(crate) enum Approval {
-    /// The group is no one's.
-    NotNeeded,
-    /// There is no annotation.
-    Missing,
-    /// By the document at this address.
-    Approved(String),
-    /// It says that it is not.
-    Bypassed(String),
-    /// It says something else.
-    Unclear(String),
-}
-
-/// Whether a definition in one of Kubernetes' own groups was approved.
-pub(crate) fn approved(object: &Value) -> Approval {
-    let group = object["spec"].text("group");
-    let own = ["k8s.io", "kubernetes.io"]
-        .iter()
-        .any(|owner| group.strip_suffix(owner).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
-    let note = object["metadata"]["annotations"].text(APPROVED);
-    let address = note
-        .split_once("://")
-        .is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/'));
-    match note {
-        _ if !own => Approval::NotNeeded,
-        "" => Approval::Missing,
-        note if note.starts_with("unapproved") => Approval::Bypassed(note.into()),
-        note if address => Approval::Approved(note.into()),
-        note => Approval::Unclear(note.into()),
-    }
-}
-
-fn approval(e: &mut Errors, object: &Value, old: Option<&Value>) {
-    let kind = |a: &Approval| std::mem::discriminant(a);
-    let state = approved(object);
-    if old.is_some_and(|old| kind(&approved(old)) == kind(&state)) {
-        return;
-    }
-    let meta = Path::root("metadata");
-    let annotations = meta.field("annotations");
-    let at = annotations.key(APPROVED);
-    match state {
-        Approval::Missing => {
-            let why = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
-            e.required(at, why);
-        }
-        Approval::Unclear(note) => {
-            let why = "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111";
-            e.invalid_text(at, &note, why);
-        }
-        _ => {}
     }
 }

@@ -3,6 +3,7 @@
 //! [`definition`] judges a CustomResourceDefinition, [`object`] an object of one. Both read the same schema:
 //! [`schema`] is its form for objects, where it is asked often; definitions are judged as they are written.
 
+pub(crate) mod approval;
 pub(crate) mod definition;
 mod embedded;
 mod field_path;

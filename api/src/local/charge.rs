@@ -14,7 +14,8 @@ use orlop_core::store::{Compare, Op, Store, StoreError, Txn};
 use orlop_core::{Key, Name, Object, Stored, Timestamp};
 use serde_json::json;
 
-use super::{ATTEMPTS, LocalApi, Served};
+use super::commit::ATTEMPTS;
+use super::{LocalApi, Served};
 use crate::admission::Charge;
 use crate::managed_fields::{self, Writer};
 use crate::status::Status;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::convert;
 use super::delete::CLEANUP;
 use super::served::{DEFINITIONS, Served};
-use crate::crd::definition::{self, Approval};
+use crate::crd::approval::{self, Approval};
 use crate::tree::{at, items, metadata, object, text};
 
 const DEFINITION: Kind =
@@ -67,7 +67,7 @@ fn accept(entry: &Entry, tree: &mut Value, view: &dyn View, served: &Served, now
             }
         }
     }
-    let approval = match definition::approved(tree) {
+    let approval = match approval::of(tree) {
         Approval::NotNeeded => None,
         Approval::Missing => Some((
             "False",

@@ -1,13 +1,14 @@
 //! Jobs and CronJobs.
 
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
+use orlop_core::rules::schedule::{self, Schedule};
 use serde_json::Value;
 
 use super::common::{label_selector, not_negative, one_of, one_of_if_set};
 use super::config::{fixed, same};
 use super::error::Errors;
 use super::path::{Path, Read};
-use super::{cron, meta, pod};
+use super::{meta, pod};
 
 const SPEC: Path<'static> = Path::root("spec");
 const NOT_INDEXED: &str = "requires indexed completion mode";
@@ -386,7 +387,7 @@ pub(super) fn cron_job(e: &mut Errors, object: &Value) {
     match spec.text("schedule") {
         "" => e.required(at, ""),
         schedule => {
-            if let Err(problem) = cron::parse(schedule) {
+            if let Err(problem) = Schedule::parse(schedule) {
                 e.invalid_text(at, schedule, &problem);
             } else if schedule.contains("TZ") {
                 let text = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
@@ -401,7 +402,7 @@ pub(super) fn cron_job(e: &mut Errors, object: &Value) {
         } else if zone.eq_ignore_ascii_case("local") {
             let text = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
             e.invalid_text(at, zone, text);
-        } else if !cron::is_zone(zone) {
+        } else if schedule::zone(zone).is_none() {
             e.invalid_text(at, zone, &format!("unknown time zone {zone}"));
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::common::{IMMUTABLE, NOT_NEGATIVE, cidr, config_key, immutable, not_negative};
 use super::error::Errors;
 use super::path::{Path, Read};
-use super::pod;
+use super::placement;
 
 const SIZE_MAX: usize = 1024 * 1024;
 const SPEC: Path<'static> = Path::root("spec");
@@ -134,7 +134,7 @@ pub(super) fn namespace(e: &mut Errors, object: &Value) {
 pub(super) fn node(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     let meta = Path::root("metadata");
-    pod::taints(e, &meta.field("taints"), spec.list("taints"));
+    placement::taints(e, &meta.field("taints"), spec.list("taints"));
     let list = SPEC.field("podCIDRs");
     let cidrs = spec.list("podCIDRs");
     for (i, text) in cidrs.iter().filter_map(Value::as_str).enumerate() {

@@ -3,17 +3,15 @@
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
 use serde_json::Value;
 
-use super::common::{
-    self, PROTOCOLS, config_key, env_name, named, one_of, one_of_if_set, port_name, port_or_name,
-};
+use super::common::{self, PROTOCOLS, config_key, env_name, named, one_of, port_name, port_or_name};
 use super::error::Errors;
 use super::path::{Path, Read};
 use super::pod::Of;
+use super::security;
 use super::volume::{self, Volumes};
 
 pub(super) const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
-const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 pub(super) const RESOURCE_FIELDS: [&str; 6] = [
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -37,7 +35,7 @@ pub(super) fn common(e: &mut Errors, at: &Path<'_>, container: &Value, of: Of<'_
     resources(e, &at.field("resources"), &container["resources"]);
     claims(e, &at.field("resources").field("claims"), container["resources"].list("claims"), of);
     resize_policy(e, &at.field("resizePolicy"), container.list("resizePolicy"), of);
-    security(e, &at.field("securityContext"), &container["securityContext"], of);
+    security::of_container(e, &at.field("securityContext"), &container["securityContext"], of);
     stop_signal(e, at, container, of);
 }
 
@@ -492,150 +490,5 @@ pub(super) fn resource_name(e: &mut Errors, at: Path<'_>, name: &str) {
         && (name.starts_with("requests.") || !label_key(&format!("requests.{name}")).is_empty())
     {
         e.invalid_text(at, name, "doesn't follow extended resource name standard");
-    }
-}
-
-pub(super) fn id(e: &mut Errors, at: Path<'_>, value: &Value) {
-    if value.as_i64().is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id)) {
-        e.invalid(at, value, ID_RANGE);
-    }
-}
-
-fn security(e: &mut Errors, at: &Path<'_>, context: &Value, of: Of<'_>) {
-    if context.is_null() {
-        return;
-    }
-    for field in ["runAsUser", "runAsGroup"] {
-        id(e, at.field(field), &context[field]);
-    }
-    one_of_if_set(e, at, context, "procMount", &["Default", "Unmasked"]);
-    if context.text("procMount") == "Unmasked" && of.spec["hostUsers"] != false {
-        let text = "`hostUsers` must be false to use `Unmasked`";
-        e.invalid_text(at.field("procMount"), "Unmasked", text);
-    }
-    profile(e, &at.field("seccompProfile"), &context["seccompProfile"], "seccomp");
-    if context["allowPrivilegeEscalation"] == false {
-        if context.is_true("privileged") {
-            let text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            e.invalid(*at, context, text);
-        }
-        for _ in context["capabilities"].list("add").iter().filter(|c| *c == "CAP_SYS_ADMIN") {
-            let text = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            e.invalid(*at, context, text);
-        }
-    }
-    windows(e, &at.field("windowsOptions"), &context["windowsOptions"]);
-    profile(e, &at.field("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
-}
-
-/// Options of containers on Windows.
-pub(super) fn windows(e: &mut Errors, at: &Path<'_>, options: &Value) {
-    let name = at.field("gmsaCredentialSpecName");
-    if let Some(text) = options["gmsaCredentialSpecName"].as_str() {
-        e.rule(name, text, dns_subdomain(text));
-    }
-    if let Some(text) = options["gmsaCredentialSpec"].as_str() {
-        const MAX: usize = 64 * 1024;
-        if text.is_empty() {
-            e.invalid_text(
-                at.field("gmsaCredentialSpec"),
-                "",
-                "gmsaCredentialSpec cannot be an empty string",
-            );
-        } else if text.len() > MAX {
-            let why = format!("gmsaCredentialSpec size must be under {} KiB", MAX / 1024);
-            e.invalid_text(at.field("gmsaCredentialSpec"), text, &why);
-        }
-    }
-    let Some(user) = options["runAsUserName"].as_str() else { return };
-    let at = at.field("runAsUserName");
-    if user.is_empty() {
-        return e.invalid_text(at, user, "runAsUserName cannot be an empty string");
-    }
-    if user.chars().any(char::is_control) {
-        e.invalid_text(at, user, "runAsUserName cannot contain control characters");
-    }
-    let parts: Vec<&str> = user.split('\\').collect();
-    let (domain, name) = match parts.as_slice() {
-        [name] => (None, *name),
-        [domain, name] => (Some(*domain), *name),
-        _ => {
-            return e.invalid_text(at, user, "runAsUserName cannot contain more than one backslash");
-        }
-    };
-    if domain.is_some_and(|domain| domain.len() >= 256) {
-        e.invalid_text(at, user, "runAsUserName's Domain length must be under 256 characters");
-    }
-    if name.is_empty() {
-        e.invalid_text(at, user, "runAsUserName's User cannot be empty");
-    } else if name.len() > 104 {
-        e.invalid_text(at, user, "runAsUserName's User length must not be longer than 104 characters");
-    }
-    if name.bytes().all(|b| b == b' ' || b == b'.') && !name.is_empty() {
-        e.invalid_text(at, user, "runAsUserName's User cannot contain only periods or spaces");
-    }
-    if name.contains(['"', '/', '\\', '[', ']', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@']) {
-        let text = "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]";
-        e.invalid_text(at, user, text);
-    }
-}
-
-/// A seccomp or AppArmor profile.
-pub(super) fn profile(e: &mut Errors, at: &Path<'_>, profile: &Value, what: &str) {
-    if profile.is_null() {
-        return;
-    }
-    let kind = profile.text("type");
-    let local = kind == "Localhost";
-    let text = profile["localhostProfile"].as_str();
-    let field = at.field("localhostProfile");
-    if what == "seccomp" {
-        match kind {
-            "" => return e.required(at.field("type"), "type is required when seccompProfile is set"),
-            "Localhost" | "RuntimeDefault" | "Unconfined" => {}
-            _ => {
-                let known = ["Localhost", "RuntimeDefault", "Unconfined"];
-                e.unsupported(at.field("type"), &profile["type"], &known);
-            }
-        }
-        if local {
-            match text {
-                None => e.required(field, "must be set when seccomp type is Localhost"),
-                Some(path) => volume::descending(e, field, path),
-            }
-        } else if text.is_some() {
-            e.invalid(field, profile, "can only be set when seccomp type is Localhost");
-        }
-        return;
-    }
-    match kind {
-        "Localhost" => match text {
-            None => e.required(field, "must be set when AppArmor type is Localhost"),
-            Some(path) => {
-                let trimmed = path.trim();
-                if trimmed.is_empty() {
-                    e.required(field, "must be set when AppArmor type is Localhost");
-                } else if trimmed != path {
-                    e.invalid_text(field, path, "must not be padded with whitespace");
-                }
-                if path.len() > 4095 {
-                    e.too_long(field, 4095);
-                }
-            }
-        },
-        "RuntimeDefault" | "Unconfined" => {
-            if text.is_some() {
-                e.invalid(
-                    field,
-                    &profile["localhostProfile"],
-                    "can only be set when AppArmor type is Localhost",
-                );
-            }
-        }
-        "" => e.required(at.field("type"), "type is required when appArmorProfile is set"),
-        _ => {
-            let known = ["Localhost", "RuntimeDefault", "Unconfined"];
-            e.unsupported(at.field("type"), &profile["type"], &known);
-        }
     }
 }

@@ -311,7 +311,7 @@ pub(super) fn runtime_class(e: &mut Errors, object: &Value) {
     let at = Path::root("scheduling");
     super::common::labels(e, at.field("nodeSelector"), &scheduling["nodeSelector"]);
     let list = at.field("tolerations");
-    super::pod::tolerations(e, &list, scheduling.list("tolerations"));
+    super::placement::tolerations(e, &list, scheduling.list("tolerations"));
     let tolerations = scheduling.list("tolerations");
     for (i, toleration) in tolerations.iter().enumerate() {
         if tolerations[..i].contains(toleration) {

@@ -4,6 +4,7 @@
 //! defaulted before. A kind without rules of its own is asked only for valid metadata.
 
 mod address;
+mod admission_policy;
 mod affinity;
 mod apps;
 mod batch;
@@ -11,7 +12,6 @@ mod certificates;
 mod common;
 mod config;
 mod container;
-mod cron;
 mod csi;
 mod devices;
 pub(crate) mod error;
@@ -19,10 +19,12 @@ mod flow;
 mod meta;
 mod network;
 pub(crate) mod path;
+mod placement;
 mod pod;
 mod pod_update;
 mod policy;
 mod resources;
+mod security;
 mod service;
 mod source;
 mod status;
@@ -235,15 +237,15 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
         ) => of(webhook::configuration, no_change),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
-            of(webhook::validating_policy, no_change)
+            of(admission_policy::validating_policy, no_change)
         }
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
-            of(webhook::mutating_policy, no_change)
+            of(admission_policy::mutating_policy, no_change)
         }
         (
             "admissionregistration.k8s.io",
             "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
-        ) => of(webhook::policy_binding, no_change),
+        ) => of(admission_policy::policy_binding, no_change),
         ("networking.k8s.io", "IPAddress") => Rules {
             name: address::address_name,
             fields: address::ip_address,

@@ -1,15 +1,13 @@
 //! Pods and pod templates.
 
-use orlop_core::rules::names::{dns_label, dns_subdomain, label_key, label_value};
+use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
 use serde_json::{Value, json};
 
-use super::common::{self, ip, label_selector, labels, named_if_set, one_of};
+use super::common::{self, ip, labels, named_if_set, one_of};
 use super::error::Errors;
 use super::path::{Path, Read};
 use super::volume::{self, Place, Volumes};
-use super::{affinity, container, meta};
-
-const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+use super::{affinity, container, meta, placement, security};
 
 /// What a pod's rules depend on.
 #[derive(Clone, Copy)]
@@ -127,7 +125,7 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
     one_of(e, at, spec, "restartPolicy", &["Always", "OnFailure", "Never"]);
     one_of(e, at, spec, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     labels(e, at.field("nodeSelector"), &spec["nodeSelector"]);
-    security(e, &at.field("securityContext"), spec);
+    security::of_pod(e, &at.field("securityContext"), spec);
     affinity::affinity(e, &at.field("affinity"), &spec["affinity"]);
     dns(e, at, spec);
     let gates = at.field("readinessGates");
@@ -143,7 +141,7 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
             e.duplicate_text(gates.index(i), name);
         }
     }
-    spread(e, &at.field("topologySpreadConstraints"), spec.list("topologySpreadConstraints"));
+    placement::spread(e, &at.field("topologySpreadConstraints"), spec.list("topologySpreadConstraints"));
     host_users(e, at, spec);
     for field in ["serviceAccountName", "nodeName"] {
         named_if_set(e, at, spec, field, dns_subdomain);
@@ -155,7 +153,7 @@ pub(super) fn pod_spec(e: &mut Errors, at: &Path<'_>, spec: &Value, claims: &[&s
     for field in ["hostname", "subdomain"] {
         named_if_set(e, at, spec, field, dns_label);
     }
-    tolerations(e, &at.field("tolerations"), spec.list("tolerations"));
+    placement::tolerations(e, &at.field("tolerations"), spec.list("tolerations"));
     let aliases = at.field("hostAliases");
     for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let at = aliases.index(i);
@@ -435,166 +433,6 @@ fn unique<'a>(e: &mut Errors, at: &Path<'_>, container: &'a Value, names: &mut V
     match names.contains(&name) {
         true => e.duplicate_text(at.field("name"), name),
         false => names.push(name),
-    }
-}
-
-fn security(e: &mut Errors, at: &Path<'_>, spec: &Value) {
-    let context = &spec["securityContext"];
-    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
-        container::id(e, at.field(field), &context[field]);
-    }
-    let groups = at.field("supplementalGroups");
-    for (i, group) in context.list("supplementalGroups").iter().enumerate() {
-        container::id(e, groups.index(i), group);
-    }
-    if spec.is_true("shareProcessNamespace") && spec.is_true("hostPID") {
-        let text = "ShareProcessNamespace and HostPID cannot both be enabled";
-        e.invalid(at.field("shareProcessNamespace"), &Value::Bool(true), text);
-    }
-    let list = at.field("sysctls");
-    let mut names: Vec<&str> = Vec::new();
-    for (i, sysctl) in context.list("sysctls").iter().enumerate() {
-        let at = list.index(i);
-        let name = sysctl.text("name");
-        if name.is_empty() {
-            e.required(at.field("name"), "");
-        } else if !is_sysctl(name) {
-            let text = "must have at most 253 characters and match regex \
-                        ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-            e.invalid_text(at.field("name"), name, text);
-        } else if names.contains(&name) {
-            e.duplicate_text(at.field("name"), name);
-        }
-        let dotted = name.replace('/', ".");
-        let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
-        for (field, there) in [
-            ("hostNetwork", dotted.starts_with("net.")),
-            ("hostIPC", ipc.iter().any(|prefix| dotted.starts_with(prefix))),
-        ] {
-            if there && spec.is_true(field) {
-                let text = format!("may not be specified when '{field}' is true");
-                e.invalid_text(at.field("name"), name, &text);
-            }
-        }
-        names.push(name);
-    }
-    common::one_of_if_set(e, at, context, "fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
-    container::profile(e, &at.field("seccompProfile"), &context["seccompProfile"], "seccomp");
-    container::windows(e, &at.field("windowsOptions"), &context["windowsOptions"]);
-    container::profile(e, &at.field("appArmorProfile"), &context["appArmorProfile"], "AppArmor");
-    common::one_of_if_set(e, at, context, "supplementalGroupsPolicy", &["Merge", "Strict"]);
-    common::one_of_if_set(e, at, context, "seLinuxChangePolicy", &["Recursive"]);
-}
-
-fn is_sysctl(name: &str) -> bool {
-    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let part = |part: &str| {
-        edge(part.bytes().next())
-            && edge(part.bytes().next_back())
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-    };
-    name.len() <= 253 && name.split(['.', '/']).all(part)
-}
-
-fn spread(e: &mut Errors, list: &Path<'_>, constraints: &[Value]) {
-    const PAIR: &str = "{topologyKey, whenUnsatisfiable}";
-    for (i, constraint) in constraints.iter().enumerate() {
-        let at = list.index(i);
-        if constraint.int("maxSkew") <= 0 {
-            let skew = constraint.int("maxSkew").into();
-            e.invalid(at.field("maxSkew"), &skew, "must be greater than zero");
-        }
-        if constraint.text("topologyKey").is_empty() {
-            e.required(at.field("topologyKey"), "can not be empty");
-        }
-        let action = constraint.text("whenUnsatisfiable");
-        if !["DoNotSchedule", "ScheduleAnyway"].contains(&action) {
-            e.unsupported(
-                at.field("whenUnsatisfiable"),
-                &action.into(),
-                &["DoNotSchedule", "ScheduleAnyway"],
-            );
-        }
-        let pair = |c: &Value| (c.text("topologyKey").to_owned(), c.text("whenUnsatisfiable").to_owned());
-        if constraints[i + 1..].iter().any(|other| pair(other) == pair(constraint)) {
-            let (key, action) = pair(constraint);
-            e.duplicate_text(at.field(PAIR), &format!("{{{key}, {action}}}"));
-        }
-        if let Some(domains) = constraint["minDomains"].as_i64() {
-            if domains <= 0 {
-                e.invalid(at.field("minDomains"), &domains.into(), "must be greater than zero");
-            }
-            if action != "DoNotSchedule" {
-                let text =
-                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
-                e.invalid(at.field("minDomains"), &domains.into(), &text);
-            }
-        }
-        for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            common::one_of_if_set(e, &at, constraint, field, &["Honor", "Ignore"]);
-        }
-        affinity::label_keys(e, &at, constraint, "matchLabelKeys");
-        label_selector(e, at.field("labelSelector"), &constraint["labelSelector"]);
-    }
-}
-
-pub(super) fn tolerations(e: &mut Errors, list: &Path<'_>, tolerations: &[Value]) {
-    for (i, toleration) in tolerations.iter().enumerate() {
-        let at = list.index(i);
-        let key = toleration.text("key");
-        let operator = toleration.text("operator");
-        if !key.is_empty() {
-            e.rule(at.field("key"), key, label_key(key));
-        } else if operator != "Exists" {
-            let text =
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            e.invalid_text(at.field("operator"), operator, text);
-        }
-        let effect = toleration.text("effect");
-        if toleration.has("tolerationSeconds") && effect != "NoExecute" {
-            let text = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            e.invalid_text(at.field("effect"), effect, text);
-        }
-        let value = toleration.text("value");
-        match operator {
-            "" | "Equal" => e.rule(at.field("operator"), value, label_value(value)),
-            "Exists" if !value.is_empty() => e.invalid(
-                at.field("operator"),
-                &toleration["value"],
-                "value must be empty when `operator` is 'Exists'",
-            ),
-            "Exists" => {}
-            "Lt" | "Gt" => {
-                let known = ["Equal", "Exists", "Lt", "Gt"];
-                e.unsupported(at.field("operator"), &toleration["operator"], &known);
-            }
-            _ => e.unsupported(at.field("operator"), &toleration["operator"], &["Equal", "Exists"]),
-        }
-        if !effect.is_empty() && !EFFECTS.contains(&effect) {
-            e.unsupported(at.field("effect"), &toleration["effect"], &EFFECTS);
-        }
-    }
-}
-
-/// Taints of a node.
-pub(super) fn taints(e: &mut Errors, list: &Path<'_>, taints: &[Value]) {
-    let mut seen = Vec::new();
-    for (i, taint) in taints.iter().enumerate() {
-        let at = list.index(i);
-        let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
-        e.rule(at.field("key"), key, label_key(key));
-        e.rule(at.field("value"), value, label_value(value));
-        if effect.is_empty() {
-            e.required(at.field("effect"), "");
-        } else if !EFFECTS.contains(&effect) {
-            e.unsupported(at.field("effect"), &taint["effect"], &EFFECTS);
-        }
-        if seen.contains(&(key, effect)) {
-            let shown =
-                json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint["timeAdded"]});
-            e.duplicate_why(at, &shown, "taints must be unique by key and effect pair");
-        }
-        seen.push((key, effect));
     }
 }
 

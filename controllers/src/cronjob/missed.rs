@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orlop_core::Timestamp;
+use orlop_core::rules::schedule::Schedule;
 
-use super::schedule::Schedule;
 use super::view::CronJobView;
 
 /// The next look comes a little after the moment that it waits for.

@@ -1,18 +1,17 @@
 //! CronJob: begins a Job whenever its schedule says so.
 
 mod missed;
-mod schedule;
 mod view;
 
 use std::convert::Infallible;
 
 use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::plan::{Action, FailureReason, Propagation};
+use orlop_core::rules::schedule::{Schedule, show, zone};
 use orlop_core::{Item, Key, Name, Note, Object, OwnerReference, Plan, Timestamp, World, Write};
 use serde_json::{Map, Value, json};
 
 pub use missed::{Due, Missed, Unusable, due, job_name, next_look};
-pub use schedule::{Schedule, show, zone};
 pub use view::{Active, CronJobStatus, CronJobView};
 
 use crate::job::JobView;

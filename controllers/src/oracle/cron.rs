@@ -1,11 +1,12 @@
 //! CronJobs and their schedules.
 
 use orlop_core::oracle::Answer;
+use orlop_core::rules::schedule::{Schedule, zone};
 use orlop_core::{Name, Timestamp};
 use serde_json::{Value, json};
 
 use super::{answered, now, parse};
-use crate::cronjob::{CronJobView, Due, Missed, Schedule, due, job_name, next_look, zone};
+use crate::cronjob::{CronJobView, Due, Missed, due, job_name, next_look};
 
 fn schedule(input: &Value) -> Result<Schedule, Answer> {
     let text: Name = parse(&input["schedule"])?;

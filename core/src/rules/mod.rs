@@ -12,6 +12,8 @@ pub mod pod;
 pub mod pod_resources;
 pub(crate) mod quantity;
 pub mod quota;
+#[cfg(feature = "schedules")]
+pub mod schedule;
 mod selector;
 mod selector_text;
 pub mod taints;

@@ -68,7 +68,11 @@ async fn answer_why(why: &Why) -> Result<(answers::Why, String), Vec<String>> {
     let namespace = why.namespace.as_deref().unwrap_or(&client.namespace);
     let key = Key::new(namespace, why.pod.as_str());
     let Some(pod) = seen.pods.get(&key).cloned() else {
-        return Err(vec![format!("there is no pod {key}; choose its namespace with -n NAMESPACE")]);
+        let remedy = match why.namespace {
+            Some(_) => "`kubectl get pods -A` lists those that there are",
+            None => "choose its namespace with -n NAMESPACE",
+        };
+        return Err(vec![format!("there is no pod {key}; {remedy}")]);
     };
     let facts = PodFacts::from(&pod);
     let profile = profile_of(&profiles, &facts)?;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
-use orlop_core::Timestamp;
 
 /// After so many years without a moment that fits, there is none.
 const YEARS: i16 = 5;
