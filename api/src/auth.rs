@@ -53,6 +53,13 @@ pub struct Decision {
     pub reason: String,
 }
 
+impl Decision {
+    /// Whether they may: who is denied may not, whatever else was said.
+    pub fn permits(&self) -> bool {
+        self.allowed && !self.denied
+    }
+}
+
 /// Rules that apply to a user, for self-inspection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {

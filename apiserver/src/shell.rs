@@ -115,7 +115,7 @@ impl Shell {
         let started = self.0.clock.now();
         let (head, body) = request.into_parts();
         let allowed =
-            |user: &User, attributes: &Attributes| self.0.backend.authorize(user, attributes).allowed;
+            |user: &User, attributes: &Attributes| self.0.backend.authorize(user, attributes).permits();
         let query = Query::parse(head.uri.query());
         let Some(path) = decoded(head.uri.path()) else {
             return refusal(&Status::bad_request("the path is not valid UTF-8"), of_refusal(&head.headers));
@@ -194,7 +194,7 @@ impl Shell {
     fn may(&self, user: &User, method: &Method, path: &str) -> Result<(), Status> {
         let verb = Name::from(method.as_str().to_ascii_lowercase());
         let attributes = Attributes { verb: verb.clone(), target: Asked::Path(path.into()) };
-        if self.0.backend.authorize(user, &attributes).allowed {
+        if self.0.backend.authorize(user, &attributes).permits() {
             return Ok(());
         }
         let why = format!("User \"{}\" cannot {verb} path \"{path}\"", user.name);
@@ -261,11 +261,13 @@ impl Shell {
             }
             None => return ("UNKNOWN", Err(Status::method_not_allowed())),
         };
-        let own = target.subresource.is_empty() && !self.is_builtin(&target.resource);
+        let own = target.subresource.is_empty().then(|| target.resource.clone());
         let result = self.perform(head, query, target, body, user, verb, &media).await;
         let result = match result {
             // Nobody is there to say it in Kubernetes' form where no definition serves the path.
-            Err(status) if own && status == Status::no_resource() => Ok(docs::not_found()),
+            Err(status) if status == Status::no_resource() && own.is_some_and(|id| !self.is_builtin(&id)) => {
+                Ok(docs::not_found())
+            }
             result => result,
         };
         (verb_label(verb), result)

@@ -279,7 +279,7 @@ impl Review<'_> {
     /// Whether the user may.
     pub fn may(&self, attributes: &Attributes) -> bool {
         let decision = self.authorizer.authorize(self.user, attributes, self.view);
-        decision.allowed && !decision.denied
+        decision.permits()
     }
 
     /// A refusal, in the words of admission.

@@ -27,6 +27,9 @@ pub(crate) struct Cache {
     known: Mutex<Known>,
 }
 
+/// With so many policies known, those that have gone among them, all are read anew.
+const KNOWN_MAX: usize = 1024;
+
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache").finish_non_exhaustive()
@@ -35,13 +38,17 @@ impl std::fmt::Debug for Cache {
 
 impl Cache {
     fn get(&self, entry: &Entry) -> Arc<Policy> {
-        let mut known = self.known.lock();
-        if let Some((revision, policy)) = known.get(&entry.key)
+        if let Some((revision, policy)) = self.known.lock().get(&entry.key)
             && *revision == entry.object.revision
         {
             return policy.clone();
         }
+        // Compiling takes its time: not under the lock that every write takes.
         let policy = Arc::new(Policy::read(&entry.object));
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
         known.insert(entry.key.clone(), (entry.object.revision, policy.clone()));
         policy
     }

@@ -25,9 +25,22 @@ impl<S: Store> LocalApi<S> {
         resource: &Arc<Resource>,
         decide: impl Fn(&mut Call<'_>) -> Result<Admitted, Status>,
     ) -> Result<Response, Status> {
+        let mut paid = charge::Paid::new();
+        let done = self.attempt(request, resource, decide, &mut paid).await;
+        self.refund(&request.key.namespace, paid).await;
+        done
+    }
+
+    /// [`LocalApi::write`]; what is left in `paid` was charged for nothing.
+    async fn attempt(
+        &self,
+        request: &Request,
+        resource: &Arc<Resource>,
+        decide: impl Fn(&mut Call<'_>) -> Result<Admitted, Status>,
+        paid: &mut charge::Paid,
+    ) -> Result<Response, Status> {
         // Time and chance stay, so that a webhook is asked the same however often it is decided.
         let (chance, now) = (self.chance(), self.now());
-        let mut paid = charge::Paid::new();
         let mut hooks = Conversation::default();
         let (mut attempts, mut questions) = (0, 0);
         while attempts < ATTEMPTS && questions < QUESTIONS {
@@ -52,7 +65,7 @@ impl<S: Store> LocalApi<S> {
                     txn: Txn::default(),
                     hooks: &mut hooks,
                     charges: Vec::new(),
-                    paid: &paid,
+                    paid,
                 };
                 let decided = decide(&mut call);
                 // What was noticed is told, even where the request is refused.
@@ -75,18 +88,18 @@ impl<S: Store> LocalApi<S> {
                 }
                 Ok(admitted)
             });
-            let mut admitted = match decided {
-                Ok(admitted) => admitted,
-                Err(refusal) => {
-                    self.refund(&request.key.namespace, paid).await;
-                    return Err(refusal);
-                }
-            };
+            let mut admitted = decided?;
             if request.options.dry_run || admitted.txn.ops.is_empty() {
                 return Ok(dry(admitted));
             }
-            if !admitted.charges.is_empty() {
-                let charges = std::mem::take(&mut admitted.charges);
+            let charges = std::mem::take(&mut admitted.charges);
+            let mut elsewhere = paid.clone();
+            elsewhere.retain(|name, _| charges.iter().all(|charge| charge.name != *name));
+            if !elsewhere.is_empty() {
+                paid.retain(|name, _| !elsewhere.contains_key(name));
+                self.refund(&request.key.namespace, elsewhere).await;
+            }
+            if !charges.is_empty() {
                 let (served, namespace) = (self.shared.served(), &request.key.namespace);
                 let (txn, charged) = charge::transaction(&served, self.now(), namespace, charges)?;
                 if !txn.ops.is_empty() {
@@ -96,10 +109,11 @@ impl<S: Store> LocalApi<S> {
                         Err(other) => return Err(Status::unavailable(other.to_string())),
                     }
                 }
-                paid = charged;
+                *paid = charged;
             }
             match self.shared.store.commit(admitted.txn).await {
                 Ok(revision) => {
+                    paid.clear();
                     let last = self.follow_up(admitted.then, revision).await?;
                     return Ok(admitted.answer.into_response(admitted.code, admitted.warnings, Some(last)));
                 }
@@ -107,7 +121,6 @@ impl<S: Store> LocalApi<S> {
                 Err(other) => return Err(Status::unavailable(other.to_string())),
             }
         }
-        self.refund(&request.key.namespace, paid).await;
         let id = &request.resource;
         Err(Status::stale(&id.group, &id.plural, &request.key.name))
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use orlop_core::scheme::Scheme;
 use orlop_core::store::{Batch, Entry, Revision, Store, StoreError, View, Watch};
 use orlop_core::{Change, Cut, Key, Kind, Scope};
 
@@ -36,12 +35,14 @@ impl<S: Store> Follow<S> {
     }
 
     /// Everything, as it is now.
-    fn reset(&mut self, view: &dyn View, scheme: &Scheme) -> Cut {
+    fn reset(&self, view: &dyn View) -> Cut {
         let mut cut = Cut { revision: view.revision(), reset: self.kinds.clone(), changes: Vec::new() };
-        for kind in &self.kinds {
-            let Some(prefix) = scheme.storage_range(kind, "") else { continue };
-            for entry in view.range(&prefix, "", usize::MAX) {
-                if let Some((_, key)) = scheme.by_storage_key(&entry.key) {
+        let mut ranges: Vec<&(String, usize)> = self.ranges.iter().collect();
+        ranges.sort_unstable_by_key(|(_, at)| *at);
+        for (range, at) in ranges {
+            let kind = &self.kinds[*at];
+            for entry in view.range(range, "", usize::MAX) {
+                if let Some(key) = key_in(kind, range, &entry.key) {
                     cut.changes.push(Change { kind: kind.clone(), key, object: Some(entry.object) });
                 }
             }
@@ -51,11 +52,10 @@ impl<S: Store> Follow<S> {
 
     fn begin(&mut self) -> Result<Cut, StoreError> {
         let view = self.shared.store.view();
-        let scheme = self.shared.served().scheme.clone();
         let ranges: Vec<&str> = self.ranges.iter().map(|(range, _)| range.as_str()).collect();
         // Woken for these alone; polled, it tells how far the store has come.
         self.source = Some(self.shared.store.watch_any(&ranges, view.revision())?);
-        Ok(self.reset(&*view, &scheme))
+        Ok(self.reset(&*view))
     }
 
     fn take(&self, batch: Batch, cut: &mut Cut) {
@@ -63,18 +63,23 @@ impl<S: Store> Follow<S> {
         for event in batch.events {
             let upto = self.ranges.partition_point(|(range, _)| **range <= *event.key);
             let Some((range, at)) = upto.checked_sub(1).map(|at| &self.ranges[at]) else { continue };
-            let Some(rest) = event.key.strip_prefix(range.as_str()) else { continue };
             let kind = &self.kinds[*at];
-            let key = match (kind.scope, rest.split_once('/')) {
-                (Scope::Cluster, None) => Key::cluster(rest),
-                (Scope::Namespaced, Some((namespace, name))) if !name.contains('/') => {
-                    Key::new(namespace, name)
-                }
-                _ => continue,
-            };
+            let Some(key) = key_in(kind, range, &event.key) else { continue };
             let object = event.now.map(|entry: Entry| entry.object);
             cut.changes.push(Change { kind: kind.clone(), key, object });
         }
+    }
+}
+
+/// The object's key, by its place in the kind's range.
+fn key_in(kind: &Kind, range: &str, place: &str) -> Option<Key> {
+    let rest = place.strip_prefix(range)?;
+    match (kind.scope, rest.split_once('/')) {
+        (Scope::Cluster, None) => Some(Key::cluster(rest)),
+        (Scope::Namespaced, Some((namespace, name))) if !name.contains('/') => {
+            Some(Key::new(namespace, name))
+        }
+        _ => None,
     }
 }
 

@@ -167,7 +167,7 @@ impl<S: Store> LocalApi<S> {
             },
         };
         let decision = self.authorize(&request.user, &attributes);
-        if decision.allowed && !decision.denied {
+        if decision.permits() {
             return Ok(());
         }
         let slash = if request.subresource.is_empty() { "" } else { "/" };

@@ -1,6 +1,6 @@
 //! Authorisation of node agents: [`NodeAuthorizer`] (Kubernetes' documentation, "Using Node Authorization").
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use orlop_core::store::{Entry, Revision, View};
 use orlop_core::{Key, Kind, Name};
@@ -24,6 +24,9 @@ const VOLUMES: &str = "/registry/persistentvolumes/";
 pub struct NodeAuthorizer {
     pods: Mutex<Known>,
 }
+
+/// With so many pods known, those that have gone among them, all are read anew.
+const KNOWN_MAX: usize = 200_000;
 
 /// By key: what was read, and of which revision.
 type Known = FxHashMap<Arc<str>, (Revision, Arc<References>)>;
@@ -94,6 +97,9 @@ impl References {
 impl NodeAuthorizer {
     fn references(&self, entry: &Entry) -> Arc<References> {
         let mut kept = self.pods.lock();
+        if kept.len() >= KNOWN_MAX {
+            kept.clear();
+        }
         match kept.get(&entry.key) {
             Some((revision, references)) if *revision == entry.object.revision => references.clone(),
             _ => {
@@ -182,14 +188,14 @@ impl NodeAuthorizer {
 }
 
 /// What every node may do, whichever its pods are.
-fn role() -> Vec<Rule> {
-    const ROLE: Kind = Kind::cluster("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles");
+static ROLE: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    const ROLES: Kind = Kind::cluster("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles");
     let node = |(kind, object): &(Kind, Value)| {
-        kind.same_resource(&ROLE) && object["metadata"]["name"] == "system:node"
+        kind.same_resource(&ROLES) && object["metadata"]["name"] == "system:node"
     };
     let role = bootstrap().into_iter().find(node);
     role.and_then(|(_, object)| serde_json::from_value(object["rules"].clone()).ok()).unwrap_or_default()
-}
+});
 
 impl Authorizer for NodeAuthorizer {
     fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision {
@@ -198,7 +204,7 @@ impl Authorizer for NodeAuthorizer {
             Some(Ok(())) => Decision { allowed: true, ..Decision::default() },
             Some(Err(reason)) => Decision { reason, ..Decision::default() },
             None => {
-                let allowed = role().iter().any(|rule| rule.allows(attributes));
+                let allowed = ROLE.iter().any(|rule| rule.allows(attributes));
                 Decision { allowed, ..Decision::default() }
             }
         }

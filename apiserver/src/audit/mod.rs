@@ -232,7 +232,13 @@ impl Pending {
         let mut told = json!({"metadata": {}, "code": status.as_u16()});
         if let Some(refusal) = serde_json::from_slice::<Value>(&bytes).ok().filter(|v| v["kind"] == "Status")
         {
-            for field in ["status", "reason", "message", "details"] {
+            // Refusals quote what they refuse.
+            let fields = if self.wanted.secret {
+                &["status", "reason"][..]
+            } else {
+                &["status", "reason", "message", "details"]
+            };
+            for &field in fields {
                 if let Some(value) = refusal.get(field) {
                     told[field] = value.clone();
                 }
@@ -282,5 +288,54 @@ impl Drop for Lasting {
         if let Some((pending, more)) = self.end.take() {
             pending.note("ResponseComplete", &more);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use orlop_core::{Key, ManualClock};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<String>);
+
+    impl AuditSink for Lines {
+        fn note(&self, line: &str) {
+            self.0.lock().push_str(line);
+        }
+    }
+
+    /// A refusal quotes what it refuses: a patch that made a Secret's field of the wrong type once brought all of its
+    /// data into the log, whatever the level.
+    #[test]
+    fn a_refusal_of_a_secret_is_noted_without_its_words() {
+        let lines = Arc::new(Lines::default());
+        let policy = "kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: RequestResponse}]";
+        let policy = AuditPolicy::parse(policy).unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::EPOCH));
+        let audit = Audit::new(policy, lines.clone(), clock, Entropy::seeded(1));
+        let head = http::Request::patch("/api/v1/namespaces/a/secrets/s").body(()).unwrap().into_parts().0;
+        let noted = |resource: &str| {
+            let target = Target::Resource {
+                group: "".into(),
+                resource: resource.into(),
+                subresource: "".into(),
+                key: Key::new("a", "s"),
+            };
+            let asked = Attributes { verb: "patch".into(), target };
+            let user = User { name: "ada".into(), ..User::default() };
+            let pending = audit.begin(&head, &asked, &user, None, Timestamp::EPOCH).unwrap();
+            let status =
+                json!({"kind": "Status", "reason": "Invalid", "message": "aHVudGVyMg==", "code": 422});
+            let body = Full::new(Bytes::from(status.to_string())).boxed_unsync();
+            let answer = http::Response::builder().status(422).body(body).unwrap();
+            pending.answered(answer, false).now_or_never().expect("no need to wait");
+            std::mem::take(&mut *lines.0.lock())
+        };
+        assert!(noted("configmaps").contains("aHVudGVyMg=="));
+        let secret = noted("secrets");
+        assert!(secret.contains("Invalid") && !secret.contains("aHVudGVyMg=="), "{secret}");
     }
 }

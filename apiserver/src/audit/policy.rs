@@ -69,6 +69,8 @@ pub(super) struct Wanted {
     pub(super) level: Level,
     pub(super) omit_stages: Vec<String>,
     pub(super) omit_managed_fields: bool,
+    /// Nothing of what the request or its answer holds may be noted.
+    pub(super) secret: bool,
 }
 
 /// A policy that cannot be read.
@@ -107,11 +109,13 @@ impl AuditPolicy {
         let Some(rule) = self.rules.iter().find(|rule| rule.fits(user, asked)) else {
             return Wanted::default();
         };
-        let most = if holds_secrets(asked) { Level::Metadata } else { Level::RequestResponse };
+        let secret = holds_secrets(asked);
+        let most = if secret { Level::Metadata } else { Level::RequestResponse };
         Wanted {
             level: rule.level.min(most),
             omit_stages: self.omit_stages.iter().chain(&rule.omit_stages).cloned().collect(),
             omit_managed_fields: rule.omit_managed_fields.unwrap_or(self.omit_managed_fields),
+            secret,
         }
     }
 }

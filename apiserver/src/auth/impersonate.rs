@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use orlop_api::auth::{Attributes, Target};
 use orlop_api::{Status, User};
 use orlop_core::{Key, Name};
@@ -71,20 +71,18 @@ pub(crate) fn impersonated(
 
 /// Reads the headers.
 fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, Status> {
-    let all = |name: &str| -> Vec<Name> {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(Name::from).collect()
+    let all = |name: &str| -> Result<Vec<Name>, Status> {
+        headers.get_all(name).iter().map(|value| text(name, value).map(Name::from)).collect()
     };
     let mut user = User {
-        name: all("impersonate-user").into_iter().next().unwrap_or_default(),
-        uid: all("impersonate-uid").into_iter().next().unwrap_or_default(),
-        groups: all("impersonate-group"),
+        name: all("impersonate-user")?.into_iter().next().unwrap_or_default(),
+        uid: all("impersonate-uid")?.into_iter().next().unwrap_or_default(),
+        groups: all("impersonate-group")?,
         extra: Vec::new(),
     };
     for (name, value) in headers {
-        let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str())
-        else {
-            continue;
-        };
+        let Some(key) = name.as_str().strip_prefix("impersonate-extra-") else { continue };
+        let value = text(name.as_str(), value)?;
         let key = Name::from(unescaped(key));
         match user.extra.iter_mut().find(|(known, _)| *known == key) {
             Some((_, values)) => values.push(value.into()),
@@ -99,6 +97,12 @@ fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, Status> {
         return Ok(None);
     }
     Err(Status::bad_request(format!("requested {} without impersonating a user name", shown(&user))))
+}
+
+/// The value of a header. One that cannot be read is refused: ignored, it would leave the caller who they are.
+fn text<'v>(name: &str, value: &'v HeaderValue) -> Result<&'v str, Status> {
+    std::str::from_utf8(value.as_bytes())
+        .map_err(|_| Status::bad_request(format!("the header {name} is not UTF-8")))
 }
 
 /// A percent-encoded key, as it is meant; as it stands, where it is not well encoded.
@@ -283,6 +287,18 @@ mod tests {
             Ok(user) => format!("{} {:?}", user.name, user.groups),
             Err(status) => format!("{} {}", status.code, status.message),
         }
+    }
+
+    /// A name beyond ASCII was passed over once, so that the request was made in the name of who may impersonate.
+    #[test]
+    fn a_name_that_cannot_be_read_is_nobodys_leave() {
+        let acting = |name: &[u8]| {
+            let mut map = HeaderMap::new();
+            map.insert("impersonate-user", HeaderValue::from_bytes(name).unwrap());
+            wanted(&map).map(|wanted| wanted.map(|wanted| wanted.user.name))
+        };
+        assert_eq!(acting("josé".as_bytes()), Ok(Some("josé".into())));
+        assert_eq!(acting(b"jos\xe9").map_err(|status| status.code), Err(400));
     }
 
     #[test]

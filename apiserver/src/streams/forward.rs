@@ -124,7 +124,7 @@ async fn pairs(mut opened: mpsc::Receiver<Opened>, answers: Answers, ports: Port
     let mut under_way = FuturesUnordered::new();
     loop {
         let stream = tokio::select! {
-            stream = opened.recv() => stream,
+            stream = opened.recv(), if under_way.len() < PORTS_MAX => stream,
             Some(()) = under_way.next(), if !under_way.is_empty() => continue,
         };
         let Some(stream) = stream else { return };
