@@ -1,5 +1,7 @@
 //! One look at a StatefulSet: [`Pass`]. Follows the order in which Kubernetes decides and writes.
 
+use std::collections::BTreeMap;
+
 use orlop_core::kinds::{ControllerRevision, PersistentVolumeClaim, Pod};
 use orlop_core::rules::pod::{is_available, is_ready, is_terminal};
 use orlop_core::{Labels, Meta, Name, OwnerReference, Timestamp};
@@ -9,6 +11,9 @@ use super::claims;
 use super::pod::{identity_patch, new_pod};
 use super::view::{StatefulSetStatus, StatefulSetView};
 use crate::history::{self, Newest};
+
+/// As many pods are created at once.
+const BURST: usize = 500;
 
 /// Something that a pass writes.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,15 +153,16 @@ impl<'a> Pass<'a> {
 
     fn work(&mut self) {
         let set = self.set;
-        let mut slots: Vec<Slot<'a>> = (0..set.replicas()).map(|place| self.missing(place)).collect();
+        let mut there: BTreeMap<usize, &'a Pod> = BTreeMap::new();
         let mut condemned: Vec<(i32, &'a Pod)> = Vec::new();
         for pod in self.facts.pods.iter().copied() {
             let Some(ordinal) = set.ordinal_of(&pod.metadata.name) else { continue };
             match set.place(ordinal) {
-                Some(place) => slots[place] = Slot::There(pod),
+                Some(place) => drop(there.insert(place, pod)),
                 None => condemned.push((ordinal, pod)),
             }
         }
+        let slots = self.slots(there);
         condemned.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
         self.count();
         if set.metadata.is_terminating() {
@@ -184,9 +190,26 @@ impl<'a> Pass<'a> {
                 return;
             }
         }
-        if set.spec.update_strategy.r#type != "OnDelete" {
+        if set.spec.update_strategy.r#type != "OnDelete" && slots.len() == set.replicas() {
             self.replace(&slots);
         }
+    }
+
+    /// The places in order: all pods, and as many of the missing ones as one pass may create.
+    fn slots(&self, there: BTreeMap<usize, &'a Pod>) -> Vec<Slot<'a>> {
+        let (mut slots, mut next, mut missing) = (Vec::new(), 0, 0);
+        let mut fill = |slots: &mut Vec<Slot<'a>>, places: std::ops::Range<usize>| {
+            let places = places.take(BURST - missing);
+            missing += places.len();
+            slots.extend(places.map(|place| self.missing(place)));
+        };
+        for (place, pod) in there {
+            fill(&mut slots, next..place);
+            slots.push(Slot::There(pod));
+            next = place + 1;
+        }
+        fill(&mut slots, next..self.set.replicas());
+        slots
     }
 
     fn missing(&self, place: usize) -> Slot<'a> {

@@ -12,6 +12,7 @@ fn agree(name: &str, of: usize, per_thousand: usize) {
     let count = AtomicUsize::new(0);
     let wanted = |_: &Case| required || count.fetch_add(1, Ordering::Relaxed).is_multiple_of(of);
     if let Some(tally) = family.check_some(wanted) {
+        assert!(tally.cases > 0, "{name}: no cases");
         assert!(
             tally.agreed * 1000 >= tally.cases * per_thousand,
             "{name}: {} of {} agreed",

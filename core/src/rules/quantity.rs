@@ -393,6 +393,7 @@ impl Common {
 }
 
 /// Whether the text is certainly an amount as we would write it.
+#[cfg(feature = "schema")]
 pub(crate) fn is_canonical(s: &str) -> bool {
     common(s).is_some_and(|c| {
         let unit = if c.format == Format::BinarySI { 1024 } else { 1000 };

@@ -12,7 +12,8 @@ use crate::shell::{Command, List, Piece, Word, is_assignment, parse};
 
 /// How many commands a script may run, and how deep it may call itself.
 const COMMANDS_MAX: usize = 10_000;
-const DEPTH_MAX: usize = 16;
+/// Scripts and commands within each other, each counted.
+const DEPTH_MAX: usize = 48;
 /// How much a script may print, in bytes.
 const OUTPUT_MAX: usize = 8 << 20;
 /// How long a word may become, in bytes: a loop may double it.
@@ -92,12 +93,17 @@ impl<'a> Eval<'a> {
 
     /// Runs a script, as far as it goes.
     pub(super) fn script(&mut self, script: &str) {
+        self.deeper(|shell| shell.list(&parse(script)));
+    }
+
+    /// Goes on one level below, as far as levels go.
+    pub(super) fn deeper(&mut self, then: impl FnOnce(&mut Self)) {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             self.complain("sh: too many shells");
             self.code = 2;
         } else {
-            self.list(&parse(script));
+            then(self);
         }
         self.depth -= 1;
     }
@@ -116,7 +122,7 @@ impl<'a> Eval<'a> {
         self.code = match program {
             program if is_shell(program) => self.shell(&arguments),
             "exec" | "command" | "nohup" | "busybox" if !arguments.is_empty() && arguments[0] != "-v" => {
-                self.words(&words[1..]);
+                self.deeper(|shell| shell.words(&words[1..]));
                 if program == "exec" {
                     self.end.get_or_insert(End::Exit(self.code));
                 }
@@ -269,6 +275,11 @@ impl<'a> Eval<'a> {
             Command::For { name, words, body } => {
                 let values: Vec<String> = words.iter().flat_map(|word| self.expand(word)).collect();
                 for value in values {
+                    self.commands += 1;
+                    if self.commands > COMMANDS_MAX {
+                        self.end.get_or_insert(End::Exit(124));
+                        return;
+                    }
                     self.env.insert(name.clone(), value);
                     self.list(body);
                     if self.leaves_loop() {

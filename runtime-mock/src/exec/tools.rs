@@ -196,7 +196,7 @@ impl Eval<'_> {
                 if words.is_empty() {
                     self.environment(program, &[])
                 } else {
-                    self.words(&words);
+                    self.deeper(|shell| shell.words(&words));
                     self.code
                 };
                 self.env = before;
@@ -239,9 +239,12 @@ impl Eval<'_> {
 
     fn holds(&mut self, words: &[&str]) -> bool {
         let words = words.strip_suffix(&["]"]).unwrap_or(words);
+        let negated = words.iter().take_while(|word| **word == "!").count();
+        if negated > 0 {
+            return self.holds(&words[negated..]) == negated.is_multiple_of(2);
+        }
         let number = |text: &str| text.parse::<i64>().unwrap_or_default();
         match words {
-            ["!", rest @ ..] => !self.holds(rest),
             [] | ["-n"] => false,
             [text] => !text.is_empty(),
             ["-z", text] => text.is_empty(),

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 struct World {
     clock: ManualClock,
     runtime: MockRuntime,
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "only ports are asked for it"))]
     sandbox: SandboxId,
     container: ContainerId,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::bitset::NodeSet;
 use crate::decision::Fault;
 use crate::facts::PodFacts;
 use crate::framework::{Reach, Scale};
@@ -48,7 +49,7 @@ pub(super) struct Class {
     buckets: Buckets,
     pub(super) failing: Option<Failing>,
     /// Nodes that `failing` has not looked at again.
-    pub(super) stale: Vec<NodeId>,
+    pub(super) stale: NodeSet,
 }
 
 impl Class {
@@ -106,7 +107,7 @@ impl Class {
             slots: vec![Slot { bucket: NOWHERE, score: 0 }; cluster.columns().pod_counts().len()],
             buckets: Buckets::new(ring.len()),
             failing: None,
-            stale: Vec::new(),
+            stale: NodeSet::new(),
         };
         let mut axes = Axes::new();
         let columns = class.lanes.columns(cluster);
@@ -163,7 +164,7 @@ impl Class {
         changed.sort_unstable();
         changed.dedup();
         if self.failing.is_some() {
-            self.stale.extend_from_slice(&changed);
+            changed.iter().for_each(|node| self.stale.insert(*node));
         }
         self.look_again(cluster, profile, &changed)
     }

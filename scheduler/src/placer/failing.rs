@@ -73,11 +73,11 @@ impl Class {
         let Some(mut local) = Local::prepare(&sample, cluster, profile)? else { return Ok(false) };
         let stale = match &self.failing {
             Some(_) => std::mem::take(&mut self.stale),
-            None => cluster.node_set().iter().collect(),
+            None => cluster.node_set().clone(),
         };
         // Not kept if a plugin panics meanwhile.
         let mut failing = self.failing.take().unwrap_or_default();
-        for node in stale.iter().copied() {
+        for node in stale.iter() {
             let rejection = refusal_of(&sample, cluster, &mut local.ready, node, Delta::default())?;
             failing.refusals.put(node, rejection);
         }
@@ -105,7 +105,7 @@ impl Class {
             return Ok(false);
         }
         let Failing { refusals, candidates } = &mut failing;
-        candidates.mark(stale);
+        candidates.mark(&stale);
         let kept = Kept { sample: &sample, refusals, candidates, own: own.as_ref() };
         post_filter(pod, cluster, profile, &mut local.ready, decision, Some(kept))?;
         self.failing = Some(failing);

@@ -8,6 +8,7 @@ use orlop_core::rules::Selector;
 use orlop_core::{Key, Name, Timestamp};
 use rustc_hash::FxHashMap;
 
+use crate::bitset::NodeSet;
 use crate::decision::{Rejection, histogram};
 use crate::facts::{PodFacts, selector_of};
 use crate::framework::{Code, PostFilter, PostFiltered};
@@ -43,7 +44,7 @@ impl PostFilter for DefaultPreemption {
         let (reasons, best) = match context.kept() {
             Some(kept) => {
                 let Kept { sample, refusals, candidates, own } = kept;
-                for node in candidates.awaited(cluster) {
+                for node in candidates.awaited(cluster).iter() {
                     let outcome = outcome(sample, node, refusals.of(node), &budgets, context);
                     candidates.put(node, outcome);
                 }
@@ -121,28 +122,25 @@ pub(crate) struct Candidates {
     /// How many nodes are not helped, for each list of reasons.
     vain: BTreeMap<Vec<String>, usize>,
     /// Nodes to look at again.
-    stale: Vec<NodeId>,
+    stale: NodeSet,
     /// The budgets that this holds for.
     budgets: Option<u64>,
 }
 
 impl Candidates {
     /// These have changed.
-    pub(crate) fn mark(&mut self, nodes: Vec<NodeId>) {
-        self.stale.extend(nodes);
+    pub(crate) fn mark(&mut self, nodes: &NodeSet) {
+        self.stale.unite(nodes);
     }
 
     /// The nodes that must be looked at: those that have changed, or all if budgets have.
-    fn awaited(&mut self, cluster: &Snapshot) -> Vec<NodeId> {
+    fn awaited(&mut self, cluster: &Snapshot) -> NodeSet {
         let budgets = Some(cluster.journal().budgets);
         if self.budgets != budgets {
             *self = Candidates { budgets, ..Candidates::default() };
-            return cluster.node_set().iter().collect();
+            return cluster.node_set().clone();
         }
-        let mut nodes = std::mem::take(&mut self.stale);
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
+        std::mem::take(&mut self.stale)
     }
 
     fn put(&mut self, node: NodeId, outcome: Outcome) {

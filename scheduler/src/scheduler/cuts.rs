@@ -79,6 +79,9 @@ impl Scheduler {
             self.assumed.remove(key);
             self.give_up_waiting(key);
             self.queue.remove(key);
+            if let Some(pod) = self.snapshot.pod(key).cloned() {
+                self.tell(&Event::AssignedPod { old: None, new: &pod });
+            }
         }
         same
     }
@@ -118,8 +121,9 @@ impl Scheduler {
             self.pod_gone(&key);
         }
         if facts.is_assigned() {
-            let old = self.snapshot.pod(&key).cloned();
-            self.assumed.remove(&key);
+            // What was only assumed is news to everybody else.
+            let assumed = self.assumed.remove(&key).is_some();
+            let old = self.snapshot.pod(&key).filter(|_| !assumed).cloned();
             self.give_up_waiting(&key);
             self.queue.remove(&key);
             self.snapshot.put_pod(facts.clone());

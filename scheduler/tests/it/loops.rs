@@ -380,3 +380,22 @@ fn explains_every_refusal_and_the_scores() {
     "#]]
     .assert_eq(&decision.explain().to_string());
 }
+
+/// Its own placements were no news to the scheduler: a pod that wanted to be beside another waited five minutes.
+#[test]
+fn a_pod_that_waits_for_company_follows_what_is_placed() {
+    let mut rig = rig();
+    rig.put("node a\npod p near=app:web/host").run();
+    rig.log();
+    assert!(matches!(place(&rig, "p"), Some(Place::Unschedulable(_))));
+    rig.put("pod w app=web").run();
+    rig.wait(2);
+    rig.run();
+    check(
+        &mut rig,
+        expect![[r#"
+            w -> a
+            p -> a
+        "#]],
+    );
+}
