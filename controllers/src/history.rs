@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use orlop_core::kinds::ControllerRevision;
+use orlop_core::rules::Selector;
 use orlop_core::{Item, Kind, Labels, Meta, Name, OwnerReference, Write};
 use serde_json::{Map, Value, json};
 
@@ -76,6 +77,13 @@ pub fn by_age(a: &ControllerRevision, b: &ControllerRevision) -> Ordering {
         .cmp(&b.revision)
         .then_with(|| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp))
         .then_with(|| a.metadata.name.cmp(&b.metadata.name))
+}
+
+/// Whether `revision` is one that `owner`, which is being deleted, leaves to others. It is still known as its own: it
+/// would be made anew else.
+pub(crate) fn is_left_behind(owner: &Meta, selector: &Selector, revision: &ControllerRevision) -> bool {
+    let meta = &revision.metadata;
+    owner.is_terminating() && meta.controller().is_none() && selector.matches(&meta.labels)
 }
 
 /// Whether two revisions hold the same.

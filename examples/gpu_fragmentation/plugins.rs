@@ -13,6 +13,7 @@ use orlop::scheduler::{
 };
 
 use super::policy::{MOST, Room, Task, Workload};
+use super::trace::Chance;
 
 /// A GPU's resource.
 pub(crate) const GPUS: [&str; MOST] = [
@@ -122,7 +123,7 @@ impl Predicate for Wanted {
 /// A policy: what a node is worth for a task.
 #[derive(Clone)]
 pub(crate) enum Policy {
-    /// Any node.
+    /// Any node, and any GPUs of it.
     Random,
     /// The node with least left, CPU and GPUs weighed alike.
     BestFit,
@@ -145,40 +146,39 @@ impl Fgd {
         Fgd { workload, known: Arc::default() }
     }
 
-    /// The GPUs for a task.
-    pub(crate) fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
-        self.workload.growth(room, task).map(|(_, gpus)| gpus).unwrap_or_default()
-    }
-
     fn worth(&self, room: Room, task: &Task, known: &mut HashMap<Room, i64>) -> i64 {
         if let Some(worth) = known.get(&room) {
             return *worth;
         }
-        // In millionths of a GPU, so that sums of shares keep their order.
-        let worth = self
-            .workload
-            .growth(&room, task)
-            .map_or(i64::MIN / 4, |(growth, _)| (-growth * 1000.0).round() as i64);
+        let worth = self.workload.worth(&room, task).map_or(0, |(worth, _)| worth);
         known.insert(room, worth);
         worth
     }
 }
 
 impl Policy {
+    /// What a node with this room is worth, 0 to 100.
     fn worth(&self, room: Room, task: &Task, known: &mut HashMap<Room, i64>) -> i64 {
-        let left: i64 = room.gpus[..room.count].iter().sum();
         match self {
             Policy::Random => 0,
-            // A large node has 128 CPUs and 8 GPUs.
-            Policy::BestFit => -((room.cpu_milli - task.cpu_milli) * 1000 / 128 + left * 1000 / 8),
+            Policy::BestFit => {
+                // A large node has 128 CPUs and 8 GPUs. A hundredth is as fine as it gets.
+                let cpu = (room.cpu_milli - task.cpu_milli) as f64 / 128_000.0;
+                let left: i64 = room.gpus[..room.count].iter().sum();
+                let gpus = (left - task.gpus as i64 * task.gpu_milli) as f64 / 8000.0;
+                (100.0 * (1.0 - (cpu + gpus) / 2.0)) as i64
+            }
+            Policy::Packing if task.gpus == 0 => 0,
             Policy::Packing => {
-                let shared = room.tightest(task).first().is_some_and(|gpu| room.gpus[*gpu] < 1000);
-                let in_use = left < 1000 * room.count as i64;
-                let idle = room.gpus[..room.count].iter().filter(|free| **free == 1000).count() as i64;
-                match (task.gpus, shared, in_use) {
-                    (1, true, _) => 1_000_000 - room.gpus[room.tightest(task)[0]],
-                    (_, _, true) => 100_000 - idle,
-                    _ => -idle,
+                let gpus = room.tightest(task);
+                let whole = |gpu: &usize| room.gpus[*gpu] == 1000;
+                let idle = (0..room.count).filter(|gpu| whole(gpu)).count();
+                if idle == room.count {
+                    33 - idle as i64
+                } else if gpus.iter().any(|gpu| whole(gpu)) {
+                    50 - gpus.iter().filter(|gpu| whole(gpu)).count() as i64
+                } else {
+                    100 - gpus.iter().map(|gpu| room.gpus[*gpu] / 10).sum::<i64>() / 10
                 }
             }
             Policy::Fgd(fgd) => fgd.worth(room, task, known),
@@ -186,10 +186,16 @@ impl Policy {
     }
 
     /// The GPUs of a node that a task is given.
-    pub(crate) fn gpus(&self, room: &Room, task: &Task) -> Vec<usize> {
+    pub(crate) fn gpus(&self, room: &Room, task: &Task, chance: &mut Chance) -> Vec<usize> {
         match self {
-            Policy::Fgd(fgd) => fgd.gpus(room, task),
-            _ => room.tightest(task),
+            Policy::Random => {
+                let fitting = (0..room.count).filter(|gpu| room.gpus[*gpu] >= task.gpu_milli);
+                let mut gpus = chance.shuffled(fitting.collect());
+                gpus.truncate(task.gpus);
+                gpus
+            }
+            Policy::Fgd(fgd) => fgd.workload.worth(room, task).map(|(_, gpus)| gpus).unwrap_or_default(),
+            Policy::BestFit | Policy::Packing => room.tightest(task),
         }
     }
 }
@@ -241,16 +247,18 @@ impl Priority for ForTask<'_> {
         }
     }
 
-    /// The best have the highest score to themselves, however close the others are.
-    fn normalize(&self, _: &Snapshot, _: &[NodeId], scores: &mut [i64]) {
-        let (min, max) =
-            (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
-        let below = MAX_SCORE - 1;
-        for score in scores {
-            *score = match *score == max {
-                true => MAX_SCORE,
-                false => ((*score - min) as f64 / (max - min) as f64 * below as f64) as i64,
-            };
+    /// Of the best nodes the first by name gets the highest score, so that equal nodes are taken in one order; where
+    /// nothing matters, any will do.
+    fn normalize(&self, cluster: &Snapshot, nodes: &[NodeId], scores: &mut [i64]) {
+        if matches!(self.policy, Policy::Random) {
+            return;
+        }
+        let max = scores.iter().copied().max().unwrap_or(0);
+        let best = nodes.iter().zip(scores.iter()).filter(|(_, score)| **score == max);
+        let first = best.map(|(node, _)| cluster.view(*node).name()).min();
+        for (node, score) in nodes.iter().zip(scores) {
+            let chosen = *score == max && Some(cluster.view(*node).name()) == first;
+            *score = if chosen { MAX_SCORE } else { (*score).clamp(0, MAX_SCORE - 1) };
         }
     }
 }

@@ -22,11 +22,12 @@ fn number(row: &[String], at: usize) -> i64 {
     row.get(at).and_then(|cell| cell.parse().ok()).unwrap_or(0)
 }
 
-/// The nodes with GPUs, and how many thousandths of GPUs they have in all.
-pub(crate) fn nodes(folder: &Path) -> Result<(Snapshot, i64), Box<dyn std::error::Error>> {
+/// The nodes with GPUs, and how many thousandths of GPUs they have in all. Their names put them in an order of chance.
+pub(crate) fn nodes(folder: &Path, seed: u64) -> Result<(Snapshot, i64), Box<dyn std::error::Error>> {
     let mut cluster = Snapshot::new();
     let mut capacity = 0;
-    for row in rows(&folder.join("openb_node_list_gpu_node.csv"))? {
+    let rows = rows(&folder.join("openb_node_list_gpu_node.csv"))?;
+    for (place, row) in Chance(seed).shuffled(rows).into_iter().enumerate() {
         let mut allocatable = json!({
             "cpu": format!("{}m", number(&row, 1)),
             "memory": format!("{}Mi", number(&row, 2)),
@@ -37,7 +38,7 @@ pub(crate) fn nodes(folder: &Path) -> Result<(Snapshot, i64), Box<dyn std::error
             capacity += 1000;
         }
         cluster.apply(Change::Node(NodeFacts::from_json(&json!({
-            "metadata": {"name": row[0], "labels": {MODEL: row[4]}},
+            "metadata": {"name": format!("{place:04}-{}", row[0]), "labels": {MODEL: row[4]}},
             "status": {"allocatable": allocatable},
         }))?));
     }
@@ -90,21 +91,25 @@ impl Chance {
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         ((x ^ (x >> 31)) % end as u64) as usize
     }
+
+    /// The same in any order.
+    pub(crate) fn shuffled<T>(&mut self, mut all: Vec<T>) -> Vec<T> {
+        for at in (1..all.len()).rev() {
+            all.swap(at, self.below(at + 1));
+        }
+        all
+    }
 }
 
 /// Arrivals: the tasks in any order, and then tasks drawn from them, until they ask for so many thousandths of GPUs.
-pub(crate) fn arrivals(tasks: &[Task], thousandths: i64, seed: u64) -> Vec<&Task> {
-    let mut chance = Chance(seed);
+pub(crate) fn arrivals<'a>(tasks: &'a [Task], thousandths: i64, chance: &mut Chance) -> Vec<&'a Task> {
     let asks = |task: &Task| task.gpus as i64 * task.gpu_milli;
-    let mut all: Vec<&Task> = tasks.iter().collect();
+    let mut all: Vec<&Task> = chance.shuffled(tasks.iter().collect());
     let mut sum: i64 = all.iter().map(|task| asks(task)).sum();
     while sum < thousandths && !tasks.is_empty() {
         let task = &tasks[chance.below(tasks.len())];
         sum += asks(task);
         all.push(task);
-    }
-    for at in (1..all.len()).rev() {
-        all.swap(at, chance.below(at + 1));
     }
     all
 }

@@ -223,7 +223,10 @@ pub fn bootstrap() -> Vec<(Kind, Value)> {
         role(
             "system:discovery",
             &[],
+            // What `/.well-known` serves holds public keys and addresses only.
             vec![paths(&[
+                "/.well-known",
+                "/.well-known/*",
                 "/api",
                 "/api/*",
                 "/apis",

@@ -115,8 +115,15 @@ pub(super) fn binding(e: &mut Errors, object: &Value) {
 }
 
 pub(super) fn binding_change(e: &mut Errors, old: &Value, new: &Value) {
-    if old["roleRef"] != new["roleRef"] {
-        e.invalid(Path::root("roleRef"), &new["roleRef"], "cannot change roleRef");
+    let reference = &new["roleRef"];
+    if old["roleRef"] != *reference {
+        // Kubernetes shows the reference under the names of its internal type.
+        let shown = serde_json::json!({
+            "APIGroup": reference.text("apiGroup"),
+            "Kind": reference.text("kind"),
+            "Name": reference.text("name"),
+        });
+        e.invalid(Path::root("roleRef"), &shown, "cannot change roleRef");
     }
 }
 

@@ -78,6 +78,7 @@ impl Controller for DaemonSetController {
             match claim(&set.metadata, &owner, &selector, revision) {
                 Claim::Mine => revisions.push(revision),
                 Claim::Change(write) if revision.metadata.controller().is_none() => plan = plan.and(*write),
+                _ if history::is_left_behind(&set.metadata, &selector, revision) => revisions.push(revision),
                 _ => {}
             }
         }

@@ -136,6 +136,7 @@ fn revisions<'a>(
         match claim(&set.metadata, owner, selector, revision) {
             Claim::Mine => revisions.push(revision),
             Claim::Change(write) if revision.metadata.controller().is_none() => plan = plan.and(*write),
+            _ if history::is_left_behind(&set.metadata, selector, revision) => revisions.push(revision),
             _ => {}
         }
     }
@@ -157,7 +158,7 @@ fn carry_out(plan: Plan, act: &Act, set: &Item<StatefulSetView>, world: &World) 
             None => plan,
         },
         Act::CreateClaim { name, pod, object } => {
-            let message = format!("create Claim {name} Pod {pod} in StatefulSet {owner} success");
+            let message = format!("Create Claim {name} Pod {pod} in StatefulSet {owner} success");
             plan.and(Write::create(PersistentVolumeClaim::KIND, object.clone())).note(Note::normal(
                 set,
                 "SuccessfulCreate",
@@ -173,7 +174,7 @@ fn carry_out(plan: Plan, act: &Act, set: &Item<StatefulSetView>, world: &World) 
             })
         }
         Act::CreatePod { name, object } => {
-            let message = format!("create Pod {name} in StatefulSet {owner} successful");
+            let message = format!("Create Pod {name} in StatefulSet {owner} successful");
             plan.and(Write::create(Pod::KIND, object.clone())).note(Note::normal(
                 set,
                 "SuccessfulCreate",
@@ -190,7 +191,7 @@ fn carry_out(plan: Plan, act: &Act, set: &Item<StatefulSetView>, world: &World) 
         },
         Act::DeletePod(name) => match world.get::<Pod>(&key(name)) {
             Some(pod) => {
-                let message = format!("delete Pod {name} in StatefulSet {owner} successful");
+                let message = format!("Delete Pod {name} in StatefulSet {owner} successful");
                 plan.and(Write::delete_seen(pod)).note(Note::normal(set, "SuccessfulDelete", message))
             }
             None => plan,
@@ -204,10 +205,10 @@ fn failed(set: &Item<StatefulSetView>, acts: &[Act], why: &str) -> Option<Note> 
     acts.iter().find_map(|act| {
         let message = match act {
             Act::CreateClaim { name, pod, .. } => {
-                format!("create Claim {name} for Pod {pod} in StatefulSet {owner} failed error: {why}")
+                format!("Create Claim {name} for Pod {pod} in StatefulSet {owner} failed error: {why}")
             }
             Act::CreatePod { name, .. } => {
-                format!("create Pod {name} in StatefulSet {owner} failed error: {why}")
+                format!("Create Pod {name} in StatefulSet {owner} failed error: {why}")
             }
             _ => return None,
         };

@@ -4,6 +4,7 @@ mod budget;
 mod custom_runtime;
 mod kube_rs;
 mod manifests;
+mod plugins;
 mod python;
 mod readme;
 mod rolling;

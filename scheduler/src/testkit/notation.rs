@@ -22,7 +22,7 @@ use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
 /// claim data class=fast size=1Gi mode=ReadWriteOnce volume=v1
 /// volume v1 class=fast size=2Gi zone=x for=data
 /// ```
-/// Words that are not known are labels. A node has its `kubernetes.io/hostname`; `zone` and `host` stand for the
+/// `res:example.com/disk=2` is any other resource, of a node or asked for by a pod. Words that are not known are labels. A node has its `kubernetes.io/hostname`; `zone` and `host` stand for the
 /// well-known labels. Pods without `on` are pending. All is in namespace `default`.
 ///
 /// A scene prints as what it is read from, but for the white space.
@@ -252,7 +252,10 @@ impl Line {
                     let (key, effect) = split(key, value, ':', "KEY:EFFECT")?;
                     taints.push(json!({"key": key, "effect": effect}));
                 }
-                key => node["metadata"]["labels"][topology(key)] = value.into(),
+                key => match key.strip_prefix("res:") {
+                    Some(resource) => allocatable[resource] = value.into(),
+                    None => node["metadata"]["labels"][topology(key)] = value.into(),
+                },
             }
         }
         node["spec"]["taints"] = taints.into();
@@ -401,7 +404,10 @@ fn pod_word(pod: &mut Value, key: &str, value: &str) -> Result<(), String> {
             });
             push(pod, &["topologySpreadConstraints"], constraint);
         }
-        label => pod["metadata"]["labels"][label] = value.into(),
+        key => match key.strip_prefix("res:") {
+            Some(resource) => container["resources"]["requests"][resource] = value.into(),
+            None => pod["metadata"]["labels"][key] = value.into(),
+        },
     }
     Ok(())
 }

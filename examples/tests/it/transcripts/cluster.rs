@@ -11,13 +11,16 @@ use serde_json::json;
 use super::observe::Observer;
 
 const TOKEN: &str = "token-admin";
+/// Who the recorded kubectl was.
+const TOKENS: &str = "token-admin,admin,u-admin,\"system:masters\"";
 
 /// A running cluster with the namespace of a scenario.
 pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) -> Cluster {
     let mut builder = Cluster::builder()
         .no_nodes()
         .serve(([127, 0, 0, 1], 0).into())
-        .token(TOKEN, "admin", &["system:masters"])
+        .token_file(TOKENS)
+        .expect("a token")
         .recorded_kubelet();
     for (name, zone, number, control_plane) in [
         ("control-a", "zone-a", 0, true),
@@ -79,8 +82,8 @@ pub(super) fn kubeconfig(cluster: &Cluster, namespace: &str) -> String {
     cluster.kubeconfig_with_token(TOKEN, namespace).expect("a served cluster").replace("orlop", "rec")
 }
 
-/// Follows everything that kubectl or a controller changes in the namespace.
-pub(super) async fn observe(cluster: &Cluster, namespace: &str) -> Observer {
+/// Follows everything that kubectl or a controller changes in the namespaces of a scenario.
+pub(super) async fn observe(cluster: &Cluster) -> Observer {
     let followed = [
         "Pod",
         "ReplicaSet",
@@ -109,5 +112,5 @@ pub(super) async fn observe(cluster: &Cluster, namespace: &str) -> Observer {
         "Event",
     ];
     let kinds = followed.iter().filter_map(|kind| named(cluster, kind)).collect();
-    Observer::start(&cluster.link("observer"), namespace, kinds).await
+    Observer::start(&cluster.link("observer"), kinds).await
 }

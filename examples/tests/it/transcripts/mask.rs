@@ -73,6 +73,8 @@ pattern!(REPEATED, r"^(\d+[smhdy])+ \(x\d+ over (\d+[smhdy])+\)$");
 pattern!(AGO, r"\((\d+[smhdy])+ ago\)");
 // Nodes, zones, and the nodes' addresses.
 pattern!(PLACE, r"\b((worker|zone)-[abc]|192\.0\.2\.2[123])\b");
+// What the client's own watch says when its time is up while it asks once more: whether it does is chance.
+pattern!(REFLECTOR, r#"^E<klog> reflector\.go:\d+\] .*context deadline exceeded"?$"#);
 pattern!(SPACES, r" {2,}");
 
 /// Whether a command's output keeps its spaces.
@@ -171,7 +173,7 @@ pub(super) fn lines(text: &str, command: &str, raw: bool) -> Vec<String> {
         .replace("<age  >", "<age>")
         .lines()
         .map(|line| if raw { line.trim_end().to_owned() } else { cells(line).trim().to_owned() })
-        .filter(|line| !line.is_empty())
+        .filter(|line| !line.is_empty() && !REFLECTOR.is_match(line))
         .collect();
     if command.contains("rollout status") {
         lines = lines.pop().into_iter().collect();

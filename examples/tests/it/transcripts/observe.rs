@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::mask::Names;
 
-/// Everything that changed in one namespace.
+/// Everything that changed in the namespaces of a scenario: its own, and those that it makes.
 #[derive(Clone)]
 pub(super) struct Observer(Arc<Mutex<Seen>>);
 
@@ -33,8 +33,8 @@ pub(super) enum Change {
 }
 
 impl Observer {
-    /// Follows `kinds` in `namespace`.
-    pub(super) async fn start(link: &Link, namespace: &str, kinds: Vec<Kind>) -> Observer {
+    /// Follows `kinds` in all namespaces but the system's own.
+    pub(super) async fn start(link: &Link, kinds: Vec<Kind>) -> Observer {
         let observer = Observer(Arc::new(Mutex::new(Seen {
             objects: BTreeMap::new(),
             history: Vec::new(),
@@ -43,11 +43,12 @@ impl Observer {
             last: now(),
         })));
         let mut cuts = link.api.follow(&link.user, &kinds).await.expect("the API can be followed");
-        let (seen, namespace) = (observer.0.clone(), Name::from(namespace));
+        let seen = observer.0.clone();
         tokio::spawn(async move {
             while let Some(cut) = cuts.next().await {
                 let mut seen = seen.lock().expect("no panic under the lock");
-                for change in cut.changes.into_iter().filter(|change| change.key.namespace == namespace) {
+                let own = |key: &Key| !key.namespace.is_empty() && !key.namespace.starts_with("kube-");
+                for change in cut.changes.into_iter().filter(|change| own(&change.key)) {
                     seen.take(change.kind.kind, change.key, change.object.map(|object| object.to_value()));
                 }
             }
@@ -183,6 +184,15 @@ struct Group {
     end_ready: u64,
 }
 
+impl Checks {
+    /// Without how many pods there are in the end: how many of a Job's pods finish before a policy ends it is chance.
+    pub(super) fn without_end(mut self) -> Checks {
+        self.most_pods_at_once = 0;
+        self.groups.iter_mut().for_each(|group| group.end_pods = 0);
+        self
+    }
+}
+
 impl Group {
     fn join(&mut self, next: Group) {
         self.most_pods_not_terminating = self.most_pods_not_terminating.max(next.most_pods_not_terminating);
@@ -235,10 +245,9 @@ pub(super) fn checks(history: &[Change], joined: impl Fn(&str) -> bool) -> Check
                 anew |= !joined(name);
             }
             Change::Object { kind, key, gone, state, .. } if kind == "Pod" => {
-                if *gone {
-                    pods.remove(key);
-                } else {
-                    pods.insert(key.clone(), state.clone());
+                let before = if *gone { pods.remove(key) } else { pods.insert(key.clone(), state.clone()) };
+                if !gone && before.is_some_and(|before| noted(&before) == noted(state)) {
+                    continue;
                 }
                 let (all, live, ready) = (pods.len() as u64, count(&pods, live), count(&pods, ready));
                 checks.most_pods_at_once = checks.most_pods_at_once.max(all);
@@ -261,6 +270,19 @@ pub(super) fn checks(history: &[Change], joined: impl Fn(&str) -> bool) -> Check
         push(&mut checks.groups, group, !anew);
     }
     checks
+}
+
+/// The fields of a pod that the recordings note; a change of others is left out of them.
+fn noted(pod: &Value) -> [Value; 6] {
+    let meta = &pod["metadata"];
+    [
+        meta["ownerReferences"].clone(),
+        meta["deletionTimestamp"].is_null().into(),
+        meta["finalizers"].clone(),
+        pod["status"]["phase"].clone(),
+        ready(pod).into(),
+        pod["spec"]["nodeName"].clone(),
+    ]
 }
 
 fn count(pods: &BTreeMap<Key, Value>, wanted: impl Fn(&Value) -> bool) -> u64 {
