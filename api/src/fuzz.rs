@@ -1,6 +1,7 @@
 //! Entry points for fuzzers: each takes bytes, sends them to an API with a Deployment in it, and panics where the answer
 //! is none that Kubernetes would give. Nothing that is sent is kept, so one API serves all runs of a [`Target`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,15 @@ use orlop_core::store::MemoryStore;
 use orlop_core::{Entropy, Key, ManualClock, Timestamp};
 use serde_json::json;
 
+use crate::admission::expressions::{self, Names, Wanted};
+use crate::cel::{self, Activation};
 use crate::{
     Api, Body, Config, ListOptions, LocalApi, MediaType, Options, PatchType, Request, ResourceId, Status,
     User, Verb,
 };
+
+/// One expression may cost as much when it runs; so it ends soon, and makes nothing that is large.
+const CEL_COST_MAX: u64 = 100_000;
 
 /// An API to send things to.
 pub struct Target(LocalApi<MemoryStore>);
@@ -60,7 +66,7 @@ fn request(verb: Verb, name: &str) -> Request {
 pub type Way = fn(&Target, &[u8]);
 
 /// Every way in, by the name that a fuzzer's target has.
-pub const ALL: [(&str, Way); 10] = [
+pub const ALL: [(&str, Way); 11] = [
     ("json", Target::json),
     ("yaml", Target::yaml),
     ("protobuf", Target::protobuf),
@@ -71,6 +77,7 @@ pub const ALL: [(&str, Way); 10] = [
     ("label_selector", Target::label_selector),
     ("field_selector", Target::field_selector),
     ("continue_token", Target::continue_token),
+    ("cel", Target::cel),
 ];
 
 impl Target {
@@ -125,6 +132,28 @@ impl Target {
     pub fn continue_token(&self, bytes: &[u8]) {
         let continue_token = String::from_utf8_lossy(bytes).into_owned();
         self.list(ListOptions { continue_token, limit: 1, ..ListOptions::default() });
+    }
+
+    /// An expression in CEL, as an admission policy has it; what compiles is estimated, and run with an object.
+    pub fn cel(&self, bytes: &[u8]) {
+        let source = String::from_utf8_lossy(bytes);
+        let names = Names { authorizer: true, constructs: true, ..Names::default() };
+        let program = match expressions::compile(&source, &names, Wanted::Anything) {
+            Ok(program) => program,
+            Err(why) => return assert!(!why.is_empty(), "refused without a word"),
+        };
+        program.estimate(&BTreeMap::new());
+        let object = json!({
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {"replicas": 3, "ports": [80, 443], "image": "web:1"},
+        });
+        let values = Activation::default()
+            .with("object", cel::Value::from_json(&object))
+            .with("oldObject", cel::Value::Null)
+            .with("request", cel::Value::from_json(&json!({"name": "web", "operation": "CREATE"})));
+        if let Ok((_, cost)) = program.evaluate(&values, CEL_COST_MAX) {
+            assert!(cost <= CEL_COST_MAX, "{cost} is more than it may cost");
+        }
     }
 
     fn create(&self, media: MediaType, bytes: &[u8]) {

@@ -48,6 +48,7 @@ pub mod fairness;
 pub mod fields;
 #[doc(hidden)]
 pub mod fuzz;
+mod kept;
 pub mod local;
 pub mod managed_fields;
 pub mod node;

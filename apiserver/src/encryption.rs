@@ -76,12 +76,10 @@ impl Encryption {
     pub fn parse(yaml: &str) -> Result<Encryption, InvalidEncryption> {
         let invalid = |why: String| InvalidEncryption(why);
         // The parser's own words may quote what it could not read.
-        let config: Config = serde_yaml::from_str(yaml).map_err(|error| {
-            invalid(match error.location() {
-                Some(at) => format!("line {}: it cannot be read", at.line()),
-                None => "it cannot be read".to_owned(),
-            })
-        })?;
+        let decoded = orlop_core::yaml::decode(yaml)
+            .map_err(|error| invalid(format!("line {}: it cannot be read", error.line)))?;
+        let config: Config =
+            serde_json::from_value(decoded.value).map_err(|_| invalid("it cannot be read".to_owned()))?;
         if config.kind != "EncryptionConfiguration" || config.api_version != "apiserver.config.k8s.io/v1" {
             return Err(invalid("it must be apiserver.config.k8s.io/v1, EncryptionConfiguration".into()));
         }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use crate::audit::Peer;
 use crate::auth::user_of_certificate;
 use crate::limits::{Greeting, Limits, Stalling, Timely};
 use crate::shell::Shell;
@@ -99,7 +100,7 @@ impl Server {
                     let (tls, shell, watcher) = (self.tls.clone(), self.shell.clone(), graceful.watcher());
                     let limits = self.limits;
                     connections.spawn(async move {
-                        if let Err(error) = connection(stream, tls, shell, watcher, limits).await {
+                        if let Err(error) = connection(stream, peer, tls, shell, watcher, limits).await {
                             debug!(%peer, %error, "connection ended");
                         }
                     });
@@ -121,6 +122,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shell: Shell,
     watcher: hyper_util::server::graceful::Watcher,
@@ -132,7 +134,7 @@ async fn connection(
     SockRef::from(&stream).set_tcp_keepalive(&probes)?;
     let stream = Stalling::new(stream, limits.stall);
     match tls {
-        None => serve(stream, shell, None, watcher, limits).await,
+        None => serve(stream, peer, shell, None, watcher, limits).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await??;
             let user = stream
@@ -141,13 +143,14 @@ async fn connection(
                 .peer_certificates()
                 .and_then(|chain| chain.first())
                 .and_then(|certificate| user_of_certificate(certificate));
-            serve(stream, shell, user, watcher, limits).await
+            serve(stream, peer, shell, user, watcher, limits).await
         }
     }
 }
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
     shell: Shell,
     user: Option<User>,
     watcher: hyper_util::server::graceful::Watcher,
@@ -156,7 +159,8 @@ async fn serve(
     let user = user.map(Arc::new);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (shell, user) = (shell.clone(), user.clone());
-        let request = request.map(|body| Timely::new(body, limits.body));
+        let mut request = request.map(|body| Timely::new(body, limits.body));
+        request.extensions_mut().insert(Peer(peer));
         async move { Ok::<_, Infallible>(shell.handle(request, user.as_deref()).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -102,7 +102,12 @@ impl Shell {
     {
         let api = |token: &str| self.0.backend.authenticate(token);
         let Some(user) = self.0.authentication.user(request.headers(), certificate, api) else {
-            return refusal(&Status::unauthorized(), of_refusal(request.headers()));
+            let head = request.into_parts().0;
+            if let (Some(audit), Some(path)) = (self.0.audit.get(), decoded(head.uri.path())) {
+                let asked = asked(&head, &path, &Query::parse(head.uri.query()));
+                audit.refused(&head, &asked, certificate.is_some(), self.0.clock.now());
+            }
+            return refusal(&Status::unauthorized(), of_refusal(&head.headers));
         };
         self.answer(request, user).await
     }
@@ -121,38 +126,36 @@ impl Shell {
             return refusal(&Status::bad_request("the path is not valid UTF-8"), of_refusal(&head.headers));
         };
         let asked = asked(&head, &path, &query);
+        let mut pending = self.0.audit.get().and_then(|audit| audit.begin(&head, &asked, &user, started));
+        let lasting = lasts(&asked);
         let acting = impersonated(&head.headers, user.clone(), &asked, &self.0.impersonators, allowed);
-        let pending = self.0.audit.get().and_then(|audit| {
-            let acting_as = acting.as_ref().ok().filter(|acting| **acting != user);
-            audit.begin(&head, &asked, &user, acting_as, started)
-        });
         let acting = match acting {
             Ok(acting) => acting,
-            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), false).await,
+            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), lasting).await,
         };
+        if let Some(pending) = pending.as_mut().filter(|_| acting != user) {
+            pending.acts_as(&acting);
+        }
         // What lasts needs its seat only until it is under way.
         let seat = self.0.gate.enter(&*self.0.backend, &self.0.clock, &acting, &asked, &query).await;
         let _seat = match seat {
             Ok(seat) => seat,
-            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), false).await,
+            Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), lasting).await,
         };
-        let lasting = asked.verb == "watch" || query.flag("follow");
-        match pending {
-            Some(mut pending) if pending.wants_request() => {
-                let answer = match read(body).await {
-                    Ok(bytes) => {
-                        pending.sent(&bytes);
-                        self.routed(&head, &query, &path, Full::new(bytes), acting, started).await
-                    }
-                    Err(status) => refusal(&status, of_refusal(&head.headers)),
-                };
-                pending.answered(answer, lasting).await
+        let Some(mut pending) = pending else {
+            return self.routed(&head, &query, &path, body, acting, started).await;
+        };
+        pending.decided(&self.0.backend.authorize(&acting, &asked));
+        let answer = match read(body).await {
+            Ok(bytes) => {
+                if let Some(sent) = body_of(&head, &bytes) {
+                    pending.sent(&sent, &self.0.backend.scheme());
+                }
+                self.routed(&head, &query, &path, Full::new(bytes), acting, started).await
             }
-            pending => {
-                let answer = self.routed(&head, &query, &path, body, acting, started).await;
-                noted(pending, answer, lasting).await
-            }
-        }
+            Err(status) => refusal(&status, of_refusal(&head.headers)),
+        };
+        pending.answered(answer, lasting).await
     }
 
     async fn routed<B>(
@@ -403,6 +406,23 @@ impl Shell {
         }
         .boxed()
     }
+}
+
+/// Whether what is asked for goes on after its answer has begun.
+fn lasts(asked: &Attributes) -> bool {
+    let Asked::Resource { subresource, .. } = &asked.target else { return false };
+    asked.verb == "watch"
+        || matches!(subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy")
+}
+
+/// A request's body, with what its head says of its encoding. `None`: there is none, or it is nothing that is known.
+fn body_of(head: &http::request::Parts, bytes: &bytes::Bytes) -> Option<Body> {
+    let media = sent(&head.headers);
+    let encoding = match head.method {
+        Method::PATCH => encoding_of_patch(&media),
+        _ => encoding_of_body(&media).ok()?,
+    };
+    (!bytes.is_empty()).then(|| Body::Bytes(encoding, bytes.clone()))
 }
 
 /// An answer, noted in the audit log where that is wanted.

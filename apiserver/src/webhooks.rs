@@ -1,5 +1,6 @@
 //! The way to admission webhooks: HTTPS, to an address or to a Service's cluster address.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use orlop_api::admission::{Webhook, WebhookClient};
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -17,20 +19,31 @@ use tokio_rustls::TlsConnector;
 /// Longer answers are refused, bytes.
 const ANSWER_MAX: usize = 4 << 20;
 
+/// So many bundles' configurations are kept; with one more, all are made anew.
+const KNOWN_MAX: usize = 256;
+
 /// Calls webhooks over HTTPS, one connection for each call. A webhook is trusted by the certificates of its own
 /// `caBundle`, and by those that are given here for all.
+///
+/// What TLS needs is made once for each bundle; by it the sessions of earlier connections are resumed, too. Clones
+/// share it.
 #[derive(Clone, Debug, Default)]
 pub struct HttpsWebhooks {
     trusted: Vec<CertificateDer<'static>>,
+    known: Arc<Mutex<BTreeMap<Arc<[u8]>, Arc<rustls::ClientConfig>>>>,
 }
 
 impl HttpsWebhooks {
     /// Trusts also what these certificates, in PEM, have signed.
     pub fn trusting(pem: &[u8]) -> HttpsWebhooks {
-        HttpsWebhooks { trusted: CertificateDer::pem_slice_iter(pem).flatten().collect() }
+        let trusted = CertificateDer::pem_slice_iter(pem).flatten().collect();
+        HttpsWebhooks { trusted, known: Arc::default() }
     }
 
-    fn tls(&self, webhook: &Webhook) -> Result<rustls::ClientConfig, String> {
+    fn tls(&self, webhook: &Webhook) -> Result<Arc<rustls::ClientConfig>, String> {
+        if let Some(known) = self.known.lock().get(&webhook.ca_bundle) {
+            return Ok(known.clone());
+        }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.trusted.iter().cloned());
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&webhook.ca_bundle).flatten());
@@ -38,7 +51,13 @@ impl HttpsWebhooks {
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(webhook.ca_bundle.clone(), config.clone());
+        Ok(config)
     }
 
     async fn exchange(&self, webhook: &Webhook, body: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -53,7 +72,7 @@ impl HttpsWebhooks {
             .map_err(|e| format!("dial tcp {to}:{port}: {e}"))?;
         let name =
             ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|e| e.to_string())?;
-        let tls = TlsConnector::from(Arc::new(self.tls(webhook)?));
+        let tls = TlsConnector::from(self.tls(webhook)?);
         let stream = tls.connect(name, tcp).await.map_err(|e| format!("tls: {e}"))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;

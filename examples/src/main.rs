@@ -10,6 +10,7 @@ macro_rules! say {
 mod apiserver;
 mod ask;
 mod client;
+mod descriptors;
 mod options;
 mod preflight;
 mod progress;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    descriptors::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

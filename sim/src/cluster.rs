@@ -11,6 +11,7 @@ use orlop::spec::{ClusterSpec, NodeSpec};
 use orlop::stats::Watched;
 use orlop_api::{Api, Link, LocalApi, User};
 use orlop_core::runtime::{ContainerId, RunState, Runtime, SandboxId, SandboxStatus};
+use orlop_core::store::{Revision, Store};
 use orlop_core::{Clock, Entropy, Key, ManualClock, Name};
 use orlop_runtime_mock::{Fault, MockRuntime, Policy};
 use orlop_scheduler::Profile;
@@ -31,6 +32,15 @@ pub enum Component {
     Scheduler,
     /// The agent of the node with this number.
     Node(usize),
+}
+
+/// How much a store holds: what must not grow under constant load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Objects of all kinds.
+    pub objects: usize,
+    /// How many revisions back it can still be read.
+    pub revisions: u64,
 }
 
 /// Makes the scheduler's profiles, anew for each start.
@@ -111,6 +121,22 @@ impl Control {
     /// How many nodes there are.
     pub fn nodes(&self) -> usize {
         self.0.nodes.len()
+    }
+
+    /// How much the store holds.
+    pub fn stored(&self) -> Stored {
+        let store = self.0.api.store();
+        let view = store.view();
+        // Of the history the newer part is kept: by halves, where it begins.
+        let (mut gone, mut kept) = (0, view.revision().0);
+        while kept - gone > 1 {
+            let middle = gone + (kept - gone) / 2;
+            match store.view_at(Revision(middle)) {
+                Ok(_) => kept = middle,
+                Err(_) => gone = middle,
+            }
+        }
+        Stored { objects: view.count("", ""), revisions: view.revision().0 - kept }
     }
 
     /// A node's name.

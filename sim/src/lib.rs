@@ -55,7 +55,7 @@ mod store;
 mod workload;
 
 pub use clock::SkewedClock;
-pub use cluster::{Component, Control, Profiles};
+pub use cluster::{Component, Control, Profiles, Stored};
 pub use executor::{Executor, Handle, TaskId};
 pub use facts::HEALTHY;
 pub use faults::{Faults, FaultyApi, UnknownFault};

@@ -65,7 +65,7 @@
 //! ```
 
 use orlop_core::scheme::Scheme;
-use orlop_core::store::View;
+use orlop_core::store::{Entry, View};
 use orlop_core::{Entropy, Key, Kind, Stored, Timestamp};
 use serde_json::Value;
 
@@ -138,8 +138,8 @@ pub struct Review<'a> {
     pub warnings: &'a mut Vec<String>,
     /// Who may do what.
     pub authorizer: &'a dyn Authorizer,
-    /// Policies that have been compiled.
-    pub(crate) policies: &'a policy::Cache,
+    /// Policies and webhooks that have been read and compiled.
+    pub(crate) compiled: &'a policy::Compiled,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut webhook::Conversation,
     /// What is drawn from quotas.
@@ -266,8 +266,15 @@ impl Review<'_> {
 
     /// All objects of a kind.
     pub fn all(&self, kind: &Kind) -> Vec<Stored> {
-        let Some(prefix) = self.scheme.storage_range(kind, "") else { return Vec::new() };
-        self.view.range(&prefix, "", usize::MAX).into_iter().map(|e| e.object).collect()
+        self.entries(kind).into_iter().map(|e| e.object).collect()
+    }
+
+    /// All objects of a kind, with their places.
+    fn entries(&self, kind: &Kind) -> Vec<Entry> {
+        match self.scheme.storage_range(kind, "") {
+            Some(prefix) => self.view.range(&prefix, "", usize::MAX),
+            None => Vec::new(),
+        }
     }
 
     /// The objects of a kind in one namespace.

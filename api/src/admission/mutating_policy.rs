@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::expressions;
-use super::policy::Policy;
+use super::policy::{self, Policy};
 use super::{Operation, Review};
 use crate::auth::{Attributes, Decision};
 use crate::cel;
@@ -19,8 +19,8 @@ pub(super) fn mutate(review: &mut Review<'_>) -> Result<(), Status> {
     if review.operation == Operation::Delete || review.object.is_null() {
         return Ok(());
     }
-    let found = review.policies.about(review, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
-    let mut again: Vec<(Arc<Policy>, Value, Value)> = Vec::new();
+    let found = policy::about(review, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
+    let mut again: Vec<(Arc<Policy>, Arc<Value>, Value)> = Vec::new();
     for (policy, bindings) in &found {
         for binding in bindings {
             run(review, policy, binding)?;

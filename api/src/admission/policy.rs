@@ -1,17 +1,15 @@
 //! ValidatingAdmissionPolicies: what they and their bindings say of a write.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orlop_core::store::{Entry, Revision};
 use orlop_core::{Key, Kind, Stored};
-use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::expressions::{self, CALL_COST_MAX, Names, Wanted};
 use super::{Review, matching};
 use crate::auth::{Attributes, Decision};
 use crate::cel::{self, Activation, Failure, Program, Type};
+use crate::kept::Kept;
 use crate::request::User;
 use crate::status::{Cause, Status};
 
@@ -19,92 +17,63 @@ const GROUP: &str = "admissionregistration.k8s.io";
 /// Longer messages of an expression are not shown.
 const MESSAGE_MAX: usize = 5120;
 
-type Known = BTreeMap<Arc<str>, (Revision, Arc<Policy>)>;
-
-/// Policies that have been compiled, by their places in the store.
+/// Policies and configurations of webhooks that have been read and compiled, with what binds them.
 #[derive(Default)]
-pub(crate) struct Cache {
-    known: Mutex<Known>,
+pub(crate) struct Compiled {
+    policies: Kept<Policy>,
+    bindings: Kept<Value>,
+    pub(super) webhooks: Kept<super::webhook::Configuration>,
 }
 
-/// With so many policies known, those that have gone among them, all are read anew.
-const KNOWN_MAX: usize = 1024;
-
-impl std::fmt::Debug for Cache {
+impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cache").finish_non_exhaustive()
+        f.debug_struct("Compiled").finish_non_exhaustive()
     }
 }
 
-impl Cache {
-    fn get(&self, entry: &Entry) -> Arc<Policy> {
-        if let Some((revision, policy)) = self.known.lock().get(&entry.key)
-            && *revision == entry.object.revision
-        {
-            return policy.clone();
-        }
-        // Compiling takes its time: not under the lock that every write takes.
-        let policy = Arc::new(Policy::read(&entry.object));
-        let mut known = self.known.lock();
-        if known.len() >= KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(entry.key.clone(), (entry.object.revision, policy.clone()));
-        policy
+/// The policies of a kind that are about a write, with their bindings.
+pub(super) fn about(review: &Review<'_>, kind: &str, plural: &str) -> Vec<(Arc<Policy>, Vec<Arc<Value>>)> {
+    // Nobody can lock themselves out of changing policies.
+    if review.kind.group == GROUP && review.kind.plural.contains("admissionpolic") {
+        return Vec::new();
     }
-
-    /// The policies of a kind that are about a write, with their bindings, and the policies' names for errors.
-    pub(super) fn about(
-        &self,
-        review: &Review<'_>,
-        kind: &str,
-        plural: &str,
-    ) -> Vec<(Arc<Policy>, Vec<Value>)> {
-        // Nobody can lock themselves out of changing policies.
-        if review.kind.group == GROUP && review.kind.plural.contains("admissionpolic") {
-            return Vec::new();
-        }
-        let of = |kind: String, plural: String| Kind {
-            group: GROUP.into(),
-            version: "v1".into(),
-            kind: kind.into(),
-            plural: plural.into(),
-            scope: orlop_core::Scope::Cluster,
-        };
-        let entries = |kind: &Kind| match review.scheme.storage_range(kind, "") {
-            Some(prefix) => review.view.range(&prefix, "", usize::MAX),
-            None => Vec::new(),
-        };
-        let policies = entries(&of(kind.to_owned(), plural.to_owned()));
-        if policies.is_empty() {
-            return Vec::new();
-        }
-        let bindings: Vec<Value> =
-            entries(&of(format!("{kind}Binding"), format!("{}ybindings", plural.trim_end_matches("ies"))))
-                .iter()
-                .map(|entry| entry.object.to_value())
-                .collect();
-        let mut out = Vec::new();
-        for entry in &policies {
-            let policy = self.get(entry);
-            if !matching::constrained(review, &policy.spec["matchConstraints"]) {
-                continue;
-            }
-            let own: Vec<Value> = bindings
-                .iter()
-                .filter(|b| b["spec"]["policyName"] == policy.name.as_str())
-                .filter(|b| {
-                    b["spec"]["matchResources"].is_null()
-                        || matching::constrained(review, &b["spec"]["matchResources"])
-                })
-                .cloned()
-                .collect();
-            if !own.is_empty() {
-                out.push((policy, own));
-            }
-        }
-        out
+    let of = |kind: String, plural: String| Kind {
+        group: GROUP.into(),
+        version: "v1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+        scope: orlop_core::Scope::Cluster,
+    };
+    let policies = review.entries(&of(kind.to_owned(), plural.to_owned()));
+    if policies.is_empty() {
+        return Vec::new();
     }
+    let compiled = review.compiled;
+    let bindings: Vec<Arc<Value>> = review
+        .entries(&of(format!("{kind}Binding"), format!("{}ybindings", plural.trim_end_matches("ies"))))
+        .iter()
+        .map(|entry| compiled.bindings.get(entry, |entry| entry.object.to_value()))
+        .collect();
+    let mut out = Vec::new();
+    for entry in &policies {
+        let policy = compiled.policies.get(entry, |entry| Policy::read(&entry.object));
+        if !matching::constrained(review, &policy.spec["matchConstraints"]) {
+            continue;
+        }
+        let own: Vec<Arc<Value>> = bindings
+            .iter()
+            .filter(|b| b["spec"]["policyName"] == policy.name.as_str())
+            .filter(|b| {
+                b["spec"]["matchResources"].is_null()
+                    || matching::constrained(review, &b["spec"]["matchResources"])
+            })
+            .cloned()
+            .collect();
+        if !own.is_empty() {
+            out.push((policy, own));
+        }
+    }
+    out
 }
 
 /// A policy, ready to run.
@@ -315,7 +284,7 @@ struct Verdict {
 
 /// Asks the policies.
 pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
-    let found = review.policies.about(review, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
+    let found = about(review, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
     if found.is_empty() {
         return Ok(());
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
+use orlop_core::store::Entry;
 use orlop_core::{Key, Kind};
 use serde_json::{Value, json};
 
 use super::expressions::{self, Names, Wanted};
 use super::{Operation, Review, matching};
 use crate::auth::{Attributes, Decision};
-use crate::cel;
+use crate::cel::{self, Program};
 use crate::request::User;
 use crate::status::{Details, Status};
 
@@ -29,7 +30,7 @@ pub struct Webhook {
     /// Host and port to connect to, where these are not the address's own: a Service's cluster address.
     pub connect: Option<(String, u16)>,
     /// Certificates that may have signed its own, in PEM; empty: those that the client trusts anyway.
-    pub ca_bundle: Vec<u8>,
+    pub ca_bundle: Arc<[u8]>,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -101,12 +102,36 @@ impl Conversation {
     }
 }
 
+/// The entries of one configuration, ready to be asked about.
+pub(super) struct Configuration(Vec<Arc<Hook>>);
+
+impl Configuration {
+    fn read(entry: &Entry) -> Configuration {
+        let tree = entry.object.to_value();
+        let entries = tree["webhooks"].as_array().into_iter().flatten();
+        Configuration(entries.map(|entry| Arc::new(Hook::read(entry.clone()))).collect())
+    }
+}
+
 /// One entry of a configuration.
 struct Hook {
     entry: Value,
+    conditions: Vec<Result<Program, String>>,
+    /// In PEM.
+    ca_bundle: Arc<[u8]>,
 }
 
 impl Hook {
+    fn read(entry: Value) -> Hook {
+        let names = Names { authorizer: true, ..Names::default() };
+        let conditions = entry["matchConditions"].as_array().into_iter().flatten().map(|condition| {
+            expressions::compile(condition["expression"].as_str().unwrap_or_default(), &names, Wanted::Bool)
+        });
+        let ca_bundle = entry["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+        let ca_bundle = base64::engine::general_purpose::STANDARD.decode(ca_bundle).unwrap_or_default();
+        Hook { conditions: conditions.collect(), ca_bundle: ca_bundle.into(), entry }
+    }
+
     fn text(&self, field: &str) -> &str {
         self.entry[field].as_str().unwrap_or_default()
     }
@@ -117,7 +142,7 @@ impl Hook {
 }
 
 /// The webhooks that are asked about a write, in order.
-fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Hook>, Status> {
+fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Arc<Hook>>, Status> {
     let own = review.kind.group == "admissionregistration.k8s.io";
     if own && (review.kind.plural.contains("webhook") || review.kind.plural.contains("admissionpolic")) {
         return Ok(Vec::new());
@@ -129,20 +154,18 @@ fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Hook>, Sta
         ..Kind::cluster("admissionregistration.k8s.io", "v1", "", "")
     };
     let mut out = Vec::new();
-    for stored in review.all(&kind) {
-        let configuration = stored.to_value();
-        for entry in configuration["webhooks"].as_array().into_iter().flatten() {
+    for stored in review.entries(&kind) {
+        let configuration = review.compiled.webhooks.get(&stored, Configuration::read);
+        for hook in &configuration.0 {
+            let entry = &hook.entry;
             let equivalent = entry["matchPolicy"] != "Exact";
             let ruled = entry["rules"]
                 .as_array()
                 .into_iter()
                 .flatten()
                 .any(|rule| matching::ruled(review, rule, equivalent));
-            if ruled && matching::selected(review, entry) {
-                let hook = Hook { entry: entry.clone() };
-                if conditions(review, &hook)? {
-                    out.push(hook);
-                }
+            if ruled && matching::selected(review, entry) && conditions(review, hook)? {
+                out.push(hook.clone());
             }
         }
     }
@@ -151,19 +174,16 @@ fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Hook>, Sta
 
 /// Whether the webhook's own conditions ask for it.
 fn conditions(review: &Review<'_>, hook: &Hook) -> Result<bool, Status> {
-    let list = hook.entry["matchConditions"].as_array().map_or(&[][..], Vec::as_slice);
-    if list.is_empty() {
+    if hook.conditions.is_empty() {
         return Ok(true);
     }
     let (authorizer, view) = (review.authorizer, review.view);
     let ask =
         |user: &User, attributes: &Attributes| -> Decision { authorizer.authorize(user, attributes, view) };
     let values = expressions::activation(review, &ask);
-    let names = Names { authorizer: true, ..Names::default() };
     let mut failed = None;
-    for condition in list {
-        let source = condition["expression"].as_str().unwrap_or_default();
-        let result = expressions::compile(source, &names, Wanted::Bool).and_then(|program| {
+    for condition in &hook.conditions {
+        let result = condition.as_ref().map_err(Clone::clone).and_then(|program| {
             program.evaluate(&values, expressions::CALL_COST_MAX).map_err(|failure| failure.to_string())
         });
         match result {
@@ -205,13 +225,11 @@ fn question(review: &mut Review<'_>, hook: &Hook) -> Value {
 fn locate(review: &Review<'_>, hook: &Hook) -> (Webhook, Result<(), String>) {
     let client = &hook.entry["clientConfig"];
     let seconds = hook.entry["timeoutSeconds"].as_u64().unwrap_or(10);
-    let ca_bundle = client["caBundle"].as_str().unwrap_or_default();
-    let ca_bundle = base64::engine::general_purpose::STANDARD.decode(ca_bundle).unwrap_or_default();
     let mut webhook = Webhook {
         name: hook.text("name").into(),
         url: String::new(),
         connect: None,
-        ca_bundle,
+        ca_bundle: hook.ca_bundle.clone(),
         timeout: Duration::from_secs(seconds),
     };
     if let Some(url) = client["url"].as_str() {
@@ -304,7 +322,6 @@ pub(super) fn mutate(review: &mut Review<'_>) -> Result<(), Status> {
     let hooks = about(review, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")?;
     let mut left: Vec<(Arc<Hook>, Value)> = Vec::new();
     for hook in hooks {
-        let hook = Arc::new(hook);
         change(review, &hook)?;
         if hook.text("reinvocationPolicy") == "IfNeeded" {
             left.push((hook, review.object.clone()));

@@ -65,6 +65,13 @@ pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme) -> Result<Parsed, Str
     }
 }
 
+impl Body {
+    /// What it says, whatever its encoding; `None` where it cannot be read. `scheme` knows the types of protobuf.
+    pub fn tree(&self, scheme: &Scheme) -> Option<Value> {
+        decode(Some(self), scheme).ok().map(|parsed| parsed.value)
+    }
+}
+
 /// The first document; JSON is YAML, too, and the quicker one to read.
 pub(crate) fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     if bytes.trim_ascii_start().starts_with(b"{")

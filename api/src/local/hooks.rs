@@ -57,8 +57,17 @@ pub(super) fn validate_new(call: &Call<'_>, value: &Value) -> Vec<Cause> {
     causes(&errors)
 }
 
-/// What is wrong with a change.
+/// What is wrong with a change. An amount that is only written in another way, `3` for `"3"`, is no change.
 pub(super) fn validate_change(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
+    let causes = changed(call, value, old);
+    if causes.is_empty() {
+        return causes;
+    }
+    let written = orlop_core::codec::canonical(&call.resource.schema, call.resource.ty, value);
+    if changed(call, &written, old).is_empty() { Vec::new() } else { causes }
+}
+
+fn changed(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
     if let Some(custom) = call.served.custom(call.kind()) {
         let status = call.subresource == "status";
         return causes(&crate::crd::object::update(&custom.ask, custom.scale.as_ref(), old, value, status));

@@ -26,8 +26,8 @@ pub struct Served {
     pub scheme: Arc<Scheme>,
     /// How custom kinds are printed.
     pub columns: Arc<CustomColumns>,
-    /// Admission policies that have been compiled.
-    pub(crate) policies: Arc<crate::admission::policy::Cache>,
+    /// Admission policies and webhooks that have been read and compiled.
+    pub(crate) compiled: Arc<crate::admission::policy::Compiled>,
     /// By definition, with the state that it was read from.
     definitions: BTreeMap<Name, (Revision, Arc<Definition>)>,
     /// By group, version and plural.
@@ -69,7 +69,7 @@ impl Served {
         Served {
             scheme: Arc::new(Scheme::builtin()),
             columns: Arc::default(),
-            policies: Arc::default(),
+            compiled: Arc::default(),
             definitions: BTreeMap::new(),
             versions: FxHashMap::default(),
         }
@@ -77,7 +77,7 @@ impl Served {
 
     /// What a store's definitions say. Those that have not changed since `self` are taken over.
     pub fn reread(&self, view: &dyn View) -> Served {
-        let mut next = Served { policies: self.policies.clone(), ..Served::builtin() };
+        let mut next = Served { compiled: self.compiled.clone(), ..Served::builtin() };
         let (mut scheme, mut columns) = (Scheme::builtin(), CustomColumns::default());
         for entry in view.range(DEFINITIONS, "", usize::MAX) {
             let name = Name::from(&entry.key[DEFINITIONS.len()..]);

@@ -405,7 +405,7 @@ pub(super) fn review<'r>(
         entropy: call.entropy,
         warnings: &mut call.warnings,
         authorizer: &*call.config.authorizer,
-        policies: &call.served.policies,
+        compiled: &call.served.compiled,
         hooks: call.hooks,
         charges: &mut call.charges,
         paid: call.paid,

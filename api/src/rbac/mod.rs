@@ -7,16 +7,13 @@ mod bootstrap;
 pub(crate) mod escalation;
 mod node;
 
-use std::sync::Arc;
-
-use orlop_core::store::{Entry, Revision, View};
+use orlop_core::store::{Entry, View};
 use orlop_core::{Meta, Name};
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::auth::{Attributes, Authorizer, Decision, Rules, Target};
+use crate::kept::Kept;
 use crate::request::User;
 
 pub use bootstrap::bootstrap;
@@ -39,30 +36,9 @@ pub struct Rbac {
     bindings: Kept<Binding>,
 }
 
-/// By key: what was read, and at which revision.
-type Read<T> = FxHashMap<Arc<str>, (Revision, Arc<T>)>;
-
-struct Kept<T>(Mutex<Read<T>>);
-
-impl<T> Default for Kept<T> {
-    fn default() -> Self {
-        Kept(Mutex::default())
-    }
-}
-
-impl<T: for<'de> Deserialize<'de> + Default> Kept<T> {
-    fn read(&self, entry: &Entry) -> Arc<T> {
-        let mut kept = self.0.lock();
-        match kept.get(&entry.key) {
-            Some((revision, value)) if *revision == entry.object.revision => value.clone(),
-            _ => {
-                // Admission has seen to the types; what cannot be read all the same gives nothing.
-                let value: Arc<T> = Arc::new(entry.object.decode().unwrap_or_default());
-                kept.insert(entry.key.clone(), (entry.object.revision, value.clone()));
-                value
-            }
-        }
-    }
+/// Admission has seen to the types; what cannot be read all the same gives nothing.
+fn decoded<T: for<'de> Deserialize<'de> + Default>(entry: &Entry) -> T {
+    entry.object.decode().unwrap_or_default()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,7 +156,7 @@ impl Rbac {
         let used = if namespace.is_empty() { 1 } else { 2 };
         for (range, kind) in &ranges[..used] {
             for entry in view.range(range, "", usize::MAX) {
-                let binding = self.bindings.read(&entry);
+                let binding = self.bindings.get(&entry, decoded);
                 let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user)) else {
                     continue;
                 };
@@ -212,7 +188,7 @@ impl Rbac {
             _ => format!("{ROLES}{}/{}", binding.metadata.namespace, binding.role_ref.name),
         };
         let Some(entry) = view.get(&key) else { return Vec::new() };
-        self.roles.read(&entry).rules.clone()
+        self.roles.get(&entry, decoded).rules.clone()
     }
 }
 

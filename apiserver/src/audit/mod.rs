@@ -1,28 +1,28 @@
 //! The audit log: who did what, as `audit.k8s.io/v1` events, one JSON object a line (Kubernetes' documentation,
 //! "Auditing").
+//!
+//! A request is noted in stages: when it is received, when the answer to one that lasts begins, and when it is over.
+//! What was sent is noted as it was sent, defaults not filled in.
 
+mod event;
 mod policy;
+mod source;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Full};
 use orlop_api::User;
 use orlop_api::auth::{Attributes, Target};
-use orlop_core::{Clock, Entropy, Timestamp};
+use orlop_core::{Clock, Entropy, Name, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::body::{Answer, AnswerBody};
+pub(crate) use event::{Pending, SessionEnd};
 pub use policy::{AuditPolicy, InvalidAuditPolicy, Level};
+pub(crate) use source::Peer;
 
 /// Where events go.
 pub trait AuditSink: Send + Sync + 'static {
@@ -82,36 +82,63 @@ impl Audit {
         Audit(Arc::new(Log { policy, sink, clock, entropy: Mutex::new(entropy) }))
     }
 
-    /// Begins to note a request; `None`: nothing is to be noted of it. `user` is who has authenticated, `acting_as`
-    /// whom the request is made for, if that is somebody else.
+    /// Begins to note a request; `None`: nothing is to be noted of it. `user` is who has authenticated.
     pub(crate) fn begin(
         &self,
         head: &Parts,
         asked: &Attributes,
         user: &User,
-        acting_as: Option<&User>,
+        received: Timestamp,
+    ) -> Option<Pending> {
+        let pending = self.event(head, asked, Some(user), received)?;
+        pending.note("RequestReceived", &Map::new());
+        Some(pending)
+    }
+
+    /// Notes a request whose credentials are worth nothing. `certificate`: TLS has verified one.
+    pub(crate) fn refused(&self, head: &Parts, asked: &Attributes, certificate: bool, received: Timestamp) {
+        let Some(pending) = self.event(head, asked, None, received) else { return };
+        let attempted = source::credentials(head, certificate).join(", ");
+        let message = match attempted.as_str() {
+            "" => "Authentication failed, no credentials provided".to_owned(),
+            attempted => format!("Authentication failed, attempted: {attempted}"),
+        };
+        let status = json!({"metadata": {}, "message": message, "code": 401});
+        pending.note("ResponseStarted", &Map::from_iter([("responseStatus".to_owned(), status)]));
+    }
+
+    fn event(
+        &self,
+        head: &Parts,
+        asked: &Attributes,
+        user: Option<&User>,
         received: Timestamp,
     ) -> Option<Pending> {
         let wanted = self.0.policy.wanted(user, asked);
         if wanted.level == Level::None {
             return None;
         }
-        let agent = head.headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        // Who sends an identifier can follow the request through the logs of several servers.
+        let given = head.headers.get(source::AUDIT_ID).and_then(|id| id.to_str().ok());
+        let id = match given.filter(|id| !id.is_empty()) {
+            Some(id) => Name::from(id),
+            None => self.0.entropy.lock().uuid(),
+        };
         let mut event = json!({
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
             "level": wanted.level.word(),
-            "auditID": self.0.entropy.lock().uuid(),
+            "auditID": id,
             "stage": "",
             "requestURI": head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str),
             "verb": asked.verb,
-            "user": user_info(user),
+            "user": user.map_or_else(|| json!({}), user_info),
         });
-        if let Some(user) = acting_as {
-            event["impersonatedUser"] = user_info(user);
+        let sources = source::ips(head);
+        if !sources.is_empty() {
+            event["sourceIPs"] = sources.into();
         }
-        event["sourceIPs"] = source_ips(&head.headers).into();
-        if let Some(agent) = agent {
+        if let Some(agent) = source::agent(&head.headers) {
             event["userAgent"] = agent.into();
         }
         if let Target::Resource { group, resource, subresource, key } = &asked.target {
@@ -125,9 +152,7 @@ impl Audit {
                 "subresource": subresource,
             }));
         }
-        let pending = Pending { log: self.0.clone(), event, wanted, received };
-        pending.note("RequestReceived", &Map::new());
-        Some(pending)
+        Some(Pending::new(self.0.clone(), id, event, wanted, received))
     }
 }
 
@@ -150,150 +175,11 @@ fn user_info(user: &User) -> Value {
     info
 }
 
-fn source_ips(headers: &HeaderMap) -> Vec<String> {
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-    let all = forwarded.flat_map(|list| list.split(',')).map(str::trim);
-    all.filter(|ip| ip.parse::<std::net::IpAddr>().is_ok()).map(str::to_owned).collect()
-}
-
-/// A request of which something is to be noted.
-pub(crate) struct Pending {
-    log: Arc<Log>,
-    event: Value,
-    wanted: policy::Wanted,
-    received: Timestamp,
-}
-
-impl Pending {
-    /// Whether what is sent belongs into the log.
-    pub(crate) fn wants_request(&self) -> bool {
-        self.wanted.level >= Level::Request
-    }
-
-    /// Takes what was sent.
-    pub(crate) fn sent(&mut self, body: &[u8]) {
-        if let Some(object) = self.object(body) {
-            self.event["requestObject"] = object;
-        }
-    }
-
-    fn object(&self, body: &[u8]) -> Option<Value> {
-        let mut object: Value =
-            serde_json::from_slice(body).or_else(|_| serde_yaml::from_slice(body)).ok()?;
-        if !object.is_object() && !object.is_array() {
-            return None;
-        }
-        if self.wanted.omit_managed_fields {
-            forget_managed_fields(&mut object);
-        }
-        Some(object)
-    }
-
-    fn note(&self, stage: &'static str, more: &Map<String, Value>) {
-        if self.wanted.omit_stages.iter().any(|omitted| omitted == stage) {
-            return;
-        }
-        let mut event = self.event.clone();
-        event["stage"] = stage.into();
-        if let Some(map) = event.as_object_mut() {
-            map.extend(more.clone());
-            map.insert("requestReceivedTimestamp".into(), self.received.to_micro_string().into());
-            map.insert("stageTimestamp".into(), self.log.clock.now().to_micro_string().into());
-        }
-        self.log.sink.note(&event.to_string());
-    }
-
-    /// Notes how the request was answered. What is still under way, such as a watch, is noted when it begins and when
-    /// it ends.
-    pub(crate) async fn answered(self, answer: Answer, lasting: bool) -> Answer {
-        let status = answer.status();
-        let mut more = Map::new();
-        let decision = if status == StatusCode::FORBIDDEN { "forbid" } else { "allow" };
-        more.insert("annotations".into(), json!({"authorization.k8s.io/decision": decision}));
-        if lasting && status.is_success() {
-            more.insert("responseStatus".into(), json!({"metadata": {}, "code": status.as_u16()}));
-            self.note("ResponseStarted", &more);
-            let (head, body) = answer.into_parts();
-            let body = Lasting { body, end: Some((self, more)) };
-            return http::Response::from_parts(head, body.boxed_unsync());
-        }
-        let wants_answer = self.wanted.level == Level::RequestResponse;
-        if status.is_success() && !wants_answer {
-            more.insert("responseStatus".into(), json!({"metadata": {}, "code": status.as_u16()}));
-            self.note("ResponseComplete", &more);
-            return answer;
-        }
-        let (head, body) = answer.into_parts();
-        // The body of an answer cannot fail.
-        let bytes: Bytes = match body.collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(never) => match never {},
-        };
-        let mut told = json!({"metadata": {}, "code": status.as_u16()});
-        if let Some(refusal) = serde_json::from_slice::<Value>(&bytes).ok().filter(|v| v["kind"] == "Status")
-        {
-            // Refusals quote what they refuse.
-            let fields = if self.wanted.secret {
-                &["status", "reason"][..]
-            } else {
-                &["status", "reason", "message", "details"]
-            };
-            for &field in fields {
-                if let Some(value) = refusal.get(field) {
-                    told[field] = value.clone();
-                }
-            }
-        }
-        more.insert("responseStatus".into(), told);
-        if let Some(object) = wants_answer.then(|| self.object(&bytes)).flatten() {
-            more.insert("responseObject".into(), object);
-        }
-        self.note("ResponseComplete", &more);
-        http::Response::from_parts(head, Full::new(bytes).boxed_unsync())
-    }
-}
-
-fn forget_managed_fields(object: &mut Value) {
-    let forget = |object: &mut Value| {
-        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.shift_remove("managedFields");
-        }
-    };
-    forget(object);
-    if let Some(Value::Array(items)) = object.get_mut("items") {
-        items.iter_mut().for_each(forget);
-    }
-}
-
-/// A body whose end is noted, be it that the server is through or that the client has gone.
-struct Lasting {
-    body: AnswerBody,
-    end: Option<(Pending, Map<String, Value>)>,
-}
-
-impl http_body::Body for Lasting {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-}
-
-impl Drop for Lasting {
-    fn drop(&mut self) {
-        if let Some((pending, more)) = self.end.take() {
-            pending.note("ResponseComplete", &more);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Full};
     use orlop_core::{Key, ManualClock};
 
     use super::*;
@@ -326,7 +212,7 @@ mod tests {
             };
             let asked = Attributes { verb: "patch".into(), target };
             let user = User { name: "ada".into(), ..User::default() };
-            let pending = audit.begin(&head, &asked, &user, None, Timestamp::EPOCH).unwrap();
+            let pending = audit.begin(&head, &asked, &user, Timestamp::EPOCH).unwrap();
             let status =
                 json!({"kind": "Status", "reason": "Invalid", "message": "aHVudGVyMg==", "code": 422});
             let body = Full::new(Bytes::from(status.to_string())).boxed_unsync();

@@ -40,18 +40,25 @@ pub struct AuditPolicy {
     omit_managed_fields: bool,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Rule {
     level: Level,
+    #[serde(default)]
     users: Vec<String>,
+    #[serde(default)]
     user_groups: Vec<String>,
+    #[serde(default)]
     verbs: Vec<String>,
+    #[serde(default)]
     resources: Vec<Resources>,
+    #[serde(default)]
     namespaces: Vec<String>,
-    #[serde(rename = "nonResourceURLs")]
+    #[serde(default, rename = "nonResourceURLs")]
     paths: Vec<String>,
+    #[serde(default)]
     omit_stages: Vec<String>,
+    #[serde(default)]
     omit_managed_fields: Option<bool>,
 }
 
@@ -84,28 +91,33 @@ impl AuditPolicy {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(yaml: &str) -> Result<AuditPolicy, InvalidAuditPolicy> {
+        let invalid = |why: String| InvalidAuditPolicy(why);
+        let decoded = orlop_core::yaml::decode(yaml)
+            .map_err(|error| invalid(format!("line {}: {}", error.line, error.message)))?;
+        if let Some(complaint) = decoded.complaint {
+            return Err(invalid(complaint));
+        }
         let policy: AuditPolicy =
-            serde_yaml::from_str(yaml).map_err(|error| InvalidAuditPolicy(error.to_string()))?;
+            serde_json::from_value(decoded.value).map_err(|error| invalid(error.to_string()))?;
         if policy.api_version != "audit.k8s.io/v1" || policy.kind != "Policy" {
-            return Err(InvalidAuditPolicy(format!(
+            return Err(invalid(format!(
                 "apiVersion \"{}\", kind \"{}\"; it must be audit.k8s.io/v1, Policy",
                 policy.api_version, policy.kind
             )));
         }
         if policy.rules.is_empty() {
-            return Err(InvalidAuditPolicy("it has no rules".to_owned()));
+            return Err(invalid("it has no rules".to_owned()));
         }
+        check_stages(&policy.omit_stages).map_err(|why| invalid(format!("omitStages: {why}")))?;
         for (index, rule) in policy.rules.iter().enumerate() {
-            if !rule.paths.is_empty() && (!rule.resources.is_empty() || !rule.namespaces.is_empty()) {
-                let why = format!("rules[{index}]: nonResourceURLs exclude resources and namespaces");
-                return Err(InvalidAuditPolicy(why));
-            }
+            rule.check().map_err(|why| invalid(format!("rules[{index}]: {why}")))?;
         }
         Ok(policy)
     }
 
-    /// What is to be noted of a request. Of what holds secrets, never the content, whatever the policy says.
-    pub(super) fn wanted(&self, user: &User, asked: &Attributes) -> Wanted {
+    /// What is to be noted of a request; without `user`, nobody has authenticated. Of what holds secrets, never the content,
+    /// whatever the policy says.
+    pub(super) fn wanted(&self, user: Option<&User>, asked: &Attributes) -> Wanted {
         let Some(rule) = self.rules.iter().find(|rule| rule.fits(user, asked)) else {
             return Wanted::default();
         };
@@ -120,6 +132,15 @@ impl AuditPolicy {
     }
 }
 
+const STAGES: [&str; 4] = ["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"];
+
+fn check_stages(stages: &[String]) -> Result<(), String> {
+    match stages.iter().find(|stage| !STAGES.contains(&stage.as_str())) {
+        Some(stage) => Err(format!("invalid stage {stage:?}, it must be one of {}", STAGES.join(", "))),
+        None => Ok(()),
+    }
+}
+
 fn holds_secrets(asked: &Attributes) -> bool {
     let Target::Resource { group, resource, subresource, .. } = &asked.target else { return false };
     match (group.as_str(), resource.as_str()) {
@@ -130,11 +151,40 @@ fn holds_secrets(asked: &Attributes) -> bool {
 }
 
 impl Rule {
-    fn fits(&self, user: &User, asked: &Attributes) -> bool {
+    /// What Kubernetes does not allow a rule to say.
+    fn check(&self) -> Result<(), String> {
+        check_stages(&self.omit_stages).map_err(|why| format!("omitStages: {why}"))?;
+        if !self.paths.is_empty() && (!self.resources.is_empty() || !self.namespaces.is_empty()) {
+            return Err("rules cannot apply to both regular resources and non-resource URLs".into());
+        }
+        for path in self.paths.iter().filter(|path| *path != "*") {
+            if !path.starts_with('/') {
+                return Err(format!("nonResourceURLs: {path:?} must begin with a slash"));
+            }
+            if path[..path.len() - 1].contains('*') {
+                return Err(format!("nonResourceURLs: {path:?} has a wildcard before its end"));
+            }
+        }
+        for of in &self.resources {
+            if !of.resource_names.is_empty() && of.resources.is_empty() {
+                return Err("resourceNames require at least one resource".into());
+            }
+            // A group with a version would fit nothing, and nobody would notice what is missing in the log.
+            if of.group.contains('/') {
+                return Err(format!("group {:?} must not have a version", of.group));
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, user: Option<&User>, asked: &Attributes) -> bool {
         let any = |list: &[String], wanted: &str| list.is_empty() || list.iter().any(|item| item == wanted);
+        let known = self.users.is_empty() || user.is_some_and(|user| any(&self.users, &user.name));
         let groups = self.user_groups.is_empty()
-            || self.user_groups.iter().any(|g| user.groups.iter().any(|own| own == g));
-        if !any(&self.users, &user.name) || !groups || !any(&self.verbs, &asked.verb) {
+            || user.is_some_and(|user| {
+                self.user_groups.iter().any(|group| user.groups.iter().any(|own| own == group))
+            });
+        if !known || !groups || !any(&self.verbs, &asked.verb) {
             return false;
         }
         match &asked.target {
@@ -147,6 +197,7 @@ impl Rule {
             }
             Target::Resource { group, resource, subresource, key } => {
                 self.paths.is_empty()
+                    // What is in no namespace is in the one without a name.
                     && any(&self.namespaces, &key.namespace)
                     && (self.resources.is_empty()
                         || self.resources.iter().any(|of| {
@@ -160,14 +211,13 @@ impl Rule {
     }
 }
 
-/// `pods`, `pods/log`, `pods/*`, `*/status`, `*`.
+/// `pods`, `pods/log`, `*/status`, `*`; and `pods/*`, which is pods themselves, too.
 fn covers(pattern: &str, resource: &str, subresource: &str) -> bool {
     match pattern.split_once('/') {
-        None if pattern == "*" => true,
-        None => pattern == resource && subresource.is_empty(),
-        Some((main, sub)) => {
-            (main == "*" || main == resource) && !subresource.is_empty() && (sub == "*" || sub == subresource)
-        }
+        None => pattern == "*" || pattern == resource && subresource.is_empty(),
+        Some(("*", sub)) => !subresource.is_empty() && sub == subresource,
+        Some((main, "*")) => main == resource,
+        Some((main, sub)) => main == resource && !subresource.is_empty() && sub == subresource,
     }
 }
 
@@ -199,7 +249,7 @@ mod tests {
                 }
             }
         };
-        policy.wanted(&user, &Attributes { verb: verb.into(), target }).level
+        policy.wanted(Some(&user), &Attributes { verb: verb.into(), target }).level
     }
 
     #[test]
@@ -225,9 +275,74 @@ mod tests {
             ("kind: Policy\napiVersion: v1\nrules: [{level: None}]", "it must be audit.k8s.io/v1, Policy"),
             ("kind: Policy\napiVersion: audit.k8s.io/v1", "it has no rules"),
             ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: Some}]", "unknown variant"),
+            ("kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{verbs: [get]}]", "missing field `level`"),
+            (
+                "kind: Policy\napiVersion: audit.k8s.io/v1\nomitStages: [Begun]\nrules: [{level: None}]",
+                "invalid stage \"Begun\"",
+            ),
+            (
+                "kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: None, nonResourceURLs: ['/a*b']}]",
+                "wildcard before its end",
+            ),
+            (
+                "kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: None, nonResourceURLs: ['/'], namespaces: [a]}]",
+                "rules[0]: rules cannot apply to both",
+            ),
+            (
+                "kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: None, resources: [{resourceNames: [a]}]}]",
+                "require at least one resource",
+            ),
         ] {
             let error = AuditPolicy::parse(yaml).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    /// `pods/*` once meant pods' subresources alone, so that a policy written for Kubernetes logged less here.
+    #[test]
+    fn wildcards_mean_what_they_mean_to_kubernetes() {
+        for (pattern, expected) in [
+            ("pods", "pods"),
+            ("pods/log", "pods/log"),
+            ("pods/*", "pods pods/log"),
+            ("*/log", "pods/log"),
+            ("*", "pods pods/log"),
+            ("*/*", ""),
+            ("nodes/*", ""),
+        ] {
+            let covered: Vec<&str> = [("pods", ""), ("pods/log", "log")]
+                .into_iter()
+                .filter_map(|(whole, sub)| covers(pattern, "pods", sub).then_some(whole))
+                .collect();
+            assert_eq!(covered.join(" "), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn who_has_not_authenticated_is_no_user_of_a_rule() {
+        let policy = AuditPolicy::parse(
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
+             - level: Request\n  users: [ada]\n\
+             - level: Request\n  userGroups: ['system:unauthenticated']\n\
+             - level: Metadata\n  namespaces: [ns]\n  omitStages: [ResponseStarted]\n  omitManagedFields: true\n\
+             - level: Metadata\n  namespaces: ['']\n",
+        )
+        .unwrap();
+        let asked = |namespace: &str| Attributes {
+            verb: "get".into(),
+            target: Target::Resource {
+                group: "".into(),
+                resource: "pods".into(),
+                subresource: "".into(),
+                key: Key::new(namespace, "x"),
+            },
+        };
+        let wanted = policy.wanted(None, &asked("ns"));
+        assert_eq!(wanted.level, Level::Metadata);
+        assert_eq!(wanted.omit_stages, ["RequestReceived", "ResponseStarted"]);
+        assert!(wanted.omit_managed_fields);
+        assert!(!policy.wanted(None, &asked("")).omit_managed_fields);
+        assert_eq!(policy.wanted(None, &asked("other")).level, Level::None);
+        assert_eq!(policy.wanted(None, &Attributes::default()).level, Level::None);
     }
 }

@@ -4,6 +4,7 @@ use http::request::Parts;
 use orlop_api::Verb;
 use orlop_api::auth::{Attributes, Target};
 use orlop_core::Name;
+use orlop_core::rules::FieldSelector;
 
 use crate::negotiate::sent;
 use crate::path::{Route, route, verb};
@@ -29,6 +30,13 @@ pub(crate) fn asked(head: &Parts, path: &str, query: &Query) -> Attributes {
         _ => method,
     };
     let mut key = target.key;
+    if key.name.is_empty() && matches!(word.as_str(), "list" | "watch") {
+        // A collection of which one object is selected by its name is that object, to rules and to logs.
+        let selector = query.get("fieldSelector").unwrap_or_default().parse::<FieldSelector>();
+        if let Some(name) = selector.ok().as_ref().and_then(|selector| selector.exact("metadata.name")) {
+            key.name = name.into();
+        }
+    }
     if target.resource.group.is_empty() && target.resource.plural == "namespaces" {
         key.namespace = key.name.clone();
     }

@@ -27,6 +27,7 @@ use orlop_api::{Options, Request, Status, User, Verb};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use crate::audit::SessionEnd;
 use crate::backend::Backend;
 use crate::body::Answer;
 use crate::path::Target;
@@ -105,14 +106,17 @@ where
     let wish = upgrade::wish(&head.headers)?;
     let upgraded = head.extensions.get::<OnUpgrade>().cloned().ok_or_else(upgrade::required)?;
     let nodes = place.backend.nodes();
-    let (answer, session) = match what {
+    let (mut answer, session) = match what {
         What::Exec | What::Attach => {
             session::open(what, wish, upgraded, query, nodes, pod, container).await?
         }
         What::PortForward => forward::open(&wish, upgraded, query, nodes, pod)?,
     };
     let closed = place.closed;
+    let end = SessionEnd::default();
+    answer.extensions_mut().insert(end.clone());
     place.sessions.spawn(async move {
+        let _end = end;
         tokio::select! {
             biased;
             () = closed => {}

@@ -1,5 +1,6 @@
 //! The HTTP shell against the answers of a real kube-apiserver.
 
+mod audit;
 mod compare;
 mod conversations;
 mod local;

@@ -4,12 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orlop_api::{Config, LocalApi};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use orlop_api::node::{NoNodes, NodeGateway, PodAt, Session};
+use orlop_api::{ByteStream, Config, LocalApi, LogOptions, Status};
+use orlop_apiserver::pki::Authority;
 use orlop_apiserver::{Authentication, Limits, Server, Shell};
+use orlop_core::runtime::{ExecOutput, ExecSession};
 use orlop_core::store::MemoryStore;
-use orlop_core::{Entropy, ManualClock, Timestamp};
+use orlop_core::{Entropy, ManualClock, Name, Timestamp};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,9 +36,13 @@ impl Drop for Served {
 
 /// A server without TLS, impatient with its clients.
 async fn served() -> Served {
+    served_by(Arc::new(NoNodes), None).await
+}
+
+async fn served_by(nodes: Arc<dyn NodeGateway>, tls: Option<rustls::ServerConfig>) -> Served {
     let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_767_225_600)));
-    let api =
-        LocalApi::new(MemoryStore::new(clock.clone()), clock.clone(), Entropy::seeded(1), Config::default());
+    let config = Config { nodes, ..Config::default() };
+    let api = LocalApi::new(MemoryStore::new(clock.clone()), clock.clone(), Entropy::seeded(1), config);
     api.bootstrap().await.expect("a new cluster");
     let authentication = Authentication { allow_anonymous: true, ..Authentication::default() };
     let shell = Shell::new(Arc::new(api), authentication, clock);
@@ -45,7 +55,7 @@ async fn served() -> Served {
         keep_alive: Duration::from_secs(1),
     };
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(any, None, shell).await.expect("a free port").limits(limits);
+    let server = Server::bind(any, tls, shell).await.expect("a free port").limits(limits);
     let address = server.address().expect("an address");
     Served { address, task: tokio::spawn(server.run(std::future::pending())) }
 }
@@ -205,4 +215,103 @@ async fn sessions_are_refused_in_kubernetes_words() {
     }
     let (code, _) = served.ask("DELETE", &format!("{pods}/placed/exec"), "").await;
     assert_eq!(code, 405);
+}
+
+/// A node on which a log, and a command, say one word after a long silence.
+struct Quiet;
+
+const SILENCE: Duration = Duration::from_millis(1200);
+
+async fn after_silence<T>(word: T) -> T {
+    tokio::time::sleep(SILENCE).await;
+    word
+}
+
+#[async_trait]
+impl NodeGateway for Quiet {
+    async fn logs(&self, _pod: &PodAt, _options: &LogOptions) -> Result<ByteStream, Status> {
+        Ok(ByteStream::new(stream::once(after_silence(Ok(Bytes::from_static(b"late"))))))
+    }
+
+    async fn open(&self, _pod: &PodAt, _container: &Name, _session: &Session) -> Result<ExecSession, Status> {
+        let word = Ok(ExecOutput::Stdout(Bytes::from_static(b"late")));
+        Ok(ExecSession { input: None, output: Box::pin(stream::once(after_silence(word))) })
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection is stalled when its client takes nothing of what there is, not when there is nothing to take: a quiet
+/// watch, log or session lasts.
+#[tokio::test]
+async fn who_has_nothing_to_read_is_not_stalled() {
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs()).expect("a time");
+    let authority = Authority::generate(Timestamp::from_secs(now)).expect("an authority");
+    let local = std::net::IpAddr::from([127, 0, 0, 1]);
+    let identity = authority.server(&["localhost"], &[local]).expect("a certificate");
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = authority.certificate().as_bytes();
+    roots.add_parsable_certificates(
+        rustls::pki_types::pem::PemObject::pem_slice_iter(pem).filter_map(Result::ok),
+    );
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+
+    for over_tls in [false, true] {
+        let tls = over_tls.then(|| authority.tls(&identity).expect("TLS"));
+        let served = served_by(Arc::new(Quiet), tls).await;
+        let (address, connector) = (served.address, &connector);
+        let connect = |text: String| async move {
+            let tcp = TcpStream::connect(address).await.expect("a connection");
+            let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+            let mut stream: Box<dyn Duplex> = match over_tls {
+                true => Box::new(connector.connect(name, tcp).await.expect("TLS")),
+                false => Box::new(tcp),
+            };
+            stream.write_all(text.as_bytes()).await.expect("sent");
+            stream.flush().await.expect("sent");
+            stream
+        };
+        let core = "/api/v1/namespaces/default";
+        let create = |what: &str, body: &str| {
+            let head =
+                format!("POST {core}/{what} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            connect(format!("{head}content-length: {}\r\n\r\n{body}", body.len()))
+        };
+        let pod = r#"{"metadata": {"name": "web"}, "spec": {"nodeName": "n", "containers": [{"name": "a", "image": "i"}]}}"#;
+        for (what, body) in [("serviceaccounts", r#"{"metadata": {"name": "default"}}"#), ("pods", pod)] {
+            contains(create(what, body).await, "HTTP/1.1 201").await;
+        }
+        let get =
+            |path: &str, more: &str| connect(format!("GET {core}/{path} HTTP/1.1\r\nhost: x\r\n{more}\r\n"));
+        let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: v5.channel.k8s.io\r\n";
+        let watch = get("configmaps?watch=1", "").await;
+        let log = get("pods/web/log?follow=1", "").await;
+        let session = get("pods/web/exec?command=x&stdout=1&container=a", upgrade).await;
+        tokio::time::sleep(SILENCE).await;
+        contains(create("configmaps", r#"{"metadata": {"name": "late"}}"#).await, "HTTP/1.1 201").await;
+        for stream in [watch, log, session] {
+            contains(stream, "late").await;
+        }
+    }
+}
+
+/// Reads until `wanted` has come.
+async fn contains(mut stream: Box<dyn Duplex>, wanted: &str) {
+    let mut bytes = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&bytes).contains(wanted) {
+            let read = stream.read_buf(&mut bytes).await.expect("a connection that lasts");
+            assert!(read > 0, "it ends with {:?}", String::from_utf8_lossy(&bytes));
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("it comes");
 }

@@ -49,7 +49,7 @@ fn webhook(port: u16, path: &str, ca_bundle: &str) -> Webhook {
         name: "w.example.com".into(),
         url: format!("https://hooks.example.com{path}?timeout=1s"),
         connect: Some(("127.0.0.1".into(), port)),
-        ca_bundle: ca_bundle.into(),
+        ca_bundle: ca_bundle.as_bytes().into(),
         timeout: Duration::from_millis(300),
     }
 }

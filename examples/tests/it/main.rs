@@ -2,6 +2,8 @@
 
 mod budget;
 mod custom_runtime;
+mod helm;
+mod idle;
 mod kube_rs;
 mod manifests;
 mod plugins;

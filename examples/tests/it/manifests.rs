@@ -1,4 +1,4 @@
-//! Manifests that other people wrote: what a real control plane accepts, Orlop accepts.
+//! Manifests that other people wrote: Orlop answers to `kubectl apply`, of either kind, what Kubernetes answers.
 //!
 //! `cargo test -p orlop-examples --test it manifests -- --nocapture`
 
@@ -19,74 +19,152 @@ use tokio::sync::Mutex;
 use crate::shared;
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Expected {
     apply: Outcome,
+    apply_server_side: Outcome,
 }
 
+/// What a kubectl said, by line, and how it ended.
 #[derive(Deserialize)]
 struct Outcome {
     exit: i32,
     stdout: Vec<String>,
+    stderr: Vec<String>,
 }
 
-/// A cluster that knows the custom kinds, and kubectl for it.
+impl Outcome {
+    /// # Errors
+    /// Where the two disagree. The order of lines is left out: kubectl says them as answers come.
+    fn agrees(&self, expected: &Outcome) -> Result<(), String> {
+        if self.exit != expected.exit {
+            return Err(format!("exit status {}, not {}: {:?}", self.exit, expected.exit, self.stderr));
+        }
+        for (said, other) in [(&self.stdout, &expected.stdout), (&self.stderr, &expected.stderr)] {
+            if sorted(said) != sorted(other) {
+                return Err(format!("said {said:?}, not {other:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+const APPLY: &[&str] = &["apply", "-f"];
+const APPLY_SERVER_SIDE: &[&str] = &["apply", "--server-side", "-f"];
+const DELETE: &[&str] = &["delete", "--ignore-not-found", "--wait=true", "--timeout=60s", "-f"];
+
+/// A cluster, and kubectl for it.
 struct Bench {
     cluster: Cluster,
     home: tempfile::TempDir,
     kubectl: PathBuf,
+    root: PathBuf,
 }
 
 impl Bench {
-    async fn new(kubectl: &Path, definitions: &[PathBuf]) -> Bench {
+    async fn new(root: &Path, kubectl: &Path) -> Bench {
         let cluster = Cluster::builder().serve(([127, 0, 0, 1], 0).into()).start().await.expect("a cluster");
         let home = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(home.path().join("config"), cluster.kubeconfig().expect("a served cluster"))
             .expect("a file");
-        let bench = Bench { cluster, home, kubectl: kubectl.to_owned() };
-        for definition in definitions {
-            bench.run(&["apply", "-f"], definition).await;
-        }
-        bench
+        Bench { cluster, home, kubectl: kubectl.to_owned(), root: root.to_owned() }
     }
 
-    async fn run(&self, arguments: &[&str], file: &Path) -> (i32, Vec<String>, String) {
+    /// `file` is named as the recording named it: from the manifests' folder.
+    async fn run(&self, arguments: &[&str], file: &str) -> Outcome {
         let output = Command::new(&self.kubectl)
             .args(arguments)
             .arg(file)
+            .current_dir(&self.root)
             .env("HOME", self.home.path())
             .env("KUBECONFIG", self.home.path().join("config"))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        match tokio::time::timeout(Duration::from_secs(60), output).await {
+        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
+        match tokio::time::timeout(Duration::from_secs(90), output).await {
             Ok(output) => {
                 let output = output.expect("kubectl runs");
-                let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-                let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-                (output.status.code().unwrap_or(-1), lines, errors)
+                let exit = output.status.code().unwrap_or(-1);
+                Outcome { exit, stdout: lines(&output.stdout), stderr: lines(&output.stderr) }
             }
-            Err(_) => (-1, Vec::new(), "kubectl does not end".to_owned()),
+            Err(_) => Outcome { exit: -1, stdout: Vec::new(), stderr: lines(b"kubectl does not end") },
         }
     }
 
-    /// Applies one file, waits for what can become ready, deletes it again; answers with what is wrong.
-    async fn check(&self, file: &Path, expected: &Outcome) -> Result<Vec<String>, String> {
-        let (exit, lines, errors) = self.run(&["apply", "-f"], file).await;
-        let outcome = if exit != expected.exit {
-            Err(format!("exit status {exit}: {}", errors.trim()))
-        } else if sorted(&lines) != sorted(&expected.stdout) {
-            Err(format!("said {lines:?}, not {:?}", expected.stdout))
-        } else if exit == 0 && is_plain(&lines) {
-            match lacks(file) {
+    /// Applies one file in each way, as the recording did; answers with what is wrong.
+    async fn check(&self, file: &str, expected: &Expected) -> Result<Vec<String>, String> {
+        let client_side = self.client_side(file, &expected.apply).await;
+        self.run(DELETE, file).await;
+        let server_side = self.run(APPLY_SERVER_SIDE, file).await;
+        self.run(DELETE, file).await;
+        let lines = client_side?;
+        server_side.agrees(&expected.apply_server_side).map_err(|why| format!("server-side: {why}"))?;
+        Ok(lines)
+    }
+
+    /// Applies, waits for what can become ready, and applies again: there is nothing to change then.
+    async fn client_side(&self, file: &str, expected: &Outcome) -> Result<Vec<String>, String> {
+        let applied = self.run(APPLY, file).await;
+        applied.agrees(expected)?;
+        let mut lines = applied.stdout;
+        if applied.exit != 0 {
+            lines.extend(applied.stderr);
+            return Ok(lines);
+        }
+        if is_plain(&lines) {
+            match lacks(&self.root.join(file)) {
                 // It would not become ready elsewhere either.
-                Some(what) => Ok([lines, vec![format!("(waits for {what})")]].concat()),
-                None => self.becomes_ready().await.map(|()| lines),
+                Some(what) => lines.push(format!("(waits for {what})")),
+                None => self.becomes_ready().await?,
             }
-        } else {
-            Ok(lines)
+        }
+        self.again(file).await.map_err(|why| format!("the second time: {why}"))?;
+        Ok(lines)
+    }
+
+    /// Applies once more. kubectl says "unchanged"; or it sends what it sends of such a manifest each time, because the
+    /// server fills something in where a list is one whole, or writes an amount in another way. Then that changes
+    /// nothing.
+    async fn again(&self, file: &str) -> Result<(), String> {
+        let second = self.run(APPLY, file).await;
+        if second.exit != 0 {
+            return Err(format!("exit status {}: {:?}", second.exit, second.stderr));
+        }
+        let vanishes = vanishes(&self.root.join(file));
+        let changed =
+            |line: &&String| !line.ends_with(" unchanged") && !(vanishes && line.ends_with(" created"));
+        let changed: Vec<&String> = second.stdout.iter().filter(changed).collect();
+        if let Some(line) = changed.iter().find(|line| !line.ends_with(" configured")) {
+            return Err(format!("said {line:?}"));
+        }
+        if changed.is_empty() || vanishes {
+            return Ok(());
+        }
+        let before = self.stored(file).await?;
+        self.run(APPLY, file).await.agrees(&second)?;
+        let after = self.stored(file).await?;
+        if before == after { Ok(()) } else { Err(format!("{before} became {after}")) }
+    }
+
+    /// What of a file's objects applying could change.
+    async fn stored(&self, file: &str) -> Result<Value, String> {
+        let got = self.run(&["get", "--output=json", "-f"], file).await;
+        let mut tree: Value = serde_json::from_str(&got.stdout.join("\n"))
+            .map_err(|error| format!("{error}: {:?}", got.stderr))?;
+        let forget = |object: &mut Value| {
+            if let Some(map) = object.as_object_mut() {
+                map.shift_remove("status");
+            }
+            if let Some(meta) = object["metadata"].as_object_mut() {
+                meta.retain(|field, _| field != "resourceVersion" && field != "managedFields");
+            }
         };
-        self.run(&["delete", "--ignore-not-found", "--wait=true", "--timeout=20s", "-f"], file).await;
-        outcome
+        match tree["items"].as_array_mut() {
+            Some(items) => items.iter_mut().for_each(forget),
+            None => forget(&mut tree),
+        }
+        Ok(tree)
     }
 
     async fn becomes_ready(&self) -> Result<(), String> {
@@ -129,6 +207,16 @@ fn is_plain(lines: &[String]) -> bool {
     ];
     lines.iter().any(|line| line.starts_with("deployment.apps/"))
         && lines.iter().all(|line| known.iter().any(|kind| line.starts_with(kind)))
+}
+
+/// Whether a file has what the cluster removes by itself: pods on a node that is not there, jobs that go when done.
+fn vanishes(file: &Path) -> bool {
+    let mut manifests = Manifests::default();
+    manifests.add_text("file", &std::fs::read_to_string(file).unwrap_or_default());
+    let has = |kind: &str, field: &str| {
+        manifests.objects.iter().any(|m| m.value["kind"] == kind && !m.value["spec"][field].is_null())
+    };
+    has("Pod", "nodeName") || has("Job", "ttlSecondsAfterFinished")
 }
 
 /// What pods of this file need that neither the file nor the cluster has: configuration, or devices.
@@ -174,53 +262,59 @@ fn manifests() {
     let expected: BTreeMap<String, Expected> =
         serde_json::from_slice(&std::fs::read(&index).expect("a readable file")).expect("expectations");
     let root = index.parent().expect("a folder").to_owned();
-    let (definitions, files): (Vec<_>, Vec<_>) = expected
-        .into_iter()
-        .filter(|(_, e)| e.apply.exit == 0)
-        .partition(|(name, _)| name.starts_with("crds/"));
+    // Some files beside the definitions use what these define.
+    let defines = |name: &str| {
+        let text = std::fs::read_to_string(root.join(name)).unwrap_or_default();
+        name.starts_with("crds/") && text.lines().any(|line| line.trim() == "kind: CustomResourceDefinition")
+    };
+    let (definitions, files): (Vec<_>, Vec<_>) = expected.into_iter().partition(|(name, _)| defines(name));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let (agreed, all) = runtime.block_on(run_all(root, kubectl, definitions, files));
+    let (agreed, all) = runtime.block_on(run_all(&root, &kubectl, definitions, files));
     println!("{agreed} of {all} agreed");
-    assert_eq!(agreed, all, "every file that Kubernetes accepts must be accepted");
+    assert_eq!(agreed, all, "what Kubernetes answers, Orlop answers");
+}
+
+fn verdict(name: &str, result: Result<Vec<String>, String>) -> usize {
+    match &result {
+        Ok(lines) => println!("{name}: {}", lines.join("; ")),
+        Err(why) => println!("{name}: NOT as expected: {why}"),
+    }
+    usize::from(result.is_ok())
 }
 
 async fn run_all(
-    root: PathBuf,
-    kubectl: PathBuf,
+    root: &Path,
+    kubectl: &Path,
     definitions: Vec<(String, Expected)>,
     files: Vec<(String, Expected)>,
 ) -> (usize, usize) {
-    let paths: Vec<PathBuf> = definitions.iter().map(|(name, _)| root.join(name)).collect();
     let all = definitions.len() + files.len();
+    let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
     let mut agreed = 0;
-    let first = Bench::new(&kubectl, &[]).await;
-    for ((name, expected), path) in definitions.iter().zip(&paths) {
-        let (exit, lines, errors) = first.run(&["apply", "-f"], path).await;
-        let right = exit == 0 && sorted(&lines) == sorted(&expected.apply.stdout);
-        agreed += usize::from(right);
-        println!(
-            "{name}: {}",
-            if right { lines.join("; ") } else { format!("NOT accepted: {lines:?} {errors}") }
-        );
+    // The definitions come one after another and stay, once for each way of applying.
+    let (client_side, server_side) = (Bench::new(root, kubectl).await, Bench::new(root, kubectl).await);
+    for (name, expected) in &definitions {
+        let first = client_side.client_side(name, &expected.apply).await;
+        let second = server_side.run(APPLY_SERVER_SIDE, name).await.agrees(&expected.apply_server_side);
+        agreed += verdict(name, first.and_then(|lines| second.map(|()| lines)));
     }
-    first.cluster.shutdown().await;
-    // Each file is alone in its cluster while it is there; a few clusters work side by side.
+    client_side.cluster.shutdown().await;
+    server_side.cluster.shutdown().await;
+    // Each other file is alone in its cluster while it is there; a few clusters work side by side.
     let queue = Arc::new(Mutex::new(files.into_iter()));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (queue, root, kubectl, paths) = (queue.clone(), root.clone(), kubectl.clone(), paths.clone());
+        let (queue, root, kubectl, names) =
+            (queue.clone(), root.to_owned(), kubectl.to_owned(), names.clone());
         workers.spawn(async move {
-            let bench = Bench::new(&kubectl, &paths).await;
+            let bench = Bench::new(&root, &kubectl).await;
+            for name in &names {
+                bench.run(APPLY, name).await;
+            }
             let mut agreed = 0;
             loop {
                 let Some((name, expected)) = queue.lock().await.next() else { break };
-                match bench.check(&root.join(&name), &expected.apply).await {
-                    Ok(lines) => {
-                        agreed += 1;
-                        println!("{name}: {}", lines.join("; "));
-                    }
-                    Err(why) => println!("{name}: NOT as expected: {why}"),
-                }
+                agreed += verdict(&name, bench.check(&name, &expected).await);
             }
             bench.cluster.shutdown().await;
             agreed

@@ -12,9 +12,19 @@ pub(crate) fn file(name: &str) -> Option<PathBuf> {
 
 /// The kubectl on the machine.
 pub(crate) fn kubectl() -> Option<PathBuf> {
+    present(on_path("kubectl"), "kubectl")
+}
+
+/// Helm: `$ORLOP_HELM`, or the one on the machine.
+pub(crate) fn helm() -> Option<PathBuf> {
+    present(std::env::var_os("ORLOP_HELM").map_or_else(|| on_path("helm"), PathBuf::from), "helm")
+}
+
+/// A program where the shell would find it; else its bare name, at which there is nothing.
+fn on_path(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|file| file.is_file());
-    present(found.unwrap_or_else(|| PathBuf::from("kubectl")), "kubectl")
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| PathBuf::from(program))
 }
 
 /// A Python that has the package `kubernetes`: `$ORLOP_PYTHON`, or `python3`.
