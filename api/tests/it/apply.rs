@@ -166,6 +166,16 @@ fn no_more_than_ten_writers_are_remembered() {
     assert!(owners(&live).contains("ancient-changes Update"));
 }
 
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()
+        }
+        Value::Array(items) => items.into_iter().filter(|v| !v.is_null()).map(without_nulls).collect(),
+        other => other,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -196,6 +206,8 @@ proptest! {
     fn an_apply_twice_is_an_apply(a in tree(), b in tree()) {
         // A null is a value to those who apply it, and gone once it is taken out: it may come and go.
         prop_assume!(!b.to_string().contains("null"));
+        // Nor is any stored.
+        let a = without_nulls(a);
         let schema = Schema::builtin();
         let first = apply(Some(&a), &b, &by("x", "", &[]), true, schema, deployment());
         if let Ok(first) = first {

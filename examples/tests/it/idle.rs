@@ -45,7 +45,7 @@ impl Server {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let kubeconfig = dir.path().join("config");
         let mut child = Command::new(env!("CARGO_BIN_EXE_orlop"))
-            .args(["apiserver", "--secure-port", "0", "--bind-address", "127.0.0.1", "--kubeconfig"])
+            .args(["apiserver", "--secure-port", "0", "--authorization-mode", "RBAC", "--kubeconfig"])
             .arg(&kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
