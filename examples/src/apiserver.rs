@@ -36,7 +36,10 @@ async fn serve(options: &Apiserver) -> Result<(), String> {
     if let StoreChoice::Redb(dir) = &options.store {
         builder = builder.redb(dir);
     }
-    let cluster = builder.start().await.map_err(|error| error.to_string())?;
+    let cluster = builder
+        .start()
+        .await
+        .map_err(|error| crate::up::refused(&error, "--bind-address IP and --secure-port PORT"))?;
     if let Some(path) = &options.kubeconfig {
         let kubeconfig = cluster.kubeconfig().unwrap_or_default();
         orlop::apiserver::pki::write_private(path, &kubeconfig)

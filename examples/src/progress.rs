@@ -8,6 +8,7 @@ use orlop::Cluster;
 use orlop::api::Status;
 use orlop::base::kinds::{DaemonSet, Deployment, Job, Node, Pod, ReplicaSet, StatefulSet};
 use orlop::base::{Item, Key, Object, Timestamp};
+use orlop::node::MIRROR_ANNOTATION;
 use serde::Serialize;
 
 /// How often the cluster is looked at.
@@ -94,13 +95,13 @@ pub(crate) async fn wait_for_nodes(
 /// The taint of a node that has not been seen ready yet.
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
-/// Looks at every workload outside `kube-system`.
+/// Looks at every workload. Pods that stand for what runs on a node anyway are none.
 pub(crate) async fn look(cluster: &Cluster) -> Result<Readiness, Status> {
     let pods = cluster.list::<Pod>("").await?;
     let mut troubles: BTreeMap<Key, String> = BTreeMap::new();
     let mut lone = Vec::new();
     let mut troubled_owners: BTreeMap<(String, String), String> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| pod.metadata.namespace != "kube-system") {
+    for pod in pods.iter().filter(|pod| pod.metadata.annotation(MIRROR_ANNOTATION).is_none()) {
         let trouble = trouble(pod);
         match pod.metadata.controller() {
             None => lone.push(pod),

@@ -7,6 +7,7 @@ use orlop::api::Status;
 use orlop::base::Key;
 use orlop::base::kinds::{Ingress, Node, Pod};
 use orlop::netplan::What;
+use orlop::node::MIRROR_ANNOTATION;
 use serde_json::{Value, json};
 
 use crate::progress::{Readiness, ready};
@@ -31,7 +32,7 @@ pub(crate) async fn summarise(cluster: &Cluster) -> Result<Summary, Status> {
         let count = pods.iter().filter(|pod| pod.spec.node_name == node.metadata.name).count();
         nodes.push([node.metadata.name.to_string(), role.to_owned(), zone.to_owned(), count.to_string()]);
     }
-    let shown = pods.iter().filter(|pod| pod.metadata.namespace != "kube-system");
+    let shown = pods.iter().filter(|pod| pod.metadata.annotation(MIRROR_ANNOTATION).is_none());
     let pods = shown
         .map(|pod| {
             let state = if ready(pod) { "ready" } else { pod.status.phase.as_str() };

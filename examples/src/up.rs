@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use orlop::manifest::Manifests;
 use orlop::spec::default_nodes;
-use orlop::{Applied, Builder, Cluster};
+use orlop::{Applied, Builder, Cluster, StartError};
 
 use crate::options::{PlaneChoice, RuntimeChoice, StoreChoice, Up};
 use crate::{progress, scheduling, summary};
@@ -40,7 +40,7 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
     }
     let scheduler = scheduling::configuration(up.scheduler_config.as_deref())?;
     let builder = up.guard.set_up(builder(up).scheduler(scheduler)).map_err(|error| vec![error])?;
-    let cluster = builder.start().await.map_err(|error| vec![error.to_string()])?;
+    let cluster = builder.start().await.map_err(|error| vec![refused(&error, "--listen ADDR")])?;
     let kubeconfig = cluster.kubeconfig().unwrap_or_default();
     if let Err(error) = orlop::apiserver::pki::write_private(&up.kubeconfig, &kubeconfig) {
         let path = up.kubeconfig.display();
@@ -56,6 +56,7 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
         () = &mut interrupted => None,
         outcome = bring_up(up, &cluster, &manifests, &mut problems) => Some(outcome),
     };
+    let early = outcome.is_none();
     let ready = match outcome {
         None => false,
         Some(Err(error)) => {
@@ -64,7 +65,7 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
         }
         Some(Ok(ready)) => ready,
     };
-    if !up.once {
+    if !up.once && !early {
         if !up.json {
             say!("Ctrl-C ends the cluster.");
         }
@@ -75,6 +76,14 @@ async fn start(up: &Up) -> Result<ExitCode, Vec<String>> {
     }
     cluster.shutdown().await;
     Ok(if ready || !up.once { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why a cluster did not start, with the option that chooses where it listens if that is why.
+pub(crate) fn refused(error: &StartError, option: &str) -> String {
+    match error {
+        StartError::Listen { .. } => format!("{error} ({option})"),
+        _ => error.to_string(),
+    }
 }
 
 /// Applies, waits, and shows what came of it; answers whether everything is ready.

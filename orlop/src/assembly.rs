@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use orlop_api::{Api, Link, User};
+use orlop_core::kinds::Node;
 use orlop_core::runtime::Runtime;
 use orlop_core::scheme::Scheme;
 use orlop_core::{Entropy, Kind, Name, Object, Runner};
@@ -131,17 +133,35 @@ fn component(name: &str) -> User {
     }
 }
 
-/// Addresses and pod ranges for nodes that bring none, in the order of the nodes.
+/// Addresses and pod ranges for nodes that bring none, in the order of the nodes. Those that `stored` tells of from an
+/// earlier run keep what they have, and what belongs to any of them is given to no other.
 ///
 /// # Errors
 /// When a range is used up or cannot be cut.
-pub fn number_nodes(spec: &ClusterSpec) -> Result<Vec<NodeSpec>, InvalidSpec> {
+pub fn number_nodes(spec: &ClusterSpec, stored: &[Node]) -> Result<Vec<NodeSpec>, InvalidSpec> {
     let mut nodes = spec.nodes.clone();
     let mut cidrs = NodeCidrs::new(&spec.networks.pods).map_err(|error| InvalidSpec(error.to_string()))?;
+    let mut taken: Vec<IpAddr> = nodes.iter().flat_map(|node| node.addresses.clone()).collect();
     for node in &nodes {
         cidrs.occupy(&node.pod_cidrs);
     }
-    let taken: Vec<IpAddr> = nodes.iter().flat_map(|node| node.addresses.clone()).collect();
+    for known in stored {
+        let ranges: Vec<IpNet> =
+            known.spec.pod_cid_rs.iter().filter_map(|range| range.parse().ok()).collect();
+        let internal = known.status.addresses.iter().filter(|address| address.r#type == "InternalIP");
+        let addresses: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
+        cidrs.occupy(&ranges);
+        if let Some(node) = nodes.iter_mut().find(|node| node.name == known.metadata.name) {
+            if node.pod_cidrs.is_empty() {
+                node.pod_cidrs.clone_from(&ranges);
+            }
+            // Another node may have been given the address by name.
+            if node.addresses.is_empty() && addresses.iter().all(|address| !taken.contains(address)) {
+                node.addresses.clone_from(&addresses);
+            }
+        }
+        taken.extend(addresses);
+    }
     let mut free: Vec<_> = spec
         .networks
         .nodes

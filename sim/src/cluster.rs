@@ -94,7 +94,7 @@ impl Control {
     pub(crate) fn new(ground: Ground) -> Result<Control, InvalidSpec> {
         let Ground { handle, clock, api, spec, entropy, profiles, policy, faults, faults_on, monitor } =
             ground;
-        let nodes = number_nodes(&spec)?
+        let nodes = number_nodes(&spec, &[])?
             .into_iter()
             .map(|node| {
                 node_config(&spec, &node, None)?;

@@ -30,7 +30,15 @@ pub(super) fn read(files: &[String]) -> Result<Vec<Wanted>, Vec<String>> {
     }
     let wanted: Vec<Wanted> = manifests.objects.iter().filter_map(pods_of).collect();
     if wanted.is_empty() {
-        return Err(vec![format!("{}: no pod, and nothing that makes pods", files.join(", "))]);
+        let files = files.join(", ");
+        let daemons = manifests.objects.iter().find(|manifest| manifest.value["kind"] == "DaemonSet");
+        return Err(vec![match daemons {
+            Some(set) => format!(
+                "{files}: {}: a DaemonSet's pods are made for every node that takes them; ask for a Pod of its template",
+                set.title()
+            ),
+            None => format!("{files}: no pod, and nothing that makes pods"),
+        }]);
     }
     Ok(wanted)
 }
@@ -60,7 +68,7 @@ fn pods_of(manifest: &Manifest) -> Option<Wanted> {
         "spec": template["spec"],
     });
     pod["metadata"]["name"] = meta["name"].clone();
-    pod["metadata"]["namespace"] = meta["namespace"].as_str().unwrap_or("default").into();
+    pod["metadata"]["namespace"] = meta["namespace"].clone();
     if kind != "Pod" {
         pod["metadata"]["ownerReferences"] = json!([{
             "apiVersion": value["apiVersion"], "kind": kind, "name": meta["name"], "uid": "", "controller": true,
@@ -81,6 +89,14 @@ pub(super) fn prioritise(pod: &mut Value, priorities: &BTreeMap<String, i64>) {
 }
 
 impl Wanted {
+    /// Puts the pods where the manifest does not say so.
+    pub(super) fn default_namespace(&mut self, namespace: &str) {
+        let field = &mut self.pod["metadata"]["namespace"];
+        if field.as_str().unwrap_or_default().is_empty() {
+            *field = namespace.into();
+        }
+    }
+
     /// One of the pods.
     ///
     /// # Errors

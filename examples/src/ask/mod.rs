@@ -96,10 +96,11 @@ pub(crate) async fn fit(fit: Fit) -> ExitCode {
 async fn answer_fit(fit: &Fit) -> Result<(Vec<answers::Fit>, String), Vec<String>> {
     // What is wrong with the files is said before anyone is asked.
     let wanted = fit::read(&fit.manifests)?;
-    let (_, seen, profiles) = look(&fit.asked).await?;
+    let (client, seen, profiles) = look(&fit.asked).await?;
     let mut answers = Vec::new();
     let mut snapshot = seen.snapshot;
     for mut wanted in wanted {
+        wanted.default_namespace(&client.namespace);
         fit::prioritise(&mut wanted.pod, &seen.priorities);
         let pod = wanted.facts().map_err(|error| vec![error])?;
         let profile = profile_of(&profiles, &pod)?;

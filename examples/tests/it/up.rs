@@ -114,6 +114,28 @@ fn what_is_not_ready_in_time_is_told_with_the_reason() {
     );
 }
 
+/// Whoever interrupted the start got a panic, and nothing was shut down.
+#[test]
+fn an_interrupted_start_ends_cleanly() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: big}\nspec: {containers: [{name: a, image: b, resources: {requests: {cpu: 100}}}]}\n";
+    std::fs::write(dir.path().join("big.yaml"), pod).expect("a file");
+    let mut child = orlop(dir.path())
+        .args(["up", "--listen", "127.0.0.1:0", "big.yaml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let started = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with("API server")));
+    assert!(started.is_some(), "it does not start");
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(status.success());
+    lines.for_each(drop);
+    let output = child.wait_with_output().expect("a child");
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+}
+
 #[test]
 fn addresses_and_files_that_cannot_be_had() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -193,11 +215,56 @@ fn a_durable_cluster_comes_back_and_keeps_others_out() {
     let result: Value = serde_json::from_slice(&again.stdout).expect("JSON");
     assert_eq!(result["pods"].as_array().map(Vec::len), Some(6), "{result:#}");
 
+    // A node that is new goes around those that are there.
+    let more = up(dir.path(), &["--store", &store, "--control-planes", "2", "--json"]);
+    assert!(more.status.success(), "{}", text(&more.stderr));
+
     let file = dir.path().join("data").join("store.redb");
     std::fs::write(&file, b"this is no store").expect("a file");
     let damaged = up(dir.path(), &["--store", &store]);
     assert_eq!(damaged.status.code(), Some(1));
     assert!(text(&damaged.stderr).contains("store.redb"), "{}", text(&damaged.stderr));
+}
+
+/// Ranges went by a node's place in the list, so a new node was given what another had had since an earlier run.
+#[test]
+fn no_node_is_given_what_another_has() {
+    use orlop::base::kinds::{Node, NodeAddress};
+    let spec = orlop::ClusterSpec { nodes: orlop::spec::default_nodes(1, 3), ..Default::default() };
+    let first = orlop::assembly::number_nodes(&spec, &[]).expect("there are enough");
+    let stored: Vec<Node> = first[1..]
+        .iter()
+        .map(|node| {
+            let mut known = Node::default();
+            known.metadata.name = node.name.clone();
+            known.spec.pod_cid_rs = node.pod_cidrs.iter().map(|range| range.to_string().into()).collect();
+            let address = |ip: &std::net::IpAddr| NodeAddress {
+                r#type: "InternalIP".into(),
+                address: ip.to_string().into(),
+            };
+            known.status.addresses = node.addresses.iter().map(address).collect();
+            known
+        })
+        .collect();
+    let spec = orlop::ClusterSpec { nodes: orlop::spec::default_nodes(2, 2), ..Default::default() };
+    let second = orlop::assembly::number_nodes(&spec, &stored).expect("there are enough");
+    let of = |nodes: &[orlop::NodeSpec], name: &str| {
+        let node = nodes.iter().find(|node| node.name == name).expect("a node");
+        (node.addresses.clone(), node.pod_cidrs.clone())
+    };
+    assert_eq!(of(&first, "worker-1"), of(&second, "worker-1"));
+    assert_eq!(of(&first, "worker-2"), of(&second, "worker-2"));
+    // The third worker is away, but its pods may still be looked for.
+    let taken = of(&first, "worker-3");
+    for node in &second {
+        let others = second.iter().filter(|other| other.name != node.name);
+        for (addresses, ranges) in
+            others.map(|n| (n.addresses.clone(), n.pod_cidrs.clone())).chain([taken.clone()])
+        {
+            assert!(node.addresses.iter().all(|address| !addresses.contains(address)), "{second:?}");
+            assert!(node.pod_cidrs.iter().all(|range| !ranges.contains(range)), "{second:?}");
+        }
+    }
 }
 
 #[test]

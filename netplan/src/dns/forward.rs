@@ -101,6 +101,16 @@ fn srv(service: &ServicePlan, zone: &str, name: &str, protocol: &str) -> Found {
     some(targets.into_iter().map(|(host, port)| record(port, format!("{host}.{own}"))).collect())
 }
 
+/// The names that SRV records of the Service lead to, with their addresses.
+pub(super) fn hosts<'a>(service: &'a ServicePlan, zone: &str) -> impl Iterator<Item = (String, IpAddr)> + 'a {
+    let own = name_of(&service.key, zone);
+    let below = own.clone();
+    let routed = (service.kind == ServiceKind::ClusterIp).then_some(&service.cluster_ips);
+    let headless = (service.kind == ServiceKind::Headless).then(|| ready(service));
+    let routed = routed.into_iter().flatten().map(move |ip| (own.clone(), *ip));
+    routed.chain(headless.into_iter().flatten().map(move |e| (format!("{}.{below}", hostname(e)), e.address)))
+}
+
 /// The endpoints that DNS tells of.
 pub(super) fn ready(service: &ServicePlan) -> impl Iterator<Item = &Endpoint> {
     let with_ports = service.ports.iter().flat_map(|port| port.endpoints.iter());

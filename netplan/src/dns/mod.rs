@@ -17,7 +17,10 @@
 mod forward;
 mod reverse;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use orlop_core::Key;
 
 use crate::plan::NetPlan;
 
@@ -173,7 +176,7 @@ pub fn resolve(plan: &NetPlan, name: &str, kind: RecordType) -> Answer {
                 follow(plan, &zone, &name, target.clone(), kind)
             }
             _ => {
-                let additional = targets(plan, &zone, &data, kind);
+                let additional = targets(plan, &zone, &labels, &data, kind);
                 records(&name, kind, data, additional)
             }
         },
@@ -225,20 +228,20 @@ fn follow(plan: &NetPlan, zone: &str, name: &str, target: String, kind: RecordTy
     Answer::Records { answers, additional: Vec::new() }
 }
 
-/// The addresses of the hosts that SRV records name.
-fn targets(plan: &NetPlan, zone: &str, data: &[Data], kind: RecordType) -> Vec<Record> {
-    let mut additional = Vec::new();
-    if !matches!(kind, RecordType::Srv | RecordType::Any) {
-        return additional;
+/// The addresses of the hosts that SRV records name: all below the Service that was asked for, in one pass over it.
+fn targets(plan: &NetPlan, zone: &str, labels: &[&str], data: &[Data], kind: RecordType) -> Vec<Record> {
+    let named: BTreeSet<&str> = data
+        .iter()
+        .filter_map(|data| if let Data::Srv { target, .. } = data { Some(target.as_str()) } else { None })
+        .collect();
+    let [.., service, namespace, "svc"] = labels else { return Vec::new() };
+    if named.is_empty() || !matches!(kind, RecordType::Srv | RecordType::Any) {
+        return Vec::new();
     }
-    for data in data {
-        let Data::Srv { target, .. } = data else { continue };
-        let Some(labels) = below(target, zone) else { continue };
-        if let Found::Records(found) = forward::find(plan, zone, &labels) {
-            let hosts = found.into_iter().filter(|d| matches!(d, Data::A(_) | Data::Aaaa(_)));
-            additional.extend(hosts.map(|data| Record { name: target.clone(), ttl: TTL, data }));
-        }
-    }
+    let Some(service) = plan.services.get(&Key::new(*namespace, *service)) else { return Vec::new() };
+    let hosts = forward::hosts(service, zone).filter(|(name, _)| named.contains(name.as_str()));
+    let mut additional: Vec<Record> =
+        hosts.map(|(name, ip)| Record { name, ttl: TTL, data: Data::address(ip) }).collect();
     additional.sort();
     additional.dedup();
     additional

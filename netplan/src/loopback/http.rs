@@ -23,6 +23,7 @@ use super::tcp;
 use crate::balance::Flow;
 use crate::choice::Way;
 use crate::ingress::{BackendPort, Route};
+use crate::plan::Protocol;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -107,7 +108,8 @@ impl Proxy {
         let key = orlop_core::Key::new(route.ingress.namespace.clone(), route.service.clone());
         let ports = &plan.services.get(&key)?.ports;
         let port = ports.iter().find(|port| match &route.port {
-            BackendPort::Number(number) => port.port == *number,
+            // Ingress speaks HTTP over TCP; a UDP port of the same number is HTTP/3's.
+            BackendPort::Number(number) => port.port == *number && port.protocol == Protocol::Tcp,
             BackendPort::Name(name) => port.name == *name,
         })?;
         self.backends.get(&key, port)
@@ -132,11 +134,13 @@ impl Proxy {
         let linger = self.shared.options.linger;
         // Lives as long as the body is read. One connection for each request: no request is ever sent on a
         // connection that an endpoint is about to close.
+        let pick = Arc::new(pick);
+        let held = Arc::clone(&pick);
         tokio::spawn(async move {
             tokio::select! {
                 _ = connection.with_upgrades() => {}
                 _ = closed.changed() => {}
-                () = pick.gone(linger) => {}
+                () = held.gone(linger) => {}
             }
         });
         let mut response = match sender.send_request(request).await {
@@ -147,7 +151,7 @@ impl Proxy {
             && let Some(client) = client
         {
             let server = hyper::upgrade::on(&mut response);
-            tokio::spawn(tunnel(client, server, self.shared.closed.clone()));
+            tokio::spawn(tunnel(client, server, pick, linger, self.shared.closed.clone()));
             let (parts, _) = response.into_parts();
             return Response::from_parts(parts, empty());
         }
@@ -187,6 +191,8 @@ impl Proxy {
 async fn tunnel(
     client: hyper::upgrade::OnUpgrade,
     server: hyper::upgrade::OnUpgrade,
+    pick: Arc<Pick>,
+    linger: Duration,
     mut closed: tokio::sync::watch::Receiver<()>,
 ) {
     let (Ok(client), Ok(server)) = (client.await, server.await) else { return };
@@ -194,6 +200,7 @@ async fn tunnel(
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
         _ = closed.changed() => {}
+        () = pick.gone(linger) => {}
     }
 }
 

@@ -142,7 +142,7 @@ impl Options {
 /// The loopback data plane.
 pub struct Loopback {
     shared: Arc<Shared>,
-    state: Mutex<State>,
+    state: tokio::sync::Mutex<State>,
     progress: Progress,
     published: RwLock<Arc<Published>>,
     /// Every connection ends when this is dropped.
@@ -184,7 +184,7 @@ impl Loopback {
         let entropy = Mutex::new(options.entropy.child("balancing"));
         let shared = Arc::new(Shared { options, plan: RwLock::default(), closed, entropy });
         Loopback {
-            state: Mutex::new(State::new(Arc::clone(&shared))),
+            state: tokio::sync::Mutex::new(State::new(Arc::clone(&shared))),
             shared,
             progress: Progress::new(),
             published: RwLock::default(),
@@ -209,11 +209,11 @@ impl DataPlane for Loopback {
             let reason = "it is not called within a tokio runtime".to_owned();
             return Err(DataPlaneError::Failed { plane: self.name().to_owned(), reason });
         }
-        // Binding sockets on loopback does not block, so one apply is one step: nobody sees it half done.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().await;
         if plan.revision >= self.shared.plan().revision {
             *self.shared.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&plan);
-            if let Some(published) = state.carry_out(&plan) {
+            state.take(&plan).await;
+            if let Some(published) = state.serve() {
                 *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
             }
             self.progress.reach(plan.revision);
@@ -231,11 +231,18 @@ impl DataPlane for Loopback {
 }
 
 /// A task that ends when this is dropped.
-struct Task(tokio::task::AbortHandle);
+struct Task(tokio::task::JoinHandle<()>);
 
 impl Task {
     fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Task {
-        Task(tokio::spawn(future).abort_handle())
+        Task(tokio::spawn(future))
+    }
+
+    /// Ends it and waits until what it held is dropped: an abort alone leaves a socket open for a while.
+    async fn ended(&mut self) {
+        self.0.abort();
+        // Aborted, or it had ended: both are what is wanted.
+        let _ = (&mut self.0).await;
     }
 }
 

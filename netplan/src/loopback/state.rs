@@ -1,11 +1,12 @@
 //! What is served now, and how it becomes what a plan says.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use orlop_core::{Key, Name};
+use orlop_core::Key;
 
 use super::backend::{Backend, Target};
 use super::dns::DnsServer;
@@ -14,14 +15,14 @@ use super::{Shared, Task, bind, http, tcp, udp};
 use crate::plan::{NetPlan, PortPlan, Protocol, ServicePlan};
 use crate::plane::{Published, PublishedAddress, What};
 
-/// The ports of Services by what identifies them.
+/// The ports of Services by what identifies them: no two of one Service have protocol and number in common.
 #[derive(Default)]
 pub(super) struct Backends(RwLock<BTreeMap<Key, BTreeMap<PortId, Arc<Backend>>>>);
 
-type PortId = (Name, Protocol, u16);
+type PortId = (Protocol, u16);
 
 fn id(port: &PortPlan) -> PortId {
-    (port.name.clone(), port.protocol, port.port)
+    (port.protocol, port.port)
 }
 
 impl Backends {
@@ -42,17 +43,22 @@ pub(super) struct State {
     ingress: Option<Result<(SocketAddr, Task), String>>,
     /// Whether a front could not be bound that may be later.
     retry: bool,
+    /// Whether there is something to bind, or to publish.
+    changed: bool,
+    /// Listeners that are no longer wanted. What they are bound to is free once they have ended.
+    ending: Vec<Task>,
 }
 
 /// One place at which something is reached.
 struct Front {
+    what: What,
     entrance: Entrance,
     backend: Arc<Backend>,
     at: Served,
 }
 
 enum Served {
-    At(SocketAddr, #[expect(dead_code, reason = "held, for it serves")] Task),
+    At(SocketAddr, Task),
     /// Not yet tried, or failed for a reason that may pass.
     No(String),
     /// Can never be.
@@ -70,11 +76,14 @@ impl State {
             dns: None,
             ingress: None,
             retry: false,
+            changed: false,
+            ending: Vec::new(),
         }
     }
 
-    /// Makes `plan` so. Answers with the addresses if they are not what they were.
-    pub(super) fn carry_out(&mut self, plan: &Arc<NetPlan>) -> Option<Published> {
+    /// Gives every Service what `plan` says, and ends the listeners that it does not want. New ones are bound by
+    /// [`State::serve`].
+    pub(super) async fn take(&mut self, plan: &Arc<NetPlan>) {
         let diff = plan.diff(&self.plan);
         let first = self.dns.is_none() && self.ingress.is_none();
         for key in &diff.removed {
@@ -92,22 +101,39 @@ impl State {
         for service in concerned {
             self.update(service);
         }
-        let mut changed = first || self.unserved() || !diff.removed.is_empty();
+        self.changed |= first || self.unserved() || !diff.removed.is_empty();
         for service in concerned {
-            changed |= self.arrange(plan, service);
+            self.changed |= self.arrange(plan, service);
         }
         self.plan = Arc::clone(plan);
         self.dismiss();
-        if changed {
-            self.serve_dns();
-            self.serve_fronts();
-            self.serve_ingress();
+        while let Some(task) = self.ending.last_mut() {
+            task.ended().await;
+            self.ending.pop();
         }
-        changed.then(|| self.published())
+    }
+
+    /// Binds what is not bound. Answers with the addresses if they are not what they were.
+    pub(super) fn serve(&mut self) -> Option<Published> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        self.serve_dns();
+        self.serve_fronts();
+        self.serve_ingress();
+        Some(self.published())
+    }
+
+    fn end(&mut self, fronts: BTreeMap<FrontId, Front>) {
+        self.ending.extend(fronts.into_values().filter_map(|front| match front.at {
+            Served::At(_, task) => Some(task),
+            Served::No(_) | Served::Never(_) => None,
+        }));
     }
 
     fn remove(&mut self, key: &Key) {
-        self.fronts.remove(key);
+        let fronts = self.fronts.remove(key).unwrap_or_default();
+        self.end(fronts);
         let gone = self.backends.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         for backend in gone.into_iter().flat_map(BTreeMap::into_values) {
             self.leaving.extend(backend.close());
@@ -140,16 +166,23 @@ impl State {
         let mut changed = false;
         for port in &service.ports {
             let Some(backend) = self.backends.get(&service.key, port) else { continue };
-            for (id, entrance) in fronts(plan, service, port) {
-                let kept = before.remove(&id).filter(|front| Arc::ptr_eq(&front.backend, &backend));
-                let front = kept.unwrap_or_else(|| {
+            for (id, what, entrance) in fronts(plan, service, port) {
+                let Entry::Vacant(place) = now.entry(id) else { continue };
+                let stays =
+                    |front: &Front| Arc::ptr_eq(&front.backend, &backend) && front.entrance == entrance;
+                let front = if before.get(&id).is_some_and(stays) { before.remove(&id) } else { None };
+                let mut front = front.unwrap_or_else(|| {
                     changed = true;
-                    Front { entrance, backend: Arc::clone(&backend), at: self.prospect(&id) }
+                    let at = self.prospect(id);
+                    Front { what: what.clone(), entrance, backend: Arc::clone(&backend), at }
                 });
-                now.insert(id, front);
+                changed |= front.what != what;
+                front.what = what;
+                place.insert(front);
             }
         }
         changed |= !before.is_empty();
+        self.end(before);
         if !now.is_empty() {
             self.fronts.insert(service.key.clone(), now);
         }
@@ -162,7 +195,7 @@ impl State {
     }
 
     /// What is known of a place before it is tried.
-    fn prospect(&self, id: &FrontId) -> Served {
+    fn prospect(&self, id: FrontId) -> Served {
         let wanted = id.wanted;
         if self.shared.options.cluster_dns == Some(wanted.ip()) && wanted.port() == 53 {
             return Served::Never("the cluster's DNS is served there".to_owned());
@@ -201,7 +234,7 @@ impl State {
                 let Served::No(_) = front.at else { continue };
                 let Some(ip) = shared.options.mirror.of(id.wanted.ip()) else { continue };
                 let wanted = SocketAddr::new(ip, id.wanted.port());
-                match open(shared, id, front, wanted, moving) {
+                match open(shared, *id, front, wanted, moving) {
                     Ok(served) => front.at = served,
                     Err(e) => {
                         let again = !moving && bind::is_movable(&e);
@@ -264,7 +297,7 @@ impl State {
             });
         }
         addresses.extend(self.fronts.values().flatten().map(|(id, front)| PublishedAddress {
-            what: id.what.clone(),
+            what: front.what.clone(),
             protocol: id.protocol,
             wanted: id.wanted,
             at: match &front.at {
@@ -279,7 +312,7 @@ impl State {
 
 fn open(
     shared: &Arc<Shared>,
-    id: &FrontId,
+    id: FrontId,
     front: &Front,
     wanted: SocketAddr,
     moving: bool,

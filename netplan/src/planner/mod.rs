@@ -17,8 +17,9 @@ use crate::plan::{NetPlan, NodePlan, PodEntry};
 
 /// Follows the world and keeps a plan of it.
 ///
-/// What a change does not concern is taken over from the plan before, so a step costs what changed and not what there
-/// is. `apply` after any history gives the same plan as [`plan`] of the same world.
+/// What a change does not concern is taken over from the plan before: a step plans what changed, not what there is. Where
+/// Services or nodes come, go or change, their table, of pointers, is copied, since the last plan is still in use.
+/// `apply` after any history gives the same plan as [`plan`] of the same world.
 ///
 /// ```
 /// use orlop_core::Cut;

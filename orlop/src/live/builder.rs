@@ -99,11 +99,9 @@ pub enum StartError {
 fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another cluster may be running there: choose another address with --listen ADDR, or port 0 for any free one"
+            "; another cluster may be running there: choose another address, or port 0 for any free one"
         }
-        std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need privilege: choose another with --listen ADDR"
-        }
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privilege: choose another",
         _ => "",
     }
 }

@@ -21,6 +21,9 @@ use orlop_apiserver::Credentials;
 use crate::manifest::{self, Manifest, Problem};
 use crate::stats::{PartStats, Watched};
 
+/// How long to wait before a stream of changes that the store ended is asked for again.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
+
 /// A cluster that runs in this process. Dropping it ends everything that it started.
 ///
 /// Reads and writes go through its [`Api`]; the methods here are shorthands for that.
@@ -233,8 +236,13 @@ impl Cluster {
             tokio::select! {
                 biased;
                 cut = cuts.next() => {
-                    let changes = cut.into_iter().flat_map(|cut| cut.changes);
-                    let mut found = changes.filter(|c| c.key == *key).filter_map(|c| c.object);
+                    let Some(cut) = cut else {
+                        // The store has ended the stream: another tells everything anew.
+                        self.clock.sleep_until(self.clock.now() + FOLLOW_PAUSE).await;
+                        cuts = self.api.follow(&owner(), std::slice::from_ref(kind)).await?;
+                        continue;
+                    };
+                    let mut found = cut.changes.into_iter().filter(|c| c.key == *key).filter_map(|c| c.object);
                     if let Some(stored) = found.find(|stored| wanted(&stored.to_value())) {
                         return Ok(stored);
                     }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use orlop_apiserver::pki::{Authority, PkiError, write_private};
 use orlop_apiserver::{Authentication, Server, ServiceAccountTokens, Shell};
 use orlop_core::Timestamp;
+use orlop_netplan::Mirror;
+use orlop_netplan::ipam::ServiceRange;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::builder::{Builder, StartError};
 use super::cluster::Served;
+use crate::spec::{ClusterSpec, NodeSpec};
 
 /// The cluster's certificate authority, and the key of its service accounts' tokens.
 pub(super) struct Pki {
@@ -66,28 +69,44 @@ pub(super) fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, S
     Ok(Some(listener))
 }
 
+/// Whom the server's certificate names: every name and address by which the cluster knows the API.
+pub(super) struct Subject {
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Subject {
+    pub(super) fn new(spec: &ClusterSpec, mirror: Option<&Mirror>, nodes: &[NodeSpec]) -> Subject {
+        let service = "kubernetes.default.svc";
+        let names = ["localhost", "kubernetes", "kubernetes.default", service];
+        let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        names.push(format!("{service}.{}", spec.zone));
+        let services = spec.networks.services.iter().map(|range| ServiceRange::new(*range).first());
+        let planes = nodes.iter().filter(|node| node.control_plane).flat_map(|node| node.addresses.clone());
+        let known: Vec<IpAddr> = services.chain(planes).collect();
+        let mirrored = known.iter().filter_map(|address| mirror?.of(*address));
+        let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        addresses.extend(known.iter().copied().chain(mirrored));
+        Subject { names, addresses }
+    }
+}
+
 /// Serves until `stop`.
 pub(super) fn serve(
     listener: TcpListener,
     pki: &Pki,
+    subject: Subject,
     shell: &Shell,
     servers: &mut JoinSet<()>,
     stop: &watch::Sender<bool>,
 ) -> Result<Served, StartError> {
     let tls = |error: PkiError| certificates(&error);
     let address = listener.local_addr().map_err(|error| StartError::Certificates(error.to_string()))?;
-    let mut addresses: Vec<IpAddr> =
-        vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(10, 96, 0, 1).into()];
+    let Subject { names, mut addresses } = subject;
     if !address.ip().is_unspecified() && !addresses.contains(&address.ip()) {
         addresses.push(address.ip());
     }
-    let names = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-    ];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let identity = pki.authority.server(&names, &addresses).map_err(tls)?;
     let config = pki.authority.tls(&identity).map_err(tls)?;
     let admin = pki.authority.client("orlop-admin", &["system:masters"]).map_err(tls)?;

@@ -7,12 +7,15 @@ use orlop_api::auth::Authenticators;
 use orlop_api::auth::{AlwaysAllow, Authorizer, Union};
 use orlop_api::local::{Config, LocalApi, ServerAddress};
 use orlop_api::rbac::{NodeAuthorizer, Rbac};
+use orlop_core::kinds::Node;
 use orlop_core::runtime::Runtime;
+use orlop_core::scheme::Scheme;
 #[cfg(feature = "redb")]
 use orlop_core::store::NoSeal;
 use orlop_core::store::{MemoryStore, Seal, Store};
-use orlop_core::{Clock, Entropy, Name};
+use orlop_core::{Clock, Entropy, Name, Object};
 use orlop_runtime_mock::MockRuntime;
+use smol_str::format_smolstr;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -63,9 +66,13 @@ impl Builder {
         };
         profiles.insert(0, default_profile);
 
-        let nodes = number_nodes(&spec).map_err(|error| StartError::Spec(error.to_string()))?;
         #[cfg(feature = "server")]
         let listener = super::server::bind(serve)?;
+        let (store, dir) = open(store, &clock, seal)?;
+        #[cfg(not(feature = "server"))]
+        let _ = dir;
+        let nodes = number_nodes(&spec, &stored_nodes(&*store))
+            .map_err(|error| StartError::Spec(error.to_string()))?;
         #[cfg(feature = "server")]
         let server = server_address(listener.as_ref(), &nodes);
 
@@ -88,6 +95,9 @@ impl Builder {
         for node in &nodes {
             let mut config = node_config(&spec, node, mirror.clone())
                 .map_err(|error| StartError::Spec(error.to_string()))?;
+            if !planes.is_empty() {
+                config.cluster_dns.extend(spec.dns_address().map(|address| format_smolstr!("{address}")));
+            }
             if spec.system_pods {
                 config.system_pods = system_pods(&spec, node, mirror.is_some());
             }
@@ -96,7 +106,6 @@ impl Builder {
 
         #[cfg(feature = "server")]
         let audit_entropy = entropy.child("audit");
-        let (store, dir) = open(store, &clock, seal)?;
         #[cfg(feature = "server")]
         let host = match listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
             Some(address) => address.to_string(),
@@ -178,7 +187,10 @@ impl Builder {
                 shell.audit(orlop_apiserver::Audit::new(policy, sink, clock.clone(), audit_entropy));
             }
             let served = match listener {
-                Some(listener) => Some(super::server::serve(listener, &pki, &shell, &mut servers, &stop)?),
+                Some(listener) => {
+                    let subject = super::server::Subject::new(&spec, mirror.as_deref(), &nodes);
+                    Some(super::server::serve(listener, &pki, subject, &shell, &mut servers, &stop)?)
+                }
                 None => None,
             };
             (served, shell)
@@ -217,6 +229,14 @@ fn mock_runtimes(
         let _ = serve;
         Arc::new(MockRuntime::new(policy.clone(), clock.clone()))
     })
+}
+
+/// The nodes of an earlier run.
+fn stored_nodes(store: &dyn Store) -> Vec<Node> {
+    let Some(range) = Scheme::builtin().storage_range(&Node::KIND, "") else { return Vec::new() };
+    let entries = store.view().range(&range, "", usize::MAX);
+    // One that cannot be read is the API's to complain of.
+    entries.iter().filter_map(|entry| entry.object.decode::<Node>().ok()).collect()
 }
 
 type Opened = (Arc<dyn Store>, Option<std::path::PathBuf>);

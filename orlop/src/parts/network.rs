@@ -33,15 +33,19 @@ impl Network {
 /// What applying a plan came to: the revision that holds everywhere, or nothing.
 struct Answer(Option<Revision>);
 
+/// Every plane is told, whatever becomes of the others.
 async fn apply(planes: Vec<Arc<dyn DataPlane>>, plan: Arc<NetPlan>) -> Answer {
-    let mut reached = plan.revision;
+    let mut reached = Some(plan.revision);
     for plane in planes {
         match plane.apply(plan.clone()).await {
-            Ok(applied) => reached = reached.min(applied.revision),
-            Err(_) => return Answer(None),
+            Ok(applied) => reached = reached.map(|reached| reached.min(applied.revision)),
+            Err(error) => {
+                tracing::warn!(%error, "a network plan is not carried out; it is tried again");
+                reached = None;
+            }
         }
     }
-    Answer(Some(reached))
+    Answer(reached)
 }
 
 impl Part for Network {

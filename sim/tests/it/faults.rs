@@ -7,13 +7,14 @@ use orlop_sim::{Faults, Options, Simulation, Workload};
 fn survives(seed: u64, nodes: usize, faults: Faults, seconds: u64) {
     let mut sim = Simulation::new(seed, Options::nodes(nodes).faults(faults)).expect("the cluster starts");
     sim.load(Workload::for_nodes(nodes));
-    if let Err(violation) = sim.run_for(Duration::from_secs(seconds) * crate::scale()) {
-        panic!("{}", crate::again(seed, nodes, faults, &[violation]));
+    let run = Duration::from_secs(seconds) * crate::scale();
+    if let Err(violation) = sim.run_for(run) {
+        panic!("{}", crate::again(seed, nodes, faults, run, &[violation]));
     }
     // Back-off of what failed lasts the longer, the more went wrong.
     let limit = Duration::from_secs(if faults.any() { 1800 } else { 300 });
     if let Err(violations) = sim.settle(limit) {
-        panic!("{}", crate::again(seed, nodes, faults, &violations));
+        panic!("{}", crate::again(seed, nodes, faults, run, &violations));
     }
 }
 

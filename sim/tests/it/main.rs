@@ -5,14 +5,17 @@ mod faults;
 mod scenarios;
 mod workloads;
 
+use std::time::Duration;
+
 use orlop_sim::{Faults, Violation};
 
 /// What is printed of a failure: what was violated, and how to see it again.
-fn again(seed: u64, nodes: usize, faults: Faults, violations: &[Violation]) -> String {
+fn again(seed: u64, nodes: usize, faults: Faults, run: Duration, violations: &[Violation]) -> String {
     let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
     format!(
-        "seed {seed}:\n  {}\nagain: cargo run -p orlop-sim -- --seed {seed} --nodes {nodes} --hours 1 --faults={faults}",
-        lines.join("\n  ")
+        "seed {seed}:\n  {}\nagain: cargo run -p orlop-sim -- --seed {seed} --nodes {nodes} --hours {} --faults={faults}",
+        lines.join("\n  "),
+        run.as_secs_f64() / 3600.0,
     )
 }
 

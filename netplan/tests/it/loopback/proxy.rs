@@ -235,8 +235,74 @@ async fn udp_sessions_follow_their_endpoints() {
     plane.apply(cluster.put([pod("a", "10.244.1.2", "n1")])).await.unwrap();
     assert_eq!(ask().await, "b");
     tokio::time::sleep(Duration::from_millis(600)).await;
-    let next = [ask().await, ask().await];
-    assert_eq!(next[0], next[1]);
+    // The next in turn is "b", which somebody else gets: a session that had not ended would still be there.
+    let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    other.connect(front).await.unwrap();
+    other.send(b"who").await.unwrap();
+    let mut buffer = [0; 16];
+    let len = tokio::time::timeout(Duration::from_secs(5), other.recv(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(&buffer[..len], b"b");
+    assert_eq!([ask().await, ask().await], ["a", "a"]);
+}
+
+/// An aborted task leaves its socket open for a moment, so a port that got a name was bound elsewhere for good.
+#[tokio::test]
+async fn a_port_stays_where_it_is_under_another_name() {
+    let local = Local::new();
+    let mut cluster = Cluster::new();
+    let mut web = service("web", "10.96.0.20");
+    web["spec"]["ports"] = json!([{"port": 9000, "protocol": "TCP"}]);
+    let mut ends = slice("web", &[("a", "10.244.1.2", "n1")]);
+    ends["ports"] = json!([{"name": "", "port": 8080, "protocol": "TCP"}]);
+    cluster.put([
+        web.clone(),
+        pod("a", "10.244.1.2", "n1"),
+        ends.clone(),
+        node("n1", "172.18.0.2", "10.244.1.0/24"),
+    ]);
+    let plane = Loopback::start(options(&local));
+    let _a = line_server(local.of("10.244.1.2:8080"), "a").await;
+    plane.apply(Arc::clone(cluster.planner.plan())).await.unwrap();
+    let before = at(&plane, "10.96.0.20:9000");
+    assert_eq!(before, local.of("10.96.0.20:9000"));
+    let mut kept = TcpStream::connect(before).await.unwrap();
+    web["spec"]["ports"] = json!([
+        {"name": "http", "port": 9000, "protocol": "TCP"},
+        {"name": "admin", "port": 9001, "protocol": "TCP"},
+    ]);
+    ends["ports"] = json!([
+        {"name": "http", "port": 8080, "protocol": "TCP"},
+        {"name": "admin", "port": 8080, "protocol": "TCP"},
+    ]);
+    let plan = cluster.put([web, ends]);
+    plane.apply(plan).await.unwrap();
+    assert_eq!(at(&plane, "10.96.0.20:9000"), before);
+    assert_eq!(names(at(&plane, "10.96.0.20:9001"), 1).await, ["a"]);
+    assert_eq!(names(before, 1).await, ["a"]);
+    // Who was connected stays so.
+    kept.write_all(b"who\n").await.unwrap();
+    let mut line = [0; 2];
+    kept.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"a\n");
+}
+
+/// Likewise where another Service takes a port over from one that goes in the same step.
+#[tokio::test]
+async fn a_port_goes_from_one_service_to_another() {
+    let local = Local::new();
+    let mut cluster = Cluster::new();
+    let old = service("old", "10.96.0.20");
+    let ends = |name: &str| slice(name, &[("a", "10.244.1.2", "n1")]);
+    cluster.put([old, pod("a", "10.244.1.2", "n1"), ends("old")]);
+    let plane = Loopback::start(Options { unprivileged_from: 0, ..options(&local) });
+    let _a = line_server(local.of("10.244.1.2:8080"), "a").await;
+    plane.apply(Arc::clone(cluster.planner.plan())).await.unwrap();
+    let before = at(&plane, "10.96.0.20:80");
+    cluster.put([service("new", "10.96.0.20"), ends("new")]);
+    let plan = cluster.delete("Service", "default", "old");
+    plane.apply(plan).await.unwrap();
+    assert_eq!(at(&plane, "10.96.0.20:80"), before);
+    assert_eq!(names(before, 1).await, ["a"]);
 }
 
 #[tokio::test]
