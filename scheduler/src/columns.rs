@@ -191,6 +191,11 @@ impl Columns {
         &self.taints
     }
 
+    /// Whether any node has any image.
+    pub(crate) fn has_images(&self) -> bool {
+        !self.images.is_empty()
+    }
+
     /// Which nodes have an image.
     pub fn image(&self, name: &str) -> Option<&ImageRow> {
         self.images.get(name)

@@ -167,7 +167,10 @@ pub enum Reach<'a> {
     /// promises that it does not depend on which other nodes were left, and that its normalisation is the one that it
     /// names.
     Node,
-    /// As `Node`, and on how many nodes have the pod's images.
+    /// As `Node`, and of the pod only on what it asks of a node: its priority, requests, tolerations, node selector and
+    /// affinity, host ports, images and device claims. Then pods of many owners share one set of answers.
+    Wants,
+    /// As `Wants`, and on how many nodes have the pod's images.
     Images,
     /// On the pods in the domains of the node, as InterPodAffinity sees them.
     Affinity(&'a InterPodAffinity),

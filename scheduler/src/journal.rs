@@ -31,8 +31,10 @@ pub(crate) struct Journal {
     touches: VecDeque<Touch>,
     /// One for each snapshot: a clone goes its own way.
     identity: Arc<Identity>,
-    /// Changes whenever nodes, their labels or taints, namespaces or the numbers of crowds do.
+    /// Changes whenever nodes, their labels or taints do.
     pub(crate) layout: u64,
+    /// Changes whenever what terms mean does: namespaces, and the numbers of crowds.
+    pub(crate) terms: u64,
     /// Changes whenever what selects pods does.
     pub(crate) selectors: u64,
     /// Changes whenever budgets do.

@@ -106,6 +106,10 @@ impl Places {
         self.len == 0
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Puts in a place that is not there, of a ring of `bound`.
     pub(crate) fn insert(&mut self, place: u32, bound: usize) {
         self.len += 1;
@@ -156,6 +160,47 @@ impl Places {
             }
         }
     }
+
+    /// The same, but none that is in `out`.
+    pub(crate) fn next_from_without(&self, place: u32, out: &PlaceBits) -> Option<u32> {
+        match &self.form {
+            Form::Few(list) => {
+                let at = list.partition_point(|p| *p < place);
+                list[at..].iter().chain(&list[..at]).find(|place| !out.contains(**place)).copied()
+            }
+            Form::Many(words, _) => {
+                let from = place as usize;
+                let rest = |at: usize| words[at] & !out.0.get(at).copied().unwrap_or(0);
+                let first = |at: usize, word: u64| (at * 64) as u32 + word.trailing_zeros();
+                let here = from / 64;
+                let behind = words.get(here).map_or(0, |_| rest(here) & (u64::MAX << (from % 64)));
+                if behind != 0 {
+                    return Some(first(here, behind));
+                }
+                let around = (here + 1..words.len()).chain(0..words.len().min(here + 1));
+                around.map(|at| (at, rest(at))).find(|(_, word)| *word != 0).map(|(at, word)| first(at, word))
+            }
+        }
+    }
+}
+
+/// Some places, as bits.
+#[derive(Debug, Default)]
+pub(crate) struct PlaceBits(Vec<u64>);
+
+impl PlaceBits {
+    pub(crate) fn set(&mut self, place: u32, there: bool) {
+        let at = place as usize / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        let bit = 1 << (place % 64);
+        if there { self.0[at] |= bit } else { self.0[at] &= !bit }
+    }
+
+    pub(crate) fn contains(&self, place: u32) -> bool {
+        self.0.get(place as usize / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
 }
 
 fn set(words: &mut [u64], summary: &mut [u64], place: u32) {
@@ -191,6 +236,8 @@ mod tests {
     fn places_are_a_set() {
         let bound = 10_000u32;
         let (mut places, mut model) = (Places::new(), BTreeSet::new());
+        let mut out = PlaceBits::default();
+        (0..bound).filter(|place| place % 3 != 0).for_each(|place| out.set(place, true));
         let mut x = 1u64;
         for round in 0..20_000 {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -204,6 +251,10 @@ mod tests {
             }
             let next = model.range(place..).next().or(model.first()).copied();
             assert_eq!(places.next_from(place), next);
+            // All but every third are left out.
+            let stays = |place: &&u32| !out.contains(**place);
+            let next = model.range(place..).chain(model.range(..place)).find(stays).copied();
+            assert_eq!(places.next_from_without(place, &out), next);
             assert_eq!(places.is_empty(), model.is_empty());
         }
         assert!(places.is_empty());

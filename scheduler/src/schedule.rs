@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use orlop_core::Name;
+use smallvec::SmallVec;
 
 use crate::bitset::NodeSet;
 use crate::decision::{Decision, Fault, Narrowed, PostFilterResult, Rejection};
@@ -27,7 +28,7 @@ use crate::snapshot::{Delta, NodeId, Snapshot};
 pub fn schedule(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64) -> Decision {
     let mut decision =
         Decision { pod: pod.key.clone(), uid: pod.uid.clone(), nodes: cluster.len(), ..Decision::default() };
-    if let Err(fault) = decide(pod, cluster, profile, seed, Detail::Full, &mut decision) {
+    if let Err(fault) = decide(pod, cluster, profile, seed, Detail::Full, Early::new(), &mut decision) {
         decision = Decision {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
@@ -44,9 +45,23 @@ pub fn schedule(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64
 /// Decides as [`schedule`] does, without noting why a node was preferred: scores, totals and best are left empty, and
 /// so is `rejected` where a node was found.
 pub fn place(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64) -> Decision {
+    place_prepared(pod, cluster, profile, seed, Early::new())
+}
+
+/// What some predicates, by their position in the profile, have led to when they were prepared for the pod before.
+pub(crate) type Early<'a> = SmallVec<[(usize, Prepared<'a>); 4]>;
+
+/// Decides as [`place`] does, without preparing again what is prepared.
+pub(crate) fn place_prepared<'a>(
+    pod: &'a PodFacts,
+    cluster: &'a Snapshot,
+    profile: &'a Profile,
+    seed: u64,
+    early: Early<'a>,
+) -> Decision {
     let mut decision =
         Decision { pod: pod.key.clone(), uid: pod.uid.clone(), nodes: cluster.len(), ..Decision::default() };
-    if let Err(fault) = decide(pod, cluster, profile, seed, Detail::Choice, &mut decision) {
+    if let Err(fault) = decide(pod, cluster, profile, seed, Detail::Choice, early, &mut decision) {
         decision.fault = Some(fault);
         decision.node = None;
     }
@@ -65,18 +80,19 @@ pub(crate) struct Ready<'a> {
     pub(crate) predicate: Box<dyn Predicate + 'a>,
 }
 
-fn decide(
-    pod: &PodFacts,
-    cluster: &Snapshot,
-    profile: &Profile,
+fn decide<'a>(
+    pod: &'a PodFacts,
+    cluster: &'a Snapshot,
+    profile: &'a Profile,
     seed: u64,
     detail: Detail,
+    early: Early<'a>,
     decision: &mut Decision,
 ) -> Result<(), Fault> {
     if cluster.is_empty() {
         return Ok(());
     }
-    let Preparation { mut ready, nodes, refused, narrowed_by } = prepare(pod, cluster, profile)?;
+    let Preparation { mut ready, nodes, refused, narrowed_by } = prepare(pod, cluster, profile, early)?;
     decision.refused = refused;
     if decision.refused.is_some() {
         return post_filter(pod, cluster, profile, &mut ready, decision, None);
@@ -135,16 +151,22 @@ pub(crate) fn prepare<'a>(
     pod: &'a PodFacts,
     cluster: &'a Snapshot,
     profile: &'a Profile,
+    early: Early<'a>,
 ) -> Result<Preparation<'a>, Fault> {
+    let mut early = early.into_iter().peekable();
     let mut p = Preparation {
         ready: Vec::with_capacity(profile.filters.len()),
         nodes: cluster.node_set().clone(),
         refused: None,
         narrowed_by: Vec::new(),
     };
-    for plugin in &profile.filters {
+    for (at, plugin) in profile.filters.iter().enumerate() {
         let name = plugin.name();
-        match guarded(name, || plugin.pre_filter(pod, cluster))? {
+        let prepared = match early.next_if(|(of, _)| *of == at) {
+            Some((_, prepared)) => prepared,
+            None => guarded(name, || plugin.pre_filter(pod, cluster))?,
+        };
+        match prepared {
             Prepared::Skip => {}
             Prepared::Refuse(refusal) => {
                 p.refused = Some(Rejection { plugin: Name::from(name), refusal });
@@ -180,7 +202,7 @@ pub(crate) fn fits_on(
     profile: &Profile,
     node: NodeId,
 ) -> Result<Option<bool>, Fault> {
-    let mut prepared = prepare(pod, cluster, profile)?;
+    let mut prepared = prepare(pod, cluster, profile, Early::new())?;
     if prepared.refused.is_some() || !prepared.narrowed_by.is_empty() {
         return Ok(None);
     }

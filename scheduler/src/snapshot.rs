@@ -98,11 +98,11 @@ impl Snapshot {
             Change::PodGone(key) => self.remove_pod(&key),
             Change::Namespace(name, labels) => {
                 let before = self.namespaces.insert(name.clone(), labels);
-                self.journal.layout += u64::from(before.as_ref() != self.namespaces.get(&name));
+                self.journal.terms += u64::from(before.as_ref() != self.namespaces.get(&name));
             }
             Change::NamespaceGone(name) => {
                 self.namespaces.remove(&name);
-                self.journal.layout += 1;
+                self.journal.terms += 1;
             }
             Change::Workload(facts) => {
                 self.workloads.insert((facts.kind.clone(), facts.key.clone()), facts);
@@ -259,7 +259,7 @@ impl Snapshot {
             for row in self.pods.iter_mut().flatten() {
                 row.crowd = numbers[row.crowd as usize];
             }
-            self.journal.layout += 1;
+            self.journal.terms += 1;
         }
     }
 

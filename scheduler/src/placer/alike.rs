@@ -19,16 +19,12 @@ pub(super) fn sample(pod: &PodFacts) -> PodFacts {
     pod
 }
 
-/// The same for pods that are alike.
-pub(super) fn hash(pod: &PodFacts) -> u64 {
+/// The same for pods that ask the same of a node.
+pub(super) fn hash_of_wants(pod: &PodFacts) -> u64 {
     let mut hasher = FxHasher::default();
-    pod.key.namespace.hash(&mut hasher);
-    pod.labels.hash(&mut hasher);
     pod.priority.hash(&mut hasher);
     amounts(&pod.requests, &mut hasher);
-    if let Some(owner) = &pod.owner {
-        owner.name.hash(&mut hasher);
-    }
+    amounts(&pod.scored_requests, &mut hasher);
     for image in &pod.images {
         image.hash(&mut hasher);
     }
@@ -36,10 +32,45 @@ pub(super) fn hash(pod: &PodFacts) -> u64 {
         key.hash(&mut hasher);
         value.hash(&mut hasher);
     }
-    for term in pod.anti_affinity.iter().chain(&pod.affinity) {
+    for toleration in &pod.tolerations {
+        toleration.key.hash(&mut hasher);
+        toleration.value.hash(&mut hasher);
+    }
+    for port in &pod.host_ports {
+        port.hash(&mut hasher);
+    }
+    let required = pod.node_affinity.as_ref();
+    let required = required.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    for term in required.into_iter().flat_map(|required| &required.node_selector_terms) {
+        for requirement in term.match_expressions.iter().chain(&term.match_fields) {
+            requirement.key.hash(&mut hasher);
+            requirement.values.hash(&mut hasher);
+        }
+    }
+    pod.node.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The same for pods that are alike.
+pub(super) fn hash(pod: &PodFacts) -> u64 {
+    let mut hasher = FxHasher::default();
+    hash_of_wants(pod).hash(&mut hasher);
+    pod.key.namespace.hash(&mut hasher);
+    pod.labels.hash(&mut hasher);
+    if let Some(owner) = &pod.owner {
+        owner.name.hash(&mut hasher);
+    }
+    let preferred = pod.preferred_affinity.iter().map(|(_, term)| term);
+    for term in pod.anti_affinity.iter().chain(&pod.affinity).chain(preferred) {
         hash_term(term, &mut hasher);
     }
-    (pod.tolerations.len(), pod.preferred_affinity.len(), pod.spread.len()).hash(&mut hasher);
+    for constraint in &pod.spread {
+        constraint.topology_key.hash(&mut hasher);
+        (constraint.max_skew, constraint.required).hash(&mut hasher);
+    }
+    for claim in &pod.claims {
+        claim.name.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -48,8 +79,19 @@ fn amounts(resources: &Resources, hasher: &mut FxHasher) {
     resources.others.hash(hasher);
 }
 
-/// Whether two pods are alike. Every field of a pod is named here, so that a new one is not forgotten.
+/// Whether two pods ask the same of a node: all but who they are, and what they have to do with other pods.
+pub(super) fn want_alike(a: &PodFacts, b: &PodFacts) -> bool {
+    compare(a, b).0
+}
+
+/// Whether two pods are alike.
 pub(super) fn alike(a: &PodFacts, b: &PodFacts) -> bool {
+    let (wants, rest) = compare(a, b);
+    wants && rest()
+}
+
+/// What two pods ask of a node, and the rest. Every field of a pod is named here, so that a new one is not forgotten.
+fn compare<'a>(a: &'a PodFacts, b: &'a PodFacts) -> (bool, impl FnOnce() -> bool + 'a) {
     let PodFacts {
         key,
         uid: _,
@@ -83,30 +125,33 @@ pub(super) fn alike(a: &PodFacts, b: &PodFacts) -> bool {
         preempted,
         group: _,
     } = a;
-    key.namespace == b.key.namespace
-        && *labels == b.labels
-        && *priority == b.priority
+    let wants = *priority == b.priority
         && *requests == b.requests
         && *scored_requests == b.scored_requests
         && *scored_usage == b.scored_usage
         && *best_effort == b.best_effort
         && *images == b.images
-        && *owner == b.owner
         && *tolerations == b.tolerations
         && *node_selector == b.node_selector
         && *node_affinity == b.node_affinity
-        && *anti_affinity == b.anti_affinity
-        && *affinity == b.affinity
-        && *preferred_affinity == b.preferred_affinity
-        && *spread == b.spread
         && *host_ports == b.host_ports
-        && *claims == b.claims
         && *device_claims == b.device_claims
         && *may_preempt == b.may_preempt
-        && *scheduler == b.scheduler
-        && *node == b.node
-        && *gates == b.gates
-        && *preempted == b.preempted
-        && *finished == b.finished
-        && *deleted == b.deleted
+        && *node == b.node;
+    let rest = move || {
+        key.namespace == b.key.namespace
+            && *labels == b.labels
+            && *owner == b.owner
+            && *anti_affinity == b.anti_affinity
+            && *affinity == b.affinity
+            && *preferred_affinity == b.preferred_affinity
+            && *spread == b.spread
+            && *claims == b.claims
+            && *scheduler == b.scheduler
+            && *gates == b.gates
+            && *preempted == b.preempted
+            && *finished == b.finished
+            && *deleted == b.deleted
+    };
+    (wants, rest)
 }

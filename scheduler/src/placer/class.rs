@@ -1,125 +1,117 @@
-//! The answers for pods that are alike, kept up to date: [`Class`].
+//! Pods that are alike, and where others keep them from or draw them to, kept up to date: [`Class`].
 
 use std::sync::Arc;
 
-use crate::bitset::NodeSet;
-use crate::decision::Fault;
+use rustc_hash::FxHashMap;
+
 use crate::facts::PodFacts;
-use crate::framework::{Reach, Scale};
+use crate::framework::Reach;
 use crate::journal::Touch;
-use crate::plugins::image_locality::with_tag;
 use crate::profile::Profile;
-use crate::ring::Ring;
-use crate::schedule::{Ready, guarded};
+use crate::ring::{PlaceBits, Ring};
 use crate::snapshot::{NodeId, Snapshot};
 
 use super::buckets::{Axes, Buckets};
-use super::failing::Failing;
+use super::ground::{Ground, NOWHERE, Slot};
 use super::lanes::Lanes;
-use super::local::Local;
-use super::totals::{Scaled, Scratch, choose};
+use super::totals::{Scratch, choose};
 
-/// A node that no pod of the class may run on, whatever its neighbours.
-const NOWHERE: u32 = u32::MAX;
-/// More buckets than this, and they are laid out anew, without those that have become empty.
-const BUCKETS: usize = 4_096;
-
-/// Where a node is.
-#[derive(Clone, Copy)]
-struct Slot {
-    bucket: u32,
-    score: i64,
-}
-
-/// The answers for pods that are alike.
+/// Pods that are alike: a ground that they share with others who ask the same of nodes, and what is different for them.
 pub(super) struct Class {
     pub(super) sample: Arc<PodFacts>,
-    pub(super) hash: u64,
-    /// When it was last asked.
-    pub(super) used: u64,
     /// The touches that it has taken in, and the state of all else that it depends on.
     seen: u64,
     layout: u64,
+    terms: u64,
     selectors: u64,
-    images: u64,
-    ring: Arc<Ring>,
-    lanes: Lanes,
-    scaled: Vec<Scaled>,
-    slots: Vec<Slot>,
-    buckets: Buckets,
-    pub(super) failing: Option<Failing>,
-    /// Nodes that `failing` has not looked at again.
-    pub(super) stale: NodeSet,
+    pub(super) lanes: Lanes,
+    /// The ground, and its stamp.
+    pub(super) ground: Option<(usize, u64)>,
+    pub(super) moved: Moved,
+}
+
+/// The nodes that are elsewhere for a class than where its ground has them, because of pods near them.
+#[derive(Default)]
+pub(super) struct Moved {
+    /// Where they were in the ground, and in which bucket of `buckets` they are.
+    nodes: FxHashMap<NodeId, (Slot, u32)>,
+    pub(super) out: PlaceBits,
+    /// How many are missing in the ground, by bucket and score.
+    gone: FxHashMap<(u32, i64), u32>,
+    /// The same by bucket.
+    gone_from: FxHashMap<u32, u32>,
+    pub(super) buckets: Buckets,
+}
+
+impl Moved {
+    fn new(bound: usize) -> Moved {
+        Moved { buckets: Buckets::new(bound), ..Moved::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub(super) fn gone(&self, bucket: u32, score: i64) -> u32 {
+        self.gone.get(&(bucket, score)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn gone_from(&self, bucket: u32) -> u32 {
+        self.gone_from.get(&bucket).copied().unwrap_or(0)
+    }
+
+    fn take_back(&mut self, node: NodeId, place: u32) {
+        let Some((from, bucket)) = self.nodes.remove(&node) else { return };
+        self.out.set(place, false);
+        if from.bucket == NOWHERE {
+            return;
+        }
+        self.buckets.remove(bucket, from.score, place);
+        let less = |n: &mut u32| {
+            *n -= 1;
+            *n == 0
+        };
+        if self.gone.get_mut(&(from.bucket, from.score)).is_some_and(less) {
+            self.gone.remove(&(from.bucket, from.score));
+        }
+        if self.gone_from.get_mut(&from.bucket).is_some_and(less) {
+            self.gone_from.remove(&from.bucket);
+        }
+    }
+
+    fn put(&mut self, node: NodeId, place: u32, from: Slot, axes: &Axes) {
+        let mut bucket = NOWHERE;
+        if from.bucket != NOWHERE {
+            bucket = self.buckets.of(axes);
+            self.buckets.insert(bucket, from.score, place);
+            *self.gone.entry((from.bucket, from.score)).or_default() += 1;
+            *self.gone_from.entry(from.bucket).or_default() += 1;
+        }
+        self.out.set(place, true);
+        self.nodes.insert(node, (from, bucket));
+    }
 }
 
 impl Class {
-    /// Asks all plugins about all nodes. `None`: answers for such pods cannot be kept.
-    pub(super) fn build(
-        sample: Arc<PodFacts>,
-        hash: u64,
-        cluster: &Snapshot,
-        profile: &Profile,
-        ring: &Arc<Ring>,
-    ) -> Result<Option<Class>, Fault> {
-        let pod = sample.clone();
-        let Some(mut local) = Local::prepare(&pod, cluster, profile)? else { return Ok(None) };
-        let mut nodes = cluster.node_set().clone();
-        for Ready { plugin, predicate } in &local.ready {
-            guarded(plugin, || predicate.filter_all(cluster, &mut nodes))?;
-        }
-        for node in cluster.awaited_among(&nodes) {
-            if !local.fits_beside(cluster, node)? {
-                nodes.remove(node);
-            }
-        }
-        let order: Vec<NodeId> = ring.nodes().iter().copied().filter(|node| nodes.contains(*node)).collect();
-        let mut totals = vec![0i64; order.len()];
-        let mut scores = vec![0i64; order.len()];
-        let (mut scaled, mut raws) = (Vec::new(), Vec::new());
-        for weighed in &local.priorities {
-            guarded(weighed.name, || weighed.priority.score_all(cluster, &order, &mut scores))?;
-            let weight = weighed.weight;
-            match weighed.scale {
-                Scale::AsIs => {
-                    for (total, score) in totals.iter_mut().zip(&scores) {
-                        *total = total.saturating_add(score.saturating_mul(weight));
-                    }
-                }
-                scale => {
-                    scaled.push(Scaled { weight, scale });
-                    raws.push(scores.clone());
-                }
-            }
-        }
-        let lanes = Lanes::build(&pod, cluster, profile, scaled.len());
+    /// Looks at all pods that are there; `ground` is the next to be asked for.
+    pub(super) fn build(sample: Arc<PodFacts>, cluster: &Snapshot, profile: &Profile) -> Class {
+        let (lanes, moved) = Lanes::build(&sample, cluster, profile);
         let journal = cluster.journal();
         let mut class = Class {
             sample,
-            hash,
-            used: 0,
             seen: journal.next(),
             layout: journal.layout,
+            terms: journal.terms,
             selectors: journal.selectors,
-            images: images(&pod, cluster),
-            ring: ring.clone(),
             lanes,
-            scaled,
-            slots: vec![Slot { bucket: NOWHERE, score: 0 }; cluster.columns().pod_counts().len()],
-            buckets: Buckets::new(ring.len()),
-            failing: None,
-            stale: NodeSet::new(),
+            ground: None,
+            moved: Moved::new(cluster.len()),
         };
-        let mut axes = Axes::new();
-        let columns = class.lanes.columns(cluster);
-        for (at, (node, score)) in order.iter().zip(&totals).enumerate() {
-            axes.clear();
-            axes.extend(raws.iter().map(|raw| raw[at]));
-            class.lanes.add_places(&columns, *node, &mut axes);
-            let bucket = class.buckets.of(&axes);
-            class.buckets.insert(bucket, *score, ring.place(*node));
-            class.slots[node.index()] = Slot { bucket, score: *score };
+        for node in moved {
+            // Where it is shows once there is a ground.
+            class.moved.nodes.insert(node, (Slot { bucket: NOWHERE, score: 0 }, NOWHERE));
         }
-        Ok(Some(class))
+        class
     }
 
     /// Whether being near or apart from other pods, or spread among them, may rule nodes out.
@@ -127,91 +119,90 @@ impl Class {
         self.lanes.all.iter().any(|lane| lane.is_hard())
     }
 
-    /// How many nodes it holds answers for.
+    /// How much it holds.
     pub(super) fn size(&self) -> usize {
-        self.slots.len()
+        64 + self.moved.nodes.len()
     }
 
-    /// Takes in what has changed. Answers `false` if it must be built anew.
-    pub(super) fn catch_up(&mut self, cluster: &Snapshot, profile: &Profile) -> Result<bool, Fault> {
+    /// Takes in what has changed, given the ground as it is now. Answers `false` if it must be built anew.
+    pub(super) fn catch_up(
+        &mut self,
+        cluster: &Snapshot,
+        profile: &Profile,
+        ground: &Ground,
+        ring: &Ring,
+    ) -> bool {
+        if self.moved.buckets.is_sparse() {
+            self.moved = Moved { nodes: std::mem::take(&mut self.moved.nodes), ..Moved::new(ring.len()) };
+            self.ground = None;
+        }
+        let mut changed = Vec::new();
+        if !self.read_journal(cluster, profile, &mut changed) {
+            return false;
+        }
+        if self.ground.is_none_or(|(_, stamp)| stamp != ground.stamp) {
+            // The buckets of another ground mean nothing in this one.
+            changed = self.moved.nodes.keys().copied().chain(changed).collect();
+            self.moved = Moved::new(ring.len());
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        let columns = self.lanes.columns(cluster);
+        let mut axes = Axes::new();
+        for node in changed {
+            let (place, slot) = (ring.place(node), ground.slot(node));
+            self.moved.take_back(node, place);
+            axes.clear();
+            match slot.bucket {
+                NOWHERE => axes.resize(self.lanes.starts.len(), 0),
+                bucket => axes.extend_from_slice(&ground.buckets.get(bucket).axes),
+            }
+            if self.lanes.settle(&columns, node, &mut axes) {
+                self.moved.put(node, place, slot, &axes);
+            }
+        }
+        true
+    }
+
+    /// Lets the lanes know of pods that came and went; `changed` gets the nodes that may have moved.
+    fn read_journal(&mut self, cluster: &Snapshot, profile: &Profile, changed: &mut Vec<NodeId>) -> bool {
         let journal = cluster.journal();
-        if self.layout != journal.layout || self.buckets.rows().len() > BUCKETS {
-            return Ok(false);
+        if self.layout != journal.layout || self.terms != journal.terms {
+            return false;
         }
         if self.selectors != journal.selectors {
             if !self.lanes.still_hold(&self.sample, cluster, profile) {
-                return Ok(false);
+                return false;
             }
             self.selectors = journal.selectors;
         }
-        let Some(touches) = journal.since(self.seen) else { return Ok(false) };
-        if touches.len() == 0 {
-            return Ok(true);
-        }
-        if touches.len() > self.ring.len() / 2 + 8 || self.images != images(&self.sample, cluster) {
-            return Ok(false);
-        }
-        let mut changed = Vec::with_capacity(touches.len());
+        let Some(touches) = journal.since(self.seen) else { return false };
         for touch in touches {
-            changed.push(touch.node());
+            if self.moved.nodes.contains_key(&touch.node()) {
+                changed.push(touch.node());
+            }
             if let Touch::Pod { node, crowd, by } = touch
-                && !self.lanes.count(&self.sample, cluster, (node, crowd, by.into()), &mut changed)
+                && !self.lanes.count(&self.sample, cluster, (node, crowd, by.into()), changed)
             {
-                return Ok(false);
+                return false;
             }
         }
         self.seen = journal.next();
-        changed.sort_unstable();
-        changed.dedup();
-        if self.failing.is_some() {
-            changed.iter().for_each(|node| self.stale.insert(*node));
-        }
-        self.look_again(cluster, profile, &changed)
-    }
-
-    fn look_again(&mut self, cluster: &Snapshot, profile: &Profile, nodes: &[NodeId]) -> Result<bool, Fault> {
-        let sample = self.sample.clone();
-        let Some(mut local) = Local::prepare(&sample, cluster, profile)? else { return Ok(false) };
-        let mut axes = Axes::new();
-        let columns = self.lanes.columns(cluster);
-        for node in nodes.iter().copied() {
-            let place = self.ring.place(node);
-            let mut slot = Slot { bucket: NOWHERE, score: 0 };
-            if local.fits(cluster, node)? {
-                axes.clear();
-                slot.score = local.score(cluster, node, &mut axes)?;
-                if axes.len() != self.scaled.len() {
-                    return Ok(false);
-                }
-                self.lanes.add_places(&columns, node, &mut axes);
-                slot.bucket = self.buckets.of(&axes);
-            }
-            let before = std::mem::replace(&mut self.slots[node.index()], slot);
-            if (before.bucket, before.score) == (slot.bucket, slot.score) {
-                continue;
-            }
-            if before.bucket != NOWHERE {
-                self.buckets.remove(before.bucket, before.score, place);
-            }
-            if slot.bucket != NOWHERE {
-                self.buckets.insert(slot.bucket, slot.score, place);
-            }
-        }
-        Ok(true)
+        true
     }
 
     /// The best node for a pod that starts at a point of the ring.
-    pub(super) fn choose(&self, start: u64, scratch: &mut Scratch) -> Option<NodeId> {
-        let start = self.ring.first_from(start);
-        let place = choose(&self.buckets, &self.scaled, &self.lanes, &self.ring, start, scratch)?;
-        Some(self.ring.node(place))
+    pub(super) fn choose(
+        &self,
+        ground: &Ground,
+        ring: &Ring,
+        start: u64,
+        scratch: &mut Scratch,
+    ) -> Option<NodeId> {
+        let start = ring.first_from(start);
+        let place = choose(ground, self, ring, start, scratch)?;
+        Some(ring.node(place))
     }
-}
-
-/// Changes when one of the pod's images comes to a node or goes.
-fn images(pod: &PodFacts, cluster: &Snapshot) -> u64 {
-    let rows = pod.images.iter().filter_map(|image| cluster.columns().image(&with_tag(image)));
-    rows.map(|row| row.version).sum()
 }
 
 /// Whether answers can be kept under a profile: every priority says how far it reaches, and those that count pods in

@@ -1,4 +1,4 @@
-//! Why no node takes a class of pods, node by node, and on which of them room could be made: [`Failing`].
+//! Why no node takes pods that ask the same, node by node, and on which of them room could be made: [`Failing`].
 
 use crate::decision::{Decision, Fault, Rejection};
 use crate::facts::PodFacts;
@@ -8,7 +8,7 @@ use crate::profile::Profile;
 use crate::schedule::{post_filter, refusal_of};
 use crate::snapshot::{Delta, NodeId, Snapshot};
 
-use super::class::Class;
+use super::ground::Ground;
 use super::local::Local;
 
 const NONE: u32 = u32::MAX;
@@ -52,15 +52,15 @@ impl Refusals {
     }
 }
 
-/// What is kept of a class that no node takes.
+/// What is kept of pods that no node takes.
 #[derive(Default)]
 pub(super) struct Failing {
     refusals: Refusals,
     candidates: Candidates,
 }
 
-impl Class {
-    /// Says why no node takes a pod of the class, and how room could be made. Answers `false` where what is kept does not
+impl Ground {
+    /// Says why no node takes a pod of such a class, and how room could be made. Answers `false` where what is kept does not
     /// tell.
     pub(super) fn fail(
         &mut self,

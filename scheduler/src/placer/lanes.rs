@@ -125,6 +125,11 @@ impl Lane {
         self.by_node
     }
 
+    /// Where nodes are on the axis before any pod counts.
+    fn start(&self) -> Start {
+        Start { key: self.key.clone(), narrow: self.narrow }
+    }
+
     /// Where a node is on the lane's axis.
     fn place(&self, column: Option<&LabelColumn>, node: NodeId) -> i64 {
         let value = column.map_or(LabelColumn::ABSENT, |c| c.value(node));
@@ -194,8 +199,12 @@ impl Lane {
             }
             *self.fewest.entry(after).or_insert(0) += 1;
         }
-        if self.narrow && !self.by_node && self.seen(before) != self.seen(after) {
-            changed.extend(self.members.get(&(at as u32)).into_iter().flatten());
+        if self.narrow && self.seen(before) != self.seen(after) {
+            if self.by_node {
+                changed.push(node);
+            } else {
+                changed.extend(self.members.get(&(at as u32)).into_iter().flatten());
+            }
         }
     }
 
@@ -228,15 +237,38 @@ impl Lane {
     }
 }
 
+/// Where nodes are on an axis before any pod counts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Start {
+    key: Name,
+    narrow: bool,
+}
+
+impl Start {
+    /// The label.
+    pub(super) fn column<'a>(&self, cluster: &'a Snapshot) -> Option<&'a LabelColumn> {
+        cluster.columns().label(&self.key)
+    }
+
+    /// Where a node is.
+    pub(super) fn place(&self, column: Option<&LabelColumn>, node: NodeId) -> i64 {
+        let value = column.map_or(LabelColumn::ABSENT, |c| c.value(node));
+        if self.narrow { lane_start(value != LabelColumn::ABSENT) } else { value.into() }
+    }
+}
+
+/// Where a node is on a narrow axis before any pod counts.
+fn lane_start(has_label: bool) -> i64 {
+    if has_label { 0 } else { LACKING }
+}
+
 /// All lanes of one class of pods.
 pub(super) struct Lanes {
     pub(super) all: Vec<Lane>,
-    /// How many axes the lanes have.
-    pub(super) axes: usize,
+    /// The lanes' axes, the first of all.
+    pub(super) starts: Vec<Start>,
     /// How many crowds have been looked at.
     crowds: usize,
-    /// The label of each axis that lanes share.
-    shared: Vec<(Name, usize)>,
     affinity: Option<InterPodAffinity>,
     hard_affinity: bool,
     /// What the total of wishes counts.
@@ -251,13 +283,12 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// The lanes for pods like `pod`; their axes come after `first`.
-    pub(super) fn build(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, first: usize) -> Lanes {
+    /// The lanes for pods like `pod`, and the nodes that pods there have moved from where they start.
+    pub(super) fn build(pod: &PodFacts, cluster: &Snapshot, profile: &Profile) -> (Lanes, Vec<NodeId>) {
         let mut lanes = Lanes {
             all: Vec::new(),
-            axes: 0,
+            starts: Vec::new(),
             crowds: 0,
-            shared: Vec::new(),
             affinity: None,
             hard_affinity: false,
             wish_weight: 0,
@@ -287,31 +318,29 @@ impl Lanes {
                 _ => {}
             }
         }
-        lanes.lay_out(cluster, first);
+        lanes.lay_out(cluster);
         lanes.meet(pod, cluster);
+        let mut moved = Vec::new();
         for (id, crowd) in cluster.crowd_rows().iter() {
             for lane in &mut lanes.all {
                 let share = lane.shares[id as usize];
                 if share != 0 {
-                    crowd
-                        .by_node()
-                        .for_each(|(node, n)| lane.count(cluster, node, n * share, &mut Vec::new()));
+                    crowd.by_node().for_each(|(node, n)| lane.count(cluster, node, n * share, &mut moved));
                 }
             }
         }
-        lanes
+        (lanes, moved)
     }
 
-    fn lay_out(&mut self, cluster: &Snapshot, first: usize) {
+    fn lay_out(&mut self, cluster: &Snapshot) {
         for lane in &mut self.all {
             lane.lay_out(cluster);
-            let shared = self.shared.iter().find(|(key, _)| !lane.narrow && *key == lane.key);
-            lane.axis = shared.map_or(first + self.axes, |(_, axis)| *axis);
+            let start = lane.start();
+            // Lanes over one label share its axis, unless the axis tells amounts.
+            let shared = self.starts.iter().position(|other| !lane.narrow && *other == start);
+            lane.axis = shared.unwrap_or(self.starts.len());
             if shared.is_none() {
-                self.axes += 1;
-                if !lane.narrow {
-                    self.shared.push((lane.key.clone(), lane.axis));
-                }
+                self.starts.push(start);
             }
         }
     }
@@ -393,12 +422,15 @@ impl Lanes {
         self.all.iter().map(|lane| cluster.columns().label(&lane.key)).collect()
     }
 
-    /// Where a node is on the lanes' axes.
-    pub(super) fn add_places(&self, columns: &[Option<&LabelColumn>], node: NodeId, axes: &mut Axes) {
-        axes.resize(axes.len() + self.axes, 0);
-        for (lane, column) in self.all.iter().zip(columns) {
-            axes[lane.axis] = lane.place(*column, node);
+    /// Puts a node where pods have moved it to. Answers whether that is elsewhere than where it starts.
+    pub(super) fn settle(&self, columns: &[Option<&LabelColumn>], node: NodeId, axes: &mut Axes) -> bool {
+        let mut moved = false;
+        for (lane, column) in self.all.iter().zip(columns).filter(|(lane, _)| lane.narrow) {
+            let place = lane.place(*column, node);
+            moved |= place != lane_start(column.is_some_and(|c| c.value(node) != LabelColumn::ABSENT));
+            axes[lane.axis] = place;
         }
+        moved
     }
 
     /// Whether what selects pods still means the same to pods like `pod`.

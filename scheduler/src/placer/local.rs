@@ -1,4 +1,4 @@
-//! What the plugins that reach no farther than a node say of a class of pods: [`Local`].
+//! What the plugins that reach no farther than a node say of pods that ask the same: [`Local`].
 
 use crate::decision::Fault;
 use crate::facts::PodFacts;
@@ -26,7 +26,7 @@ pub(super) struct Weighed<'a> {
 
 /// Whether a plugin's answers of a node can be kept.
 pub(super) fn is_near(reach: Reach<'_>) -> bool {
-    matches!(reach, Reach::Node | Reach::Images)
+    matches!(reach, Reach::Node | Reach::Wants | Reach::Images)
 }
 
 impl<'a> Local<'a> {

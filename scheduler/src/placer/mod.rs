@@ -1,23 +1,28 @@
 //! Decisions one after the other, faster: [`Placer`] keeps what it found for pods that are alike, and looks again only
 //! at what has changed since.
 //!
-//! Equal pods get equal answers from every plugin that looks no farther than it says ([`Reach`]). So for each *class* of
-//! pods it keeps which nodes may be had and what each scores, in *buckets* of nodes that only their own scores tell
-//! apart: what is normalised, and what pods in a node's domains mean, is the same for all nodes of a bucket. A decision
-//! then compares buckets, not nodes.
+//! Equal pods get equal answers from every plugin that looks no farther than it says ([`Reach`]). So for pods that ask
+//! the same of nodes it keeps a *ground*: which nodes may be had and what each scores, in *buckets* of nodes that only
+//! their own scores tell apart. What is normalised, and what pods in a node's domains mean, is the same for all nodes of a
+//! bucket, so a decision compares buckets, not nodes.
+//!
+//! Pods that are alike also in what they have to do with others are a *class*. It knows of its ground's nodes only those
+//! that other pods have moved to a bucket of the class's own. So a thousand ReplicaSets with pods of one size share one
+//! ground, and a change of a node is looked at once for all of them.
 
 mod alike;
 mod buckets;
 mod class;
 pub(crate) mod failing;
+mod ground;
+mod kept;
 mod lanes;
 mod local;
 mod totals;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
+use rustc_hash::FxHashSet;
 
 use crate::decision::{Decision, Fault};
 use crate::facts::PodFacts;
@@ -25,14 +30,21 @@ use crate::framework::{Prepared, Reach};
 use crate::journal::Identity;
 use crate::profile::Profile;
 use crate::ring::{Ring, start_of};
-use crate::schedule::{fits_on, guarded, place};
+use crate::schedule::{Early, fits_on, guarded, place, place_prepared};
 use crate::snapshot::Snapshot;
 
 use class::Class;
+use ground::Ground;
+use kept::Kept;
+use local::Local;
 use totals::Scratch;
 
-/// So many answers are kept at most, each of one class for one node.
+/// So many answers are kept at most, each of one ground for one node.
 const ROOM: usize = 8_000_000;
+/// The same of classes, each for one node that others have moved.
+const ROOM_OF_CLASSES: usize = 8_000_000;
+/// So many kinds of pods that came once are remembered at most.
+const ONCE: usize = 65_536;
 
 /// Decides for one pod after the other under one profile.
 ///
@@ -68,32 +80,36 @@ pub struct Placer {
     profile: Profile,
     seed: u64,
     keepable: bool,
+    /// Whether grounds may be shared by pods that differ in who they are: no plugin looks at that.
+    shares: bool,
     snapshot: Option<Arc<Identity>>,
     ring: Arc<Ring>,
     layout: u64,
-    classes: Vec<Option<Class>>,
-    free: Vec<usize>,
-    by_hash: FxHashMap<u64, SmallVec<[usize; 1]>>,
-    held: usize,
-    asked: u64,
+    grounds: Kept<Ground>,
+    classes: Kept<Class>,
+    /// What pods asked for that came once: an answer is kept from the second on.
+    once: FxHashSet<u64>,
+    stamps: u64,
     scratch: Scratch,
 }
 
 impl Placer {
     /// A placer under a profile; `seed` breaks ties.
     pub fn new(profile: Profile, seed: u64) -> Placer {
+        let filters = profile.filters.iter().map(|plugin| plugin.reach());
+        let mut reaches = filters.chain(profile.scores.iter().map(|weighted| weighted.plugin.reach()));
         Placer {
             keepable: class::is_keepable(&profile),
+            shares: !reaches.any(|reach| matches!(reach, Reach::Node)),
             profile,
             seed,
             snapshot: None,
             ring: Arc::default(),
             layout: 0,
-            classes: Vec::new(),
-            free: Vec::new(),
-            by_hash: FxHashMap::default(),
-            held: 0,
-            asked: 0,
+            grounds: Kept::new(ROOM),
+            classes: Kept::new(ROOM_OF_CLASSES),
+            once: FxHashSet::default(),
+            stamps: 0,
             scratch: Scratch::default(),
         }
     }
@@ -105,10 +121,15 @@ impl Placer {
 
     /// Decides on which node `pod` should run.
     pub fn place(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Decision {
-        if self.keepable
-            && !cluster.is_empty()
-            && let Ok(Some(decision)) = self.answer(pod, cluster)
-        {
+        if !self.keepable || cluster.is_empty() {
+            return place(pod, cluster, &self.profile, self.seed);
+        }
+        let nothing_to_ask = match ask(&self.profile, pod, cluster) {
+            Ok(Some(early)) => return place_prepared(pod, cluster, &self.profile, self.seed, early),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if nothing_to_ask && let Ok(Some(decision)) = self.answer(pod, cluster) {
             return decision;
         }
         // Also after a panic: the same plugin panics again, or the answer is as good as any.
@@ -117,9 +138,6 @@ impl Placer {
 
     /// `None`: what is kept has no answer.
     fn answer(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<Option<Decision>, Fault> {
-        if self.needs_asking(pod, cluster)? {
-            return Ok(None);
-        }
         let mut decision = Decision {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
@@ -142,13 +160,16 @@ impl Placer {
             }
         }
         self.attach(cluster);
-        let Some(id) = self.class(pod, cluster)? else { return Ok(None) };
-        let Some(class) = &mut self.classes[id] else { return Ok(None) };
+        let Some((class, ground)) = self.class(pod, cluster)? else { return Ok(None) };
+        let (Some(class), Some(ground)) = (self.classes.get(class), self.grounds.get_mut(ground)) else {
+            return Ok(None);
+        };
         let waits = |other: &Arc<PodFacts>| other.priority >= pod.priority && other.key != pod.key;
         if class.has_hard_lanes() && cluster.nominated().any(waits) {
             return Ok(None);
         }
-        if let Some(node) = class.choose(start_of(self.seed, &pod.uid), &mut self.scratch) {
+        let start = start_of(self.seed, &pod.uid);
+        if let Some(node) = class.choose(ground, &self.ring, start, &mut self.scratch) {
             let node = cluster.view(node).name();
             if nomination == Some(node) {
                 return Ok(None);
@@ -159,17 +180,7 @@ impl Placer {
         if class.has_hard_lanes() {
             return Ok(None);
         }
-        class.fail(pod, cluster, &self.profile, &mut decision).map(|told| told.then_some(decision))
-    }
-
-    /// Whether a plugin that is asked anew for every pod has something to say about this one.
-    fn needs_asking(&self, pod: &PodFacts, cluster: &Snapshot) -> Result<bool, Fault> {
-        for plugin in self.profile.filters.iter().filter(|p| matches!(p.reach(), Reach::Cluster)) {
-            if !matches!(guarded(plugin.name(), || plugin.pre_filter(pod, cluster))?, Prepared::Skip) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        ground.fail(pod, cluster, &self.profile, &mut decision).map(|told| told.then_some(decision))
     }
 
     /// Forgets what it knows of another snapshot.
@@ -177,10 +188,8 @@ impl Placer {
         let identity = cluster.journal().identity();
         let same = self.snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, identity));
         if !same {
+            self.grounds.clear();
             self.classes.clear();
-            self.free.clear();
-            self.by_hash.clear();
-            self.held = 0;
             self.snapshot = Some(identity.clone());
         }
         if !same || self.layout != cluster.journal().layout {
@@ -189,72 +198,126 @@ impl Placer {
         }
     }
 
-    /// The class of a pod, up to date.
-    fn class(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<Option<usize>, Fault> {
-        self.asked += 1;
+    /// The class of a pod and its ground, up to date.
+    fn class(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<Option<(usize, usize)>, Fault> {
         let hash = alike::hash(pod);
-        let known = self.by_hash.get(&hash).into_iter().flatten().copied();
-        let is_of =
-            |id: &usize| self.classes[*id].as_ref().is_some_and(|class| alike::alike(pod, &class.sample));
-        let known = known.into_iter().find(is_of);
+        let known = self.classes.find(hash, |class| alike::alike(pod, &class.sample));
         let mut sample = None;
         if let Some(id) = known
-            && let Some(class) = &mut self.classes[id]
+            && let Some(mut class) = self.classes.take(id)
         {
-            class.used = self.asked;
-            if let Ok(true) = class.catch_up(cluster, &self.profile) {
-                return Ok(Some(id));
+            let ground = self.ground(&class, cluster);
+            if let Ok(Some(ground)) = ground
+                && let Some(kept) = self.grounds.get(ground)
+                && class.catch_up(cluster, &self.profile, kept, &self.ring)
+            {
+                class.ground = Some((ground, kept.stamp));
+                self.classes.give_back(id, class.size(), class);
+                return Ok(Some((id, ground)));
             }
-            sample = Some(class.sample.clone());
-            self.drop_class(id);
+            self.classes.remove(id);
+            ground?;
+            sample = Some(class.sample);
+        } else if !self.is_worth_it(pod, cluster)? {
+            return Ok(None);
         }
         let sample = sample.unwrap_or_else(|| Arc::new(alike::sample(pod)));
-        let Some(mut class) = Class::build(sample, hash, cluster, &self.profile, &self.ring)? else {
+        let mut class = Class::build(sample, cluster, &self.profile);
+        let Some(ground) = self.ground(&class, cluster)? else { return Ok(None) };
+        let Some(kept) = self.grounds.get(ground) else { return Ok(None) };
+        if !class.catch_up(cluster, &self.profile, kept, &self.ring) {
             return Ok(None);
-        };
-        class.used = self.asked;
-        self.make_room(class.size());
-        self.held += class.size();
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.classes.push(None);
-            self.classes.len() - 1
-        });
-        self.classes[id] = Some(class);
-        self.by_hash.entry(hash).or_default().push(id);
-        Ok(Some(id))
+        }
+        class.ground = Some((ground, kept.stamp));
+        let id = self.classes.insert(hash, class.size(), class);
+        Ok(Some((id, ground)))
     }
 
-    fn drop_class(&mut self, id: usize) {
-        let Some(class) = self.classes[id].take() else { return };
-        self.held -= class.size();
-        self.free.push(id);
-        if let Some(alike) = self.by_hash.get_mut(&class.hash) {
-            alike.retain(|other| *other != id);
-            if alike.is_empty() {
-                self.by_hash.remove(&class.hash);
+    /// Whether to keep answers for a pod whose like has not been seen.
+    fn is_worth_it(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<bool, Fault> {
+        let hash = self.hash_of_ground(pod);
+        if !self.once.contains(&hash) {
+            if self.once.len() >= ONCE {
+                self.once.clear();
+            }
+            self.once.insert(hash);
+            return Ok(false);
+        }
+        Ok(Local::prepare(pod, cluster, &self.profile)?.is_some())
+    }
+
+    fn hash_of_ground(&self, pod: &PodFacts) -> u64 {
+        if self.shares { alike::hash_of_wants(pod) } else { alike::hash(pod) }
+    }
+
+    /// The ground of a class, up to date; `None`: answers for such pods cannot be kept.
+    fn ground(&mut self, class: &Class, cluster: &Snapshot) -> Result<Option<usize>, Fault> {
+        let shares = self.shares;
+        let same = |ground: &Ground| {
+            let alike = if shares { alike::want_alike } else { alike::alike };
+            ground.starts == class.lanes.starts && alike(&class.sample, &ground.sample)
+        };
+        let of_old = class.ground.filter(|(id, stamp)| {
+            self.grounds
+                .get(*id)
+                .is_some_and(|ground| ground.stamp == *stamp && ground.starts == class.lanes.starts)
+        });
+        let hash = self.hash_of_ground(&class.sample);
+        let known = match of_old {
+            Some((id, _)) => {
+                self.grounds.touch(id);
+                Some(id)
+            }
+            None => self.grounds.find(hash, same),
+        };
+        let mut sample = class.sample.clone();
+        if let Some(id) = known
+            && let Some(ground) = self.grounds.get_mut(id)
+        {
+            if let Ok(true) = ground.catch_up(cluster, &self.profile) {
+                return Ok(Some(id));
+            }
+            sample = ground.sample.clone();
+            self.grounds.remove(id);
+        }
+        self.stamps += 1;
+        let ground = Ground::build(
+            sample,
+            class.lanes.starts.clone(),
+            self.stamps,
+            (cluster, &self.profile),
+            &self.ring,
+        )?;
+        Ok(ground.map(|ground| self.grounds.insert(hash, ground.size(), ground)))
+    }
+}
+
+/// What plugins that are asked anew for every pod have to say about this one, if it is anything.
+fn ask<'a>(
+    profile: &'a Profile,
+    pod: &'a PodFacts,
+    cluster: &'a Snapshot,
+) -> Result<Option<Early<'a>>, Fault> {
+    let mut early = Early::new();
+    for (at, plugin) in profile.filters.iter().enumerate() {
+        if matches!(plugin.reach(), Reach::Cluster) {
+            let prepared = guarded(plugin.name(), || plugin.pre_filter(pod, cluster))?;
+            let says_nothing = matches!(prepared, Prepared::Skip);
+            early.push((at, prepared));
+            if !says_nothing {
+                return Ok(Some(early));
             }
         }
     }
-
-    /// Forgets the older half of the classes when there is no room for another.
-    fn make_room(&mut self, size: usize) {
-        if self.held + size <= ROOM {
-            return;
-        }
-        let mut ages: Vec<(u64, usize)> = Vec::new();
-        for (id, class) in self.classes.iter().enumerate() {
-            ages.extend(class.as_ref().map(|class| (class.used, id)));
-        }
-        ages.sort_unstable();
-        for (_, id) in ages.iter().take(ages.len().div_ceil(2)) {
-            self.drop_class(*id);
-        }
-    }
+    Ok(None)
 }
 
 impl std::fmt::Debug for Placer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let classes = self.classes.iter().flatten().count();
-        f.debug_struct("Placer").field("profile", &self.profile).field("classes", &classes).finish()
+        f.debug_struct("Placer")
+            .field("profile", &self.profile)
+            .field("classes", &self.classes.len())
+            .field("grounds", &self.grounds.len())
+            .finish()
     }
 }

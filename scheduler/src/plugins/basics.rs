@@ -52,7 +52,7 @@ impl PreFilter for NodeUnschedulable {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
@@ -98,7 +98,7 @@ impl PreFilter for NodeName {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {

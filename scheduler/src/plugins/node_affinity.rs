@@ -141,7 +141,7 @@ impl PreFilter for NodeAffinity {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
@@ -193,7 +193,7 @@ impl PreScore for NodeAffinity {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn scale(&self) -> Scale {

@@ -15,7 +15,7 @@ impl PreFilter for NodePorts {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {

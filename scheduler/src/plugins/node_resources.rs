@@ -63,7 +63,7 @@ impl PreFilter for Fit {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
@@ -153,7 +153,7 @@ impl PreScore for Fit {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_score<'a>(
@@ -312,7 +312,7 @@ impl PreScore for BalancedAllocation {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_score<'a>(

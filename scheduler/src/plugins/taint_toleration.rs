@@ -37,7 +37,7 @@ impl PreFilter for TaintToleration {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, _: &'a Snapshot) -> Prepared<'a> {
@@ -77,7 +77,7 @@ impl PreScore for TaintToleration {
     }
 
     fn reach(&self) -> Reach<'_> {
-        Reach::Node
+        Reach::Wants
     }
 
     fn scale(&self) -> Scale {
