@@ -2,14 +2,14 @@
 
 use orlop_core::body::Malformed;
 use orlop_core::kinds::{
-    Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, ReplicaSet, Service,
-    StatefulSet, StorageClass,
+    CSINode, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget, ReplicaSet,
+    Service, StatefulSet, StorageClass,
 };
 use orlop_core::rules::LabelSelector;
 use orlop_core::{Key, Kind, Labels, Name, Object};
 
 use crate::facts::{NodeFacts, PodFacts};
-use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
+use crate::volumes::{AttachmentFacts, ClaimFacts, ClassFacts, CsiNodeFacts, VolumeFacts, volume_attachment};
 
 /// One change of what decisions depend on.
 #[derive(Clone, Debug)]
@@ -48,6 +48,14 @@ pub enum Change {
     Class(ClassFacts),
     /// A storage class is gone.
     ClassGone(Name),
+    /// What drivers can attach to a node.
+    CsiNode(CsiNodeFacts),
+    /// Nobody says any more what drivers can attach to a node.
+    CsiNodeGone(Name),
+    /// A volume is attached to a node.
+    Attachment(AttachmentFacts),
+    /// An attachment, by name, is gone.
+    AttachmentGone(Name),
     /// A group of pods.
     Group(GroupFacts),
     /// A group of pods is gone.
@@ -119,6 +127,8 @@ pub fn watched() -> Vec<Kind> {
         PersistentVolume::KIND,
         PersistentVolumeClaim::KIND,
         StorageClass::KIND,
+        CSINode::KIND,
+        volume_attachment(),
     ]
 }
 
@@ -153,6 +163,10 @@ impl Change {
             Change::Claim(ClaimFacts::from(&stored.decode::<PersistentVolumeClaim>()?))
         } else if is(&StorageClass::KIND) {
             Change::Class(ClassFacts::from(&stored.decode::<StorageClass>()?))
+        } else if is(&CSINode::KIND) {
+            Change::CsiNode(CsiNodeFacts::from(&stored.decode::<CSINode>()?))
+        } else if is(&volume_attachment()) {
+            Change::Attachment(AttachmentFacts::from_json(&stored.to_value()))
         } else if is(&pod_group()) {
             Change::Group(GroupFacts::from_json(&stored.to_value()))
         } else {
@@ -168,6 +182,8 @@ impl Change {
             ("", "namespaces") => Change::NamespaceGone(key.name.clone()),
             ("", "persistentvolumes") => Change::VolumeGone(key.name.clone()),
             ("", "persistentvolumeclaims") => Change::ClaimGone(key.clone()),
+            ("storage.k8s.io", "csinodes") => Change::CsiNodeGone(key.name.clone()),
+            ("storage.k8s.io", "volumeattachments") => Change::AttachmentGone(key.name.clone()),
             ("storage.k8s.io", "storageclasses") => Change::ClassGone(key.name.clone()),
             ("scheduling.k8s.io", "podgroups") => Change::GroupGone(key.clone()),
             ("policy", "poddisruptionbudgets") => Change::BudgetGone(key.clone()),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::resources::{Resources, pod_requests, scored_requests, scored_usage};
+use crate::volumes::{Attachable, Disk};
 
 /// What decisions need of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,6 +70,10 @@ pub struct PodFacts {
     pub images: SmallVec<[Name; 1]>,
     /// The claims that its volumes use.
     pub claims: Vec<ClaimRef>,
+    /// Disks that its volumes name themselves and that not everybody can have at once.
+    pub disks: Vec<Disk>,
+    /// Volumes that it names itself and that a driver attaches to its node.
+    pub attached: Vec<Attachable>,
     /// How many claims of devices it has.
     pub device_claims: usize,
     /// Whether it is being deleted to make room for another.
@@ -119,6 +124,12 @@ impl PodFacts {
     /// One label's text.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(Name::as_str)
+    }
+
+    /// The key of the group that it belongs to.
+    pub(crate) fn group_key(&self) -> Option<Key> {
+        let in_some = !self.group.is_empty();
+        in_some.then(|| Key { namespace: self.key.namespace.clone(), name: self.group.clone() })
     }
 
     /// Whether deletion was asked for.
@@ -186,6 +197,8 @@ impl From<&kinds::Pod> for PodFacts {
             host_ports: host_ports(spec),
             images: spec.init_containers.iter().chain(&spec.containers).map(|c| c.image.clone()).collect(),
             claims: claims(pod),
+            disks: spec.volumes.iter().filter_map(Disk::of).collect(),
+            attached: spec.volumes.iter().filter_map(Attachable::of_pod).collect(),
             device_claims: spec.resource_claims.len(),
             group: Name::from(spec.scheduling_group["podGroupName"].as_str().unwrap_or_default()),
             preempted: pod.metadata.is_terminating()

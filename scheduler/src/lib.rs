@@ -50,6 +50,7 @@ pub mod explain; // and why, for people
 mod facts; // what is known of a pod, of a node
 pub mod framework; // the extension points, one small trait each
 mod journal; // what has changed of late
+mod others; // what else there is
 mod placer; // decisions one after the other, faster
 pub mod plugins;
 mod preempt; // what a post-filter may look at
@@ -90,4 +91,6 @@ pub use resources::Resources;
 pub use schedule::{place, schedule};
 pub use scheduler::{Scheduler, Stats};
 pub use snapshot::{Delta, NodeId, NodeView, PodId, Snapshot};
-pub use volumes::{ClaimFacts, ClassFacts, VolumeFacts};
+pub use volumes::{
+    Attachable, AttachmentFacts, ClaimFacts, ClassFacts, CsiNodeFacts, Disk, Reachable, VolumeFacts,
+};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orlop_core::kinds::{Namespace, Node, PodDisruptionBudget, Service};
+use orlop_core::kinds::{CSINode, Namespace, Node, PodDisruptionBudget, Service};
 use orlop_core::oracle::{Answer, Family};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use crate::profile::Profile;
 use crate::queue::Backoff;
 use crate::schedule::schedule;
 use crate::snapshot::Snapshot;
-use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
+use crate::volumes::{ClaimFacts, ClassFacts, CsiNodeFacts, VolumeFacts};
 
 /// The families that this crate answers.
 pub const FAMILIES: &[Family] =
@@ -48,6 +48,7 @@ pub fn cluster(case: &Value) -> Result<Snapshot, serde_json::Error> {
     take(all(&case["persistentVolumes"])?.iter().map(|v| Change::Volume(VolumeFacts::from(v))).collect());
     take(all(&case["persistentVolumeClaims"])?.iter().map(|c| Change::Claim(ClaimFacts::from(c))).collect());
     take(all(&case["storageClasses"])?.iter().map(|c| Change::Class(ClassFacts::from(c))).collect());
+    take(all::<CSINode>(&case["csiNodes"])?.iter().map(|n| Change::CsiNode(CsiNodeFacts::from(n))).collect());
     Ok(cluster)
 }
 

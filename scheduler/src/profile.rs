@@ -84,7 +84,8 @@ impl Profile {
         }
     }
 
-    /// This, and Kubernetes' predicates of volumes: VolumeRestrictions, VolumeBinding and VolumeZone.
+    /// This, and Kubernetes' predicates of volumes: VolumeRestrictions, NodeVolumeLimits, VolumeBinding and
+    /// VolumeZone.
     ///
     /// For clusters in which somebody binds claims: a pod whose claim is to be bound at once stays pending until it is.
     pub fn with_volumes(mut self) -> Profile {

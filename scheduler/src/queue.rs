@@ -101,6 +101,8 @@ pub struct Queue {
     waiting: BTreeSet<(Timestamp, u64, u32)>,
     unschedulable: BTreeSet<(Timestamp, u64, u32)>,
     gated: BTreeSet<u32>,
+    /// Those that belong to a group.
+    by_group: FxHashMap<Key, BTreeSet<u32>>,
     tickets: u64,
     backoff: Backoff,
     /// How many events there were.
@@ -152,6 +154,31 @@ impl Queue {
         all.into_iter().map(|pending| (&pending.facts.key, pending))
     }
 
+    /// The pending pods of a group, by key.
+    pub(crate) fn members(&self, group: &Key) -> Vec<&Pending> {
+        let ids = self.by_group.get(group).into_iter().flatten();
+        let mut members: Vec<&Pending> = ids.filter_map(|id| self.at(*id)).collect();
+        members.sort_unstable_by_key(|pending| &pending.facts.key);
+        members
+    }
+
+    fn enlist(&mut self, facts: &PodFacts, id: u32) {
+        if let Some(group) = facts.group_key() {
+            self.by_group.entry(group).or_default().insert(id);
+        }
+    }
+
+    fn strike_off(&mut self, facts: &PodFacts, id: u32) {
+        if let Some(group) = facts.group_key()
+            && let Some(ids) = self.by_group.get_mut(&group)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_group.remove(&group);
+            }
+        }
+    }
+
     /// How many pods are where.
     pub fn depth(&self) -> Depth {
         Depth {
@@ -172,6 +199,7 @@ impl Queue {
         });
         self.active.insert((rank, self.tickets, id));
         self.ids.insert(facts.key.clone(), id);
+        self.enlist(&facts, id);
         self.pods[id as usize] = Some(Pending {
             facts,
             place: Place::Active,
@@ -189,13 +217,17 @@ impl Queue {
     pub fn update(&mut self, facts: Arc<PodFacts>, rank: i64) -> Option<Arc<PodFacts>> {
         let id = *self.ids.get(&facts.key)?;
         let pending = self.at_mut(id)?;
-        let old = std::mem::replace(&mut pending.facts, facts);
+        let old = std::mem::replace(&mut pending.facts, facts.clone());
         if pending.rank != rank {
             let before = (pending.rank, pending.ticket, id);
             pending.rank = rank;
             if self.active.remove(&before) {
                 self.active.insert((rank, before.1, id));
             }
+        }
+        if old.group != facts.group {
+            self.strike_off(&old, id);
+            self.enlist(&facts, id);
         }
         Some(old)
     }
@@ -205,7 +237,9 @@ impl Queue {
         let id = self.ids.remove(key)?;
         self.leave(id);
         self.free.push(id);
-        self.pods[id as usize].take()
+        let pending = self.pods[id as usize].take()?;
+        self.strike_off(&pending.facts, id);
+        Some(pending)
     }
 
     /// Takes a pod out of the place where it is.

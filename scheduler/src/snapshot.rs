@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orlop_core::{Key, Labels, Name};
+use orlop_core::{Key, Name};
 use rustc_hash::FxHashMap;
 
 use crate::bitset::NodeSet;
-use crate::change::{BudgetFacts, Change, GroupFacts, WorkloadFacts};
+use crate::change::Change;
 use crate::columns::Columns;
 use crate::crowds::{Crowd, CrowdId, Crowds};
 use crate::facts::{NodeFacts, PodFacts};
 use crate::journal::{Journal, Touch};
-use crate::volumes::{ClaimFacts, ClassFacts, VolumeFacts};
+use crate::others::Others;
 
 pub use crate::view::{Delta, NodeView};
 
@@ -61,13 +61,9 @@ pub struct Snapshot {
     nominated: BTreeMap<Key, Arc<PodFacts>>,
     /// The same, by node.
     awaited: FxHashMap<Name, Vec<Arc<PodFacts>>>,
-    namespaces: BTreeMap<Name, Labels>,
-    workloads: BTreeMap<(Name, Key), WorkloadFacts>,
-    budgets: BTreeMap<Key, BudgetFacts>,
-    volumes: BTreeMap<Name, VolumeFacts>,
-    claims: BTreeMap<Key, ClaimFacts>,
-    classes: BTreeMap<Name, ClassFacts>,
-    groups: BTreeMap<Key, GroupFacts>,
+    pub(crate) others: Others,
+    /// How many assigned pods of each group are on nodes that are here.
+    members: FxHashMap<Key, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,50 +92,37 @@ impl Snapshot {
             Change::NodeGone(name) => self.remove_node(&name),
             Change::Pod(facts) => self.put_pod(Arc::new(facts)),
             Change::PodGone(key) => self.remove_pod(&key),
-            Change::Namespace(name, labels) => {
-                let before = self.namespaces.insert(name.clone(), labels);
-                self.journal.terms += u64::from(before.as_ref() != self.namespaces.get(&name));
+            other => {
+                if !self.others.knows(&other) {
+                    match &other {
+                        Change::Namespace(..) | Change::NamespaceGone(_) => self.journal.terms += 1,
+                        Change::Workload(_) | Change::WorkloadGone(..) => self.journal.selectors += 1,
+                        Change::Budget(_) | Change::BudgetGone(_) => self.journal.budgets += 1,
+                        _ => {}
+                    }
+                    self.others.apply(other);
+                }
             }
-            Change::NamespaceGone(name) => {
-                self.namespaces.remove(&name);
-                self.journal.terms += 1;
-            }
-            Change::Workload(facts) => {
-                self.workloads.insert((facts.kind.clone(), facts.key.clone()), facts);
-                self.journal.selectors += 1;
-            }
-            Change::WorkloadGone(kind, key) => {
-                self.workloads.remove(&(kind, key));
-                self.journal.selectors += 1;
-            }
-            Change::Budget(facts) => {
-                self.budgets.insert(facts.key.clone(), facts);
-                self.journal.budgets += 1;
-            }
-            Change::BudgetGone(key) => {
-                self.budgets.remove(&key);
-                self.journal.budgets += 1;
-            }
-            Change::Volume(facts) => drop(self.volumes.insert(facts.name.clone(), facts)),
-            Change::VolumeGone(name) => drop(self.volumes.remove(&name)),
-            Change::Claim(facts) => drop(self.claims.insert(facts.key.clone(), facts)),
-            Change::ClaimGone(key) => drop(self.claims.remove(&key)),
-            Change::Class(facts) => drop(self.classes.insert(facts.name.clone(), facts)),
-            Change::ClassGone(name) => drop(self.classes.remove(&name)),
-            Change::Group(facts) => drop(self.groups.insert(facts.key.clone(), facts)),
-            Change::GroupGone(key) => drop(self.groups.remove(&key)),
         }
     }
 
     /// Whether a change of something other than nodes and pods changes nothing.
     pub(crate) fn knows(&self, change: &Change) -> bool {
-        match change {
-            Change::Namespace(name, labels) => self.namespaces.get(name) == Some(labels),
-            Change::Workload(facts) => self.workload(&facts.kind, &facts.key) == Some(facts),
-            Change::WorkloadGone(kind, key) => self.workload(kind, key).is_none(),
-            Change::Budget(facts) => self.budgets.get(&facts.key) == Some(facts),
-            Change::Group(facts) => self.groups.get(&facts.key) == Some(facts),
-            _ => false,
+        self.others.knows(change)
+    }
+
+    /// A pod came to a node that is here, or left it.
+    fn count(&mut self, facts: &PodFacts, node: NodeId, crowd: CrowdId, came: bool) {
+        self.columns.account(node, facts, if came { 1 } else { -1 });
+        self.crowds.count(crowd, node, came);
+        let Some(group) = facts.group_key() else { return };
+        if came {
+            *self.members.entry(group).or_default() += 1;
+        } else if let Some(n) = self.members.get_mut(&group) {
+            *n -= 1;
+            if *n == 0 {
+                self.members.remove(&group);
+            }
         }
     }
 
@@ -167,8 +150,8 @@ impl Snapshot {
         for pod in &pods {
             let row = self.pods[pod.index()].as_mut().expect("a stray pod has a row");
             row.node = Some(id);
-            self.columns.account(id, &row.facts, 1);
-            self.crowds.count(row.crowd, id, true);
+            let (pod, crowd) = (row.facts.clone(), row.crowd);
+            self.count(&pod, id, crowd, true);
         }
         self.nodes[id.index()] = Some(NodeRow { facts, pods });
         self.journal.layout += 1;
@@ -178,10 +161,10 @@ impl Snapshot {
         let Some(id) = self.by_name.remove(name) else { return };
         let row = self.nodes[id.index()].take().expect("a named node has a row");
         for pod in &row.pods {
-            let pod = self.pods[pod.index()].as_mut().expect("a node's pod has a row");
-            pod.node = None;
-            self.columns.account(id, &pod.facts, -1);
-            self.crowds.count(pod.crowd, id, false);
+            let row = self.pods[pod.index()].as_mut().expect("a node's pod has a row");
+            row.node = None;
+            let (pod, crowd) = (row.facts.clone(), row.crowd);
+            self.count(&pod, id, crowd, false);
         }
         if !row.pods.is_empty() {
             self.stray.insert(row.facts.name.clone(), row.pods);
@@ -220,8 +203,7 @@ impl Snapshot {
         let crowd = self.crowds.join(&facts);
         match node {
             Some(node) => {
-                self.columns.account(node, &facts, 1);
-                self.crowds.count(crowd, node, true);
+                self.count(&facts, node, crowd, true);
                 self.nodes[node.index()].as_mut().expect("a named node has a row").pods.push(id);
                 self.note(Touch::Pod { node, crowd, by: 1 });
             }
@@ -241,8 +223,7 @@ impl Snapshot {
         let PodRow { facts, node, crowd } = self.pods[id.index()].take().expect("a known pod has a row");
         let siblings = match node {
             Some(node) => {
-                self.columns.account(node, &facts, -1);
-                self.crowds.count(crowd, node, false);
+                self.count(&facts, node, crowd, false);
                 self.note(Touch::Pod { node, crowd, by: -1 });
                 &mut self.nodes[node.index()].as_mut().expect("a pod's node has a row").pods
             }
@@ -410,18 +391,13 @@ impl Snapshot {
         &self.crowds
     }
 
+    /// How many assigned pods of a group there are.
+    pub(crate) fn members_of(&self, group: &Key) -> usize {
+        self.members.get(group).copied().unwrap_or(0)
+    }
+
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
-    }
-
-    /// The labels of a namespace; `None` if it is not known.
-    pub fn namespace(&self, name: &str) -> Option<&Labels> {
-        self.namespaces.get(name)
-    }
-
-    /// The namespaces that are known, with their labels.
-    pub fn namespaces(&self) -> impl Iterator<Item = (&Name, &Labels)> {
-        self.namespaces.iter()
     }
 
     /// The keys of everything of a kind that is here; pods: the assigned ones.
@@ -429,65 +405,7 @@ impl Snapshot {
         match (kind.group.as_str(), kind.plural.as_str()) {
             ("", "nodes") => self.by_name.keys().map(|name| Key::cluster(name.clone())).collect(),
             ("", "pods") => self.by_key.keys().cloned().collect(),
-            ("", "namespaces") => self.namespaces.keys().map(|name| Key::cluster(name.clone())).collect(),
-            ("", "persistentvolumes") => self.volumes.keys().map(|name| Key::cluster(name.clone())).collect(),
-            ("", "persistentvolumeclaims") => self.claims.keys().cloned().collect(),
-            ("scheduling.k8s.io", _) => self.groups.keys().cloned().collect(),
-            ("storage.k8s.io", _) => self.classes.keys().map(|name| Key::cluster(name.clone())).collect(),
-            ("policy", "poddisruptionbudgets") => self.budgets.keys().cloned().collect(),
-            _ => {
-                let of_kind = self.workloads.keys().filter(|(k, _)| *k == kind.kind);
-                of_kind.map(|(_, key)| key.clone()).collect()
-            }
+            _ => self.others.keys(kind),
         }
-    }
-
-    /// The Services of a namespace.
-    pub(crate) fn services(&self, namespace: &Name) -> impl Iterator<Item = &WorkloadFacts> {
-        let kind = Name::new_static("Service");
-        let first = (kind.clone(), Key::new(namespace.clone(), ""));
-        let own = self.workloads.range(first..);
-        let own = own.take_while(move |((k, key), _)| *k == kind && key.namespace == *namespace);
-        own.map(|(_, facts)| facts)
-    }
-
-    /// What selects pods: Services, ReplicaSets and the like.
-    pub fn workloads(&self) -> impl Iterator<Item = &WorkloadFacts> {
-        self.workloads.values()
-    }
-
-    /// One of them, by kind and key.
-    pub fn workload(&self, kind: &str, key: &Key) -> Option<&WorkloadFacts> {
-        self.workloads.get(&(Name::from(kind), key.clone()))
-    }
-
-    /// Persistent volumes.
-    pub fn volumes(&self) -> impl Iterator<Item = &VolumeFacts> {
-        self.volumes.values()
-    }
-
-    /// One persistent volume.
-    pub fn volume(&self, name: &str) -> Option<&VolumeFacts> {
-        self.volumes.get(name)
-    }
-
-    /// One claim of a persistent volume.
-    pub fn claim(&self, key: &Key) -> Option<&ClaimFacts> {
-        self.claims.get(key)
-    }
-
-    /// One group of pods.
-    pub fn group(&self, key: &Key) -> Option<&GroupFacts> {
-        self.groups.get(key)
-    }
-
-    /// One storage class.
-    pub fn storage_class(&self, name: &str) -> Option<&ClassFacts> {
-        self.classes.get(name)
-    }
-
-    /// Disruption budgets.
-    pub fn budgets(&self) -> impl Iterator<Item = &BudgetFacts> {
-        self.budgets.values()
     }
 }

@@ -1,10 +1,12 @@
-//! What decisions need of volumes, claims and storage classes.
+//! What decisions need of volumes, claims and storage classes, and of what is attached to nodes.
 
-use orlop_core::Labels;
-use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim, StorageClass};
+use std::collections::BTreeMap;
+
+use orlop_core::kinds::{self, CSINode, NodeSelector, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::rules::node_affinity::{NodeTerm, terms};
 use orlop_core::rules::{Quantity, Selector};
-use orlop_core::{Key, Name, Object};
+use orlop_core::{Key, Kind, Labels, Name, Object};
+use serde_json::Value;
 
 use crate::facts::selector_of;
 
@@ -15,8 +17,240 @@ pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// What a storage class names that makes no volumes.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
-/// A persistent volume.
+/// Which driver has taken the place of a plugin that was once part of Kubernetes. `None`: it is no such plugin;
+/// `Some(None)`: its volumes do not count.
+pub(crate) fn successor(plugin: &str) -> Option<Option<&'static str>> {
+    Some(match plugin {
+        "kubernetes.io/aws-ebs" => Some(AWS),
+        "kubernetes.io/azure-disk" => Some(AZURE),
+        "kubernetes.io/cinder" => Some(CINDER),
+        "kubernetes.io/gce-pd" => Some(GCE),
+        "kubernetes.io/portworx-volume" => Some(PORTWORX),
+        "kubernetes.io/azure-file" | "kubernetes.io/vsphere-volume" => None,
+        _ => return None,
+    })
+}
+
+const AWS: &str = "ebs.csi.aws.com";
+const AZURE: &str = "disk.csi.azure.com";
+const CINDER: &str = "cinder.csi.openstack.org";
+const GCE: &str = "pd.csi.storage.gke.io";
+const PORTWORX: &str = "pxd.portworx.com";
+
+/// A volume that a driver attaches to nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachable {
+    /// The driver.
+    pub driver: Name,
+    /// What the driver calls the volume.
+    pub handle: Name,
+}
+
+impl Attachable {
+    fn new(driver: &'static str, handle: impl Into<Name>) -> Attachable {
+        Attachable { driver: Name::new_static(driver), handle: handle.into() }
+    }
+
+    /// The volume that a pod names itself, if a driver attaches it.
+    pub(crate) fn of_pod(volume: &kinds::Volume) -> Option<Attachable> {
+        let text = |value: &Value, field: &str| value[field].as_str().map(Name::from);
+        if let Some(disk) = &volume.aws_elastic_block_store {
+            return Some(Attachable::new(AWS, last_part(&disk.volume_id)));
+        }
+        if let Some(disk) = &volume.gce_persistent_disk {
+            return Some(Attachable::new(GCE, gce_handle(&disk.pd_name, &Labels::new())));
+        }
+        if let Some(uri) = text(&volume.azure_disk, "diskURI") {
+            return Some(Attachable::new(AZURE, uri));
+        }
+        if let Some(id) = text(&volume.portworx_volume, "volumeID") {
+            return Some(Attachable::new(PORTWORX, id));
+        }
+        text(&volume.cinder, "volumeID").map(|id| Attachable::new(CINDER, id))
+    }
+
+    /// The same of a persistent volume.
+    fn of_volume(volume: &PersistentVolume) -> Option<Attachable> {
+        let spec = &volume.spec;
+        let text = |value: &Value, field: &str| value[field].as_str().map(Name::from);
+        if let Some(csi) = &spec.csi {
+            let known = !csi.driver.is_empty() && !csi.volume_handle.is_empty();
+            return known
+                .then(|| Attachable { driver: csi.driver.clone(), handle: csi.volume_handle.clone() });
+        }
+        if let Some(disk) = &spec.aws_elastic_block_store {
+            return Some(Attachable::new(AWS, last_part(&disk.volume_id)));
+        }
+        if let Some(disk) = &spec.gce_persistent_disk {
+            return Some(Attachable::new(GCE, gce_handle(&disk.pd_name, &volume.metadata.labels)));
+        }
+        if let Some(uri) = text(&spec.azure_disk, "diskURI") {
+            return Some(Attachable::new(AZURE, uri));
+        }
+        if let Some(id) = text(&spec.portworx_volume, "volumeID") {
+            return Some(Attachable::new(PORTWORX, id));
+        }
+        text(&spec.cinder, "volumeID").map(|id| Attachable::new(CINDER, id))
+    }
+}
+
+/// `vol-1` of `aws://zone/vol-1`.
+fn last_part(id: &Name) -> Name {
+    id.rsplit('/').next().map_or_else(|| id.clone(), Name::from)
+}
+
+/// What the driver calls a disk of Compute Engine, given what its volume's labels say of where it is.
+fn gce_handle(disk: &Name, labels: &Labels) -> Name {
+    let of = |kind: &str| {
+        let names =
+            [format!("topology.kubernetes.io/{kind}"), format!("failure-domain.beta.kubernetes.io/{kind}")];
+        names.iter().find_map(|name| labels.get(name.as_str())).filter(|value| !value.is_empty()).cloned()
+    };
+    match (of("zone"), of("region")) {
+        // A disk in several zones is one of their region.
+        (Some(zones), region) if zones.contains("__") => {
+            let region = region.unwrap_or_else(|| {
+                let first = zones.split("__").next().unwrap_or_default();
+                Name::from(first.rsplit_once('-').map_or(first, |(region, _)| region))
+            });
+            smol_str::format_smolstr!("projects/UNSPECIFIED/regions/{region}/disks/{disk}")
+        }
+        (zone, _) => {
+            let zone = zone.unwrap_or(Name::new_static("UNSPECIFIED"));
+            smol_str::format_smolstr!("projects/UNSPECIFIED/zones/{zone}/disks/{disk}")
+        }
+    }
+}
+
+/// A disk that a pod names itself and that not everybody can have at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// Of Compute Engine, by name; many may read it.
+    Gce(Name, bool),
+    /// Of Elastic Block Store, by ID; one pod alone may have it.
+    Ebs(Name),
+    /// By its iSCSI name; many may read it.
+    Iscsi(Name, bool),
+    /// An image of Ceph in a pool, at these monitors; many may read it.
+    Rbd {
+        /// The monitors.
+        monitors: Vec<Name>,
+        /// Pool and image.
+        image: (Name, Name),
+        /// Whether it is only read.
+        read_only: bool,
+    },
+}
+
+impl Disk {
+    /// The disk that a volume names, if it is of such a kind.
+    pub(crate) fn of(volume: &kinds::Volume) -> Option<Disk> {
+        if let Some(disk) = &volume.gce_persistent_disk {
+            return Some(Disk::Gce(disk.pd_name.clone(), disk.read_only));
+        }
+        if let Some(disk) = &volume.aws_elastic_block_store {
+            return Some(Disk::Ebs(disk.volume_id.clone()));
+        }
+        if let Some(disk) = &volume.iscsi {
+            return Some(Disk::Iscsi(disk.iqn.clone(), disk.read_only));
+        }
+        let disk = volume.rbd.as_ref()?;
+        Some(Disk::Rbd {
+            monitors: disk.monitors.clone(),
+            image: (disk.pool.clone(), disk.image.clone()),
+            read_only: disk.read_only,
+        })
+    }
+
+    /// Whether two pods on one node cannot have both.
+    pub fn conflicts(&self, other: &Disk) -> bool {
+        match (self, other) {
+            (Disk::Gce(a, a_reads), Disk::Gce(b, b_reads))
+            | (Disk::Iscsi(a, a_reads), Disk::Iscsi(b, b_reads)) => a == b && !(*a_reads && *b_reads),
+            (Disk::Ebs(a), Disk::Ebs(b)) => a == b,
+            (
+                Disk::Rbd { monitors: a, image, read_only: a_reads },
+                Disk::Rbd { monitors: b, image: other, read_only: b_reads },
+            ) => image == other && !(*a_reads && *b_reads) && a.iter().any(|monitor| b.contains(monitor)),
+            _ => false,
+        }
+    }
+}
+
+/// What drivers can attach to a node: of its `CSINode`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CsiNodeFacts {
+    /// The node.
+    pub name: Name,
+    /// How many volumes each driver can attach to it, where it says so.
+    pub limits: BTreeMap<Name, i32>,
+}
+
+impl From<&CSINode> for CsiNodeFacts {
+    fn from(node: &CSINode) -> CsiNodeFacts {
+        let limit = |driver: &kinds::CSINodeDriver| {
+            Some((driver.name.clone(), driver.allocatable.as_ref().and_then(|a| a.count)?))
+        };
+        CsiNodeFacts {
+            name: node.metadata.name.clone(),
+            limits: node.spec.drivers.iter().filter_map(limit).collect(),
+        }
+    }
+}
+
+/// That a volume is attached to a node: of a `VolumeAttachment`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachmentFacts {
+    /// The name.
+    pub name: Name,
+    /// The node.
+    pub node: Name,
+    /// The driver.
+    pub attacher: Name,
+    /// The persistent volume; empty for one that a pod names itself.
+    pub volume: Name,
+}
+
+impl AttachmentFacts {
+    /// From an object of the API.
+    pub fn from_json(attachment: &Value) -> AttachmentFacts {
+        let spec = &attachment["spec"];
+        let text = |value: &Value| Name::from(value.as_str().unwrap_or_default());
+        AttachmentFacts {
+            name: text(&attachment["metadata"]["name"]),
+            node: text(&spec["nodeName"]),
+            attacher: text(&spec["attacher"]),
+            volume: text(&spec["source"]["persistentVolumeName"]),
+        }
+    }
+}
+
+/// The kind of what says that a volume is attached.
+pub(crate) fn volume_attachment() -> Kind {
+    Kind::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments")
+}
+
+/// Nodes that a volume can be reached from.
 #[derive(Clone, Debug)]
+pub struct Reachable {
+    said: NodeSelector,
+    terms: Vec<NodeTerm>,
+}
+
+impl PartialEq for Reachable {
+    fn eq(&self, other: &Reachable) -> bool {
+        self.said == other.said
+    }
+}
+
+impl From<&NodeSelector> for Reachable {
+    fn from(selector: &NodeSelector) -> Reachable {
+        Reachable { said: selector.clone(), terms: terms(selector) }
+    }
+}
+
+/// A persistent volume.
+#[derive(Clone, Debug, PartialEq)]
 pub struct VolumeFacts {
     /// The name.
     pub name: Name,
@@ -37,13 +271,17 @@ pub struct VolumeFacts {
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Where it can be reached from; `None`: anywhere.
-    pub nodes: Option<Vec<NodeTerm>>,
+    pub nodes: Option<Reachable>,
+    /// What it is to the driver that attaches it, if one does.
+    pub attachable: Option<Attachable>,
+    /// Whether it names that driver itself.
+    pub is_csi: bool,
 }
 
 impl VolumeFacts {
     /// Whether it can be reached from a node with these labels.
     pub fn reaches(&self, labels: &Labels) -> bool {
-        self.nodes.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(labels, "")))
+        self.nodes.as_ref().is_none_or(|nodes| nodes.terms.iter().any(|term| term.matches(labels, "")))
     }
 
     fn is_of(&self, claim: &ClaimFacts) -> bool {
@@ -89,7 +327,9 @@ impl From<&PersistentVolume> for VolumeFacts {
                 .map(|c| (Key::new(c.namespace.clone(), c.name.clone()), c.uid.clone())),
             available: volume.status.phase == "Available",
             terminating: volume.metadata.is_terminating(),
-            nodes: spec.node_affinity.as_ref().and_then(|a| a.required.as_ref()).map(terms),
+            nodes: spec.node_affinity.as_ref().and_then(|a| a.required.as_ref()).map(Reachable::from),
+            attachable: Attachable::of_volume(volume),
+            is_csi: spec.csi.is_some(),
         }
     }
 }
@@ -99,7 +339,7 @@ fn mode(mode: &Name) -> Name {
 }
 
 /// A claim of a persistent volume.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClaimFacts {
     /// Namespace and name.
     pub key: Key,
@@ -148,10 +388,12 @@ impl From<&PersistentVolumeClaim> for ClaimFacts {
 }
 
 /// A storage class.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassFacts {
     /// The name.
     pub name: Name,
+    /// Who makes volumes.
+    pub provisioner: Name,
     /// Whether volumes are made on demand.
     pub provisions: bool,
     /// Whether a claim is bound only once a pod needs it.
@@ -184,6 +426,7 @@ impl From<&StorageClass> for ClassFacts {
         };
         ClassFacts {
             name: class.metadata.name.clone(),
+            provisioner: class.provisioner.clone(),
             provisions: !class.provisioner.is_empty() && class.provisioner != NO_PROVISIONER,
             waits_for_consumer: class.volume_binding_mode == "WaitForFirstConsumer",
             topologies: class.allowed_topologies.iter().map(term).collect(),

@@ -15,8 +15,8 @@ use crate::framework::{
 };
 use crate::plugins::{
     DefaultBinder, DefaultPreemption, DynamicResources, ImageLocality, NodeName, NodePorts,
-    NodeUnschedulable, PrioritySort, SchedulingGates, TaintToleration, VolumeBinding, VolumeRestrictions,
-    VolumeZone, hint_of,
+    NodeUnschedulable, NodeVolumeLimits, PrioritySort, SchedulingGates, TaintToleration, VolumeBinding,
+    VolumeRestrictions, VolumeZone, hint_of,
 };
 use crate::profile::PerNode;
 use crate::snapshot::{NodeView, Snapshot};
@@ -243,7 +243,7 @@ impl Registry {
     pub fn with_volumes(mut self) -> Registry {
         let at =
             self.order.iter().position(|n| n == "NodeResourcesFit").map_or(self.order.len(), |at| at + 1);
-        let volumes = ["VolumeRestrictions", "VolumeBinding", "VolumeZone"];
+        let volumes = ["VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"];
         for name in volumes.into_iter().rev() {
             if !self.order.iter().any(|n| n == name) {
                 self.order.insert(at, name.to_owned());
@@ -335,6 +335,7 @@ fn built_in(registry: &mut Registry) {
     add("ImageLocality", Some(1), |a| plain(a, Plugin::default().pre_score(ImageLocality)));
     add("DefaultBinder", Some(0), |a| plain(a, Plugin::default().bind(DefaultBinder)));
     add("VolumeRestrictions", None, |a| plain(a, Plugin::default().pre_filter(VolumeRestrictions)));
+    add("NodeVolumeLimits", None, |a| plain(a, Plugin::default().pre_filter(NodeVolumeLimits)));
     add("VolumeBinding", None, |a| {
         args::volume_binding(a);
         let plugin = VolumeBinding::default();

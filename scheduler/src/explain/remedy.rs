@@ -18,8 +18,6 @@ pub(super) fn of(plugin: &str, pod: &PodFacts, node: &NodeView<'_>) -> String {
         "NodeResourcesFit" => resources(pod, node),
         "PodTopologySpread" => spread(pod, node),
         "InterPodAffinity" => inter_pod(pod, node),
-        "VolumeRestrictions" => "the pods that use the claim must end first".to_owned(),
-        "NodeVolumeLimits" => "fewer volumes must be attached to the node".to_owned(),
         "VolumeBinding" | "VolumeZone" => volumes(pod, node),
         "DynamicResources" => "remove spec.resourceClaims".to_owned(),
         _ => String::new(),

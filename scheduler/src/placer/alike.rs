@@ -121,6 +121,8 @@ fn compare<'a>(a: &'a PodFacts, b: &'a PodFacts) -> (bool, impl FnOnce() -> bool
         host_ports,
         images,
         claims,
+        disks,
+        attached,
         device_claims,
         preempted,
         group: _,
@@ -147,6 +149,8 @@ fn compare<'a>(a: &'a PodFacts, b: &'a PodFacts) -> (bool, impl FnOnce() -> bool
             && *preferred_affinity == b.preferred_affinity
             && *spread == b.spread
             && *claims == b.claims
+            && *disks == b.disks
+            && *attached == b.attached
             && *scheduler == b.scheduler
             && *gates == b.gates
             && *preempted == b.preempted

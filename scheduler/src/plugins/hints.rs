@@ -3,14 +3,15 @@
 //! A hint that is too eager costs a vain attempt after a back-off; one that is too strict leaves a pod pending for up to
 //! five minutes. Where a rule is not certain, it queues.
 
-use orlop_core::kinds::{Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
-use orlop_core::{Object, kinds};
+use orlop_core::kinds::{CSINode, Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use orlop_core::{Kind, Object, kinds};
 
 use crate::change::pod_group;
 use crate::facts::{NodeFacts, PodFacts};
 use crate::framework::{Event, Hint, QueueingHint};
 use crate::plugins::node_affinity::Required;
 use crate::profile::Profile;
+use crate::volumes::volume_attachment;
 
 /// The hint of one built-in plugin.
 struct BuiltIn {
@@ -36,7 +37,7 @@ impl QueueingHint for BuiltIn {
 }
 
 /// The hints of all built-in plugins.
-const ALL: [(&str, Rule); 13] = [
+const ALL: [(&str, Rule); 14] = [
     ("SchedulingGates", |_, _| false),
     ("NodeName", |pod, event| of_node(event, |node| node.name == pod.node)),
     ("NodeUnschedulable", |_, event| of_node(event, |_| true)),
@@ -47,8 +48,9 @@ const ALL: [(&str, Rule); 13] = [
     ("PodTopologySpread", spread),
     ("InterPodAffinity", affinity),
     ("VolumeRestrictions", volume_restrictions),
+    ("NodeVolumeLimits", volume_limits),
     ("VolumeBinding", |_, event| of_node(event, |_| true) || of_volumes(event)),
-    ("GangScheduling", |_, event| matches!(event, Event::Other(kind) if kind.same_resource(&pod_group()))),
+    ("GangScheduling", gang),
     ("VolumeZone", |_, event| of_node(event, |_| true) || of_volumes(event)),
 ];
 
@@ -76,6 +78,28 @@ fn of_volumes(event: &Event<'_>) -> bool {
 fn volume_restrictions(_: &PodFacts, event: &Event<'_>) -> bool {
     let node_gone = matches!(event, Event::Other(kind) if kind.same_resource(&kinds::Node::KIND));
     matches!(event, Event::AssignedPodGone(_)) || node_gone || of_volumes(event)
+}
+
+/// What is attached goes with the pods that use it, or says so itself.
+fn volume_limits(_: &PodFacts, event: &Event<'_>) -> bool {
+    let attached =
+        |kind: &Kind| kind.same_resource(&CSINode::KIND) || kind.same_resource(&volume_attachment());
+    let node_gone = |kind: &Kind| kind.same_resource(&kinds::Node::KIND);
+    match event {
+        Event::AssignedPodGone(_) => true,
+        Event::Other(kind) => attached(kind) || node_gone(kind) || of_volumes(event),
+        Event::Node { old, .. } => old.is_none(),
+        Event::AssignedPod { .. } | Event::ThisPod { .. } => false,
+    }
+}
+
+/// Another pod of the group has found a place, or the group itself has changed.
+fn gang(pod: &PodFacts, event: &Event<'_>) -> bool {
+    match event {
+        Event::AssignedPod { new, .. } => new.group == pod.group && new.key.namespace == pod.key.namespace,
+        Event::Other(kind) => kind.same_resource(&pod_group()),
+        _ => false,
+    }
 }
 
 fn node_ports(pod: &PodFacts, event: &Event<'_>) -> bool {

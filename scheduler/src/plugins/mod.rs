@@ -13,6 +13,8 @@ pub mod node_ports;
 pub mod node_resources;
 pub mod pod_topology_spread;
 pub mod taint_toleration;
+pub mod volume_limits;
+pub mod volume_restrictions;
 pub mod volumes;
 
 pub use basics::{DefaultBinder, NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
@@ -25,7 +27,9 @@ pub use node_ports::NodePorts;
 pub use node_resources::{BalancedAllocation, Fit, Strategy};
 pub use pod_topology_spread::PodTopologySpread;
 pub use taint_toleration::TaintToleration;
-pub use volumes::{VolumeBinding, VolumeRestrictions, VolumeZone};
+pub use volume_limits::NodeVolumeLimits;
+pub use volume_restrictions::VolumeRestrictions;
+pub use volumes::{VolumeBinding, VolumeZone};
 
 pub(crate) use hints::hint_of;
 
@@ -37,6 +41,7 @@ pub(crate) fn add_volumes(profile: &mut Profile) {
     profile.filters.insert(at, Box::new(VolumeZone));
     let binding = VolumeBinding::default();
     profile.filters.insert(at, Box::new(binding.clone()));
+    profile.filters.insert(at, Box::new(NodeVolumeLimits));
     profile.filters.insert(at, Box::new(VolumeRestrictions));
     profile.reserve.push(Box::new(binding.clone()));
     profile.pre_bind.push(Box::new(binding));

@@ -1,5 +1,5 @@
-//! VolumeRestrictions, VolumeBinding, VolumeZone: keep pods to the nodes from which their volumes can be reached, or on
-//! which volumes can be found or made for them.
+//! VolumeBinding, VolumeZone: keep pods to the nodes from which their volumes can be reached, or on which volumes can be
+//! found or made for them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +14,6 @@ use crate::framework::{
 };
 use crate::snapshot::{NodeView, Snapshot};
 use crate::volumes::{ClaimFacts, SELECTED_NODE, VolumeFacts, suitable};
-
-/// Lets a claim that one pod alone may use be used by one pod alone.
-#[derive(Clone, Copy, Debug)]
-pub struct VolumeRestrictions;
 
 /// Keeps a pod to the nodes that its bound volumes can be reached from, and to which those that it still needs can be
 /// bound. Once a node is chosen, the volumes are claimed for the pod; before the pod is bound, they are bound to its
@@ -39,88 +35,12 @@ fn refuse<'a>(reason: impl Into<Reason>) -> Prepared<'a> {
     Prepared::Refuse(Refusal::new(Code::UnschedulableAndUnresolvable, reason))
 }
 
-fn not_found<'a>(name: &str) -> Prepared<'a> {
+pub(super) fn not_found<'a>(name: &str) -> Prepared<'a> {
     refuse(format!("persistentvolumeclaim {name:?} not found"))
 }
 
-fn key(pod: &PodFacts, name: &Name) -> Key {
+pub(super) fn key(pod: &PodFacts, name: &Name) -> Key {
     Key { namespace: pod.key.namespace.clone(), name: name.clone() }
-}
-
-impl PreFilter for VolumeRestrictions {
-    fn name(&self) -> &str {
-        "VolumeRestrictions"
-    }
-
-    fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {
-        let mut exclusive = Vec::new();
-        for claim in pod.claims.iter().filter(|c| !c.ephemeral) {
-            match cluster.claim(&key(pod, &claim.name)) {
-                None => return not_found(&claim.name),
-                Some(facts) if facts.access_modes.iter().any(|m| m == "ReadWriteOncePod") => {
-                    exclusive.push(&claim.name);
-                }
-                Some(_) => {}
-            }
-        }
-        exclusive.sort_unstable();
-        exclusive.dedup();
-        if exclusive.is_empty() {
-            return Prepared::Skip;
-        }
-        let mut alone = Alone { pod, exclusive, others: 0 };
-        let users = cluster.pods().filter(|(other, _)| other.key.namespace == pod.key.namespace);
-        let used: Vec<&PodFacts> = users.map(|(other, _)| other).collect();
-        // However many pods use a claim, it counts once.
-        alone.others = alone.exclusive.iter().filter(|c| used.iter().any(|p| uses(p, c))).count() as i64;
-        if alone.others == 0 { Prepared::Skip } else { Prepared::ready(alone) }
-    }
-
-    fn depends_on(&self) -> Depends {
-        Depends::PODS_THERE.and(Depends::ELSEWHERE).and(Depends::OTHER_OBJECTS)
-    }
-
-    fn is_monotone(&self) -> bool {
-        true
-    }
-}
-
-fn uses(pod: &PodFacts, claim: &Name) -> bool {
-    pod.claims.iter().any(|c| !c.ephemeral && c.name == *claim)
-}
-
-struct Alone<'a> {
-    pod: &'a PodFacts,
-    exclusive: Vec<&'a Name>,
-    /// Claims that others use.
-    others: i64,
-}
-
-impl Alone<'_> {
-    fn change(&mut self, other: &PodFacts, by: i64) {
-        if other.key.namespace == self.pod.key.namespace {
-            self.others += by * self.exclusive.iter().filter(|claim| uses(other, claim)).count() as i64;
-        }
-    }
-}
-
-impl Predicate for Alone<'_> {
-    fn filter(&self, _: &NodeView<'_>) -> Verdict {
-        Verdict::fits_or(self.others <= 0, || {
-            Verdict::refuse(
-                "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by \
-                 another pod",
-            )
-        })
-    }
-
-    fn add_pod(&mut self, pod: &PodFacts, _: &NodeView<'_>) {
-        self.change(pod, 1);
-    }
-
-    fn remove_pod(&mut self, pod: &PodFacts, _: &NodeView<'_>) {
-        self.change(pod, -1);
-    }
 }
 
 impl PreFilter for VolumeBinding {

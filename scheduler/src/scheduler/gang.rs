@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use orlop_core::{Attempt, Key, Name, Timestamp};
 
+use super::tell::blamed;
 use super::{Placed, Scheduler, placer_of, profile_of, unreserve};
 use crate::decision::Decision;
 use crate::facts::PodFacts;
@@ -29,15 +30,17 @@ enum Member {
         by: Vec<Name>,
         message: String,
     },
+    /// A plugin panicked over it.
+    Faulty {
+        facts: Arc<PodFacts>,
+        message: String,
+    },
 }
 
 impl Scheduler {
     /// The group of a pod whose profile schedules gangs.
     pub(super) fn group_of(&self, facts: &PodFacts) -> Option<Key> {
-        if facts.group.is_empty() || !profile_of(&self.placers, facts)?.gangs {
-            return None;
-        }
-        Some(Key { namespace: facts.key.namespace.clone(), name: facts.group.clone() })
+        facts.group_key().filter(|_| profile_of(&self.placers, facts).is_some_and(|profile| profile.gangs))
     }
 
     /// Tries a pod that is a member of a group, and where the group asks for it all other members too.
@@ -47,19 +50,17 @@ impl Scheduler {
             return Vec::new();
         };
         let Some(least) = known.min_count else { return self.try_pod(facts, now).into_iter().collect() };
-        let is_member = |pod: &PodFacts| pod.group == group.name && pod.key.namespace == group.namespace;
-        let running = self.snapshot.pods().filter(|(pod, _)| is_member(pod)).count();
+        let running = self.snapshot.members_of(group);
         if running >= least {
             return self.try_pod(facts, now).into_iter().collect();
         }
         let mut members: Vec<(i64, Arc<PodFacts>)> = self
             .queue
-            .iter()
-            .filter(|(key, pending)| is_member(&pending.facts) && !self.assumed.contains_key(*key))
-            .filter(|(_, pending)| self.may_enter(&pending.facts))
-            .map(|(_, pending)| {
-                (self.placers[0].profile().queue_sort.rank(&pending.facts), pending.facts.clone())
-            })
+            .members(group)
+            .into_iter()
+            .map(|pending| &pending.facts)
+            .filter(|member| !self.assumed.contains_key(&member.key) && self.may_enter(member))
+            .map(|member| (self.placers[0].profile().queue_sort.rank(member), member.clone()))
             .collect();
         if running + members.len() < least || !self.may_enter(&facts) {
             self.queue.gate(&facts.key, Name::new_static(GANG_SCHEDULING));
@@ -96,22 +97,26 @@ impl Scheduler {
         self.stats.attempts += 1;
         let placer = placer_of(&mut self.placers, &facts).expect("a member's profile was found before");
         let decision = placer.place(&facts, &self.snapshot);
+        if decision.fault.is_some() {
+            return Member::Faulty { facts, message: decision.message() };
+        }
         let Some(node) = decision.node.clone() else {
-            let (by, message) = (decision.rejected_by(), without_eviction(decision).message());
+            let (by, message) = (blamed(&decision), without_eviction(decision).message());
             return Member::Refused { facts, by, message };
         };
         let profile = profile_of(&self.placers, &facts).expect("a member's profile was found before");
         let view = self.snapshot.node(&node).expect("a chosen node is there");
         for plugin in &profile.reserve {
-            let (by, message) = match guarded(plugin.name(), || plugin.reserve(&facts, &view)) {
+            let outcome = match guarded(plugin.name(), || plugin.reserve(&facts, &view)) {
                 Ok(Verdict::Fits) => continue,
-                Ok(Verdict::Refuses(refusal)) => {
-                    (vec![Name::from(plugin.name())], refusal.reasons.join(", "))
-                }
-                Err(fault) => (Vec::new(), fault.to_string()),
+                Ok(Verdict::Refuses(refusal)) => Ok((Name::from(plugin.name()), refusal.reasons.join(", "))),
+                Err(fault) => Err(fault.to_string()),
             };
             unreserve(profile, &facts, &node);
-            return Member::Refused { facts, by, message };
+            return match outcome {
+                Ok((by, message)) => Member::Refused { facts, by: vec![by], message },
+                Err(message) => Member::Faulty { facts, message },
+            };
         }
         self.snapshot.put_pod(Arc::new(PodFacts { node: node.clone(), ..(*facts).clone() }));
         self.assumed.insert(facts.key.clone(), facts.uid.clone());
@@ -128,6 +133,7 @@ impl Scheduler {
                     self.stats.unschedulable += 1;
                     self.put_back(&facts, by, message, now)
                 }
+                Member::Faulty { facts, message } => self.fault(&facts, message, now),
             });
         }
         attempts
@@ -146,9 +152,14 @@ impl Scheduler {
         let mut why: Vec<Name> = vec![Name::new_static(GANG_SCHEDULING)];
         let mut first = None;
         for outcome in &outcomes {
-            if let Member::Refused { by, message, .. } = outcome {
-                why.extend(by.iter().cloned());
-                first.get_or_insert_with(|| message.clone());
+            match outcome {
+                Member::Refused { by, message, .. } => {
+                    why.extend(by.iter().cloned());
+                    first.get_or_insert_with(|| message.clone());
+                }
+                // It is tried again after a back-off, and the others with it.
+                Member::Faulty { message, .. } => drop(first.get_or_insert_with(|| message.clone())),
+                Member::Placed(_) => {}
             }
         }
         why.sort_unstable();
@@ -157,8 +168,11 @@ impl Scheduler {
             format!("pod group {group} needs {least} pods to be placed together, and {found} could be");
         let mut attempts = Vec::new();
         for outcome in outcomes {
-            self.stats.unschedulable += 1;
             let (facts, message) = match outcome {
+                Member::Faulty { facts, message } => {
+                    attempts.extend(self.fault(&facts, message, now));
+                    continue;
+                }
                 Member::Placed(placed) => {
                     self.take_back_quietly(&placed);
                     let first = first.clone().unwrap_or_default();
@@ -166,6 +180,7 @@ impl Scheduler {
                 }
                 Member::Refused { facts, message, .. } => (facts, format!("{short}; {message}")),
             };
+            self.stats.unschedulable += 1;
             attempts.extend(self.put_back(&facts, why.clone(), message, now));
         }
         attempts
@@ -174,13 +189,10 @@ impl Scheduler {
     fn put_back(
         &mut self,
         facts: &PodFacts,
-        mut by: Vec<Name>,
+        by: Vec<Name>,
         message: String,
         now: Timestamp,
     ) -> Option<Attempt> {
-        if by.is_empty() {
-            by.push(Name::new_static(GANG_SCHEDULING));
-        }
         self.queue.fail(&facts.key, by, now);
         self.tell_people(facts, "Unschedulable", message, None, Vec::new(), now)
     }

@@ -48,12 +48,7 @@ impl Scheduler {
         decision: &Decision,
         now: Timestamp,
     ) -> Option<Attempt> {
-        let mut by = decision.rejected_by();
-        if by.is_empty() {
-            // There are no nodes: whatever comes may help.
-            by.push(Name::new_static("no nodes"));
-        }
-        self.queue.fail(&facts.key, by, now);
+        self.queue.fail(&facts.key, blamed(decision), now);
         let mut writes = Vec::new();
         let mut nominated = None;
         if let Some(result) = &decision.post_filter {
@@ -160,6 +155,16 @@ impl Scheduler {
         self.next_id += 1;
         AttemptId::new(self.next_id)
     }
+}
+
+/// Who kept a pod from all nodes.
+pub(super) fn blamed(decision: &Decision) -> Vec<Name> {
+    let mut by = decision.rejected_by();
+    if by.is_empty() {
+        // There are no nodes: whatever comes may help.
+        by.push(Name::new_static("no nodes"));
+    }
+    by
 }
 
 /// The write of a pod's `PodScheduled` condition, and of its nominated node if that changes; `None` if all is so

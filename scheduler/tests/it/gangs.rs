@@ -1,8 +1,10 @@
 //! Pods that are placed together or not at all.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use expect_test::expect;
 use orlop_core::Key;
-use orlop_scheduler::{Place, Profile};
+use orlop_scheduler::{Filter, NodeView, Place, PodFacts, Profile, Verdict};
 use serde_json::json;
 
 use crate::rig::Rig;
@@ -110,4 +112,54 @@ fn groups_without_a_gang_policy_and_profiles_without_gangs() {
     let mut rig = Rig::new(vec![Profile::default()]);
     rig.put("node a\npod p1 gang=g").run();
     assert_eq!(rig.log(), "p1 -> a\n");
+}
+
+/// A gang that was tried where there were no nodes was thought to wait for its group, and did so for five minutes.
+#[test]
+fn the_first_nodes_are_news_to_a_gang() {
+    let mut rig = rig();
+    group(&mut rig, "g", 2);
+    rig.put("pod p1 cpu=1 gang=g\npod p2 cpu=1 gang=g").run();
+    assert!(rig.log().contains("no nodes available to schedule pods"));
+    rig.put("node a cpu=2").wait(1);
+    assert_eq!(rig.log(), "p1 -> a\np2 -> a\n");
+}
+
+/// A plugin that panicked over a member left the gang waiting for its group, as if that had been the reason.
+#[test]
+fn a_plugin_that_panics_costs_a_gang_a_back_off() {
+    struct Shaky(AtomicUsize);
+    impl Filter for Shaky {
+        fn name(&self) -> &str {
+            "Shaky"
+        }
+        fn filter(&self, pod: &PodFacts, _: &NodeView<'_>) -> Verdict {
+            let again = pod.key.name != "p2" || self.0.fetch_add(1, Ordering::Relaxed) > 2;
+            assert!(again, "not in the mood");
+            Verdict::Fits
+        }
+    }
+    let mut rig = Rig::new(vec![Profile::default().filter(Shaky(AtomicUsize::new(0))).with_gangs()]);
+    group(&mut rig, "g", 2);
+    rig.put("node a cpu=2\npod p1 cpu=1 gang=g\npod p2 cpu=1 gang=g").run();
+    let log = rig.log();
+    assert!(log.contains("p2: running scheduling plugins: plugin Shaky panicked: not in the mood"), "{log}");
+    assert!(matches!(place(&rig, "p2"), Some(Place::BackingOff(_))));
+    for _ in 0..4 {
+        rig.wait(10);
+    }
+    let log = rig.log();
+    assert!(log.ends_with("p1 -> a\np2 -> a\n"), "{log}");
+}
+
+/// Pods of a group that is large enough without them wait for room like any other, and for the group's own pods.
+#[test]
+fn a_pod_of_the_group_is_news_to_the_others() {
+    let mut rig = rig();
+    group(&mut rig, "g", 2);
+    rig.put("node a cpu=2\npod p1 cpu=1 gang=g").run();
+    assert_eq!(place(&rig, "p1"), Some(Place::Gated));
+    rig.put("pod p2 cpu=1 gang=g on=a").run();
+    rig.wait(1);
+    assert_eq!(rig.log(), "p1 -> a\n", "one that was bound by hand makes it two");
 }
