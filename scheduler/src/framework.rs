@@ -256,6 +256,12 @@ pub trait PreFilter: Send + Sync {
     /// Prepares for `pod`.
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a>;
 
+    /// What would have to change for the pod, of which no node would do, to be taken into consideration, for people.
+    fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+        let _ = (pod, cluster);
+        None
+    }
+
     /// What the answer may depend on; a promise that `testkit` tries.
     fn depends_on(&self) -> Depends {
         Depends::EVERYTHING

@@ -32,8 +32,9 @@ use crate::change::{BudgetFacts, Change};
 use crate::decision::Decision;
 use crate::explain::Explanation;
 use crate::facts::{NodeFacts, PodFacts, selector_of};
+use crate::placer::Memory;
 use crate::profile::Profile;
-use crate::schedule::{place, schedule};
+use crate::schedule::schedule;
 use crate::snapshot::Snapshot;
 
 /// How many more of a pod fit.
@@ -79,9 +80,10 @@ pub fn room_for(pod: &PodFacts, cluster: &Snapshot, profile: &Profile, seed: u64
         limits: Vec::new(),
         next: None,
     };
+    let mut memory = Memory::new(profile, seed);
     while room.count < at_most {
         let next = copy(pod, room.count);
-        let decision = place(&next, &cluster, profile, seed);
+        let decision = memory.place(&next, &cluster, profile);
         let Some(node) = decision.node else {
             let decision = schedule(&next, &cluster, profile, seed);
             room.at_least = false;
@@ -137,7 +139,7 @@ fn limits(decision: &Decision) -> Vec<Limit> {
 }
 
 /// Where these pods would go, in the order in which they would be tried; each counts for those after it. Pods that no
-/// node takes stay out.
+/// node takes stay out. The decisions know as much as those of a [`Placer`](crate::Placer).
 pub fn place_all(pods: &[PodFacts], cluster: &Snapshot, profile: &Profile, seed: u64) -> Vec<Decision> {
     let mut cluster = cluster.clone();
     let mut pods: Vec<PodFacts> = pods.iter().map(unplaced).collect();
@@ -147,8 +149,9 @@ pub fn place_all(pods: &[PodFacts], cluster: &Snapshot, profile: &Profile, seed:
 
 fn place_each(pods: &[PodFacts], cluster: &mut Snapshot, profile: &Profile, seed: u64) -> Vec<Decision> {
     let mut decisions = Vec::new();
+    let mut memory = Memory::new(profile, seed);
     for pod in pods {
-        let decision = schedule(pod, cluster, profile, seed);
+        let decision = memory.place(pod, cluster, profile);
         if let Some(node) = &decision.node {
             cluster.put_pod(Arc::new(PodFacts { node: node.clone(), ..pod.clone() }));
         }

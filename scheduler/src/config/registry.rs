@@ -371,6 +371,10 @@ pub(super) fn only_prepared(plugin: Box<dyn PreFilter>) -> Box<dyn PreFilter> {
                 other => other,
             }
         }
+
+        fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+            self.0.remedy(pod, cluster)
+        }
     }
 
     /// Takes every node.

@@ -1,7 +1,6 @@
 //! Says why, for people and for machines: [`Decision::explain`].
 
 mod objections;
-mod remedy;
 
 use std::collections::BTreeMap;
 use std::fmt;

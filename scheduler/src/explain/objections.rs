@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use orlop_core::Name;
 
-use super::{Objection, remedy};
+use super::Objection;
 use crate::bitset::NodeSet;
 use crate::decision::Decision;
 use crate::facts::PodFacts;
@@ -15,8 +15,8 @@ use crate::snapshot::{NodeId, NodeView, Snapshot};
 
 /// What one plugin led to when it prepared for the pod.
 enum Stand<'a> {
-    /// No node will do.
-    Against(Refusal),
+    /// No node will do, unless something changes.
+    Against(Refusal, Option<String>),
     /// These nodes only, if some are named, and what the predicate says of each.
     Asked(Option<NodeSet>, Box<dyn Predicate + 'a>),
 }
@@ -32,17 +32,22 @@ pub(crate) fn objections(
     for plugin in &profile.filters {
         let stand = match guarded(plugin.name(), || plugin.pre_filter(pod, cluster)) {
             Ok(Prepared::Skip) => continue,
-            Ok(Prepared::Refuse(refusal)) => Stand::Against(refusal),
+            Ok(Prepared::Refuse(refusal)) => {
+                let remedy = guarded(plugin.name(), || plugin.remedy(pod, cluster));
+                Stand::Against(refusal, remedy.ok().flatten())
+            }
             Ok(Prepared::Ready(predicate)) => Stand::Asked(None, predicate),
             Ok(Prepared::Only(nodes, predicate)) => Stand::Asked(Some(nodes), predicate),
-            Err(fault) => Stand::Against(Refusal::new(Code::UnschedulableAndUnresolvable, fault.to_string())),
+            Err(fault) => {
+                Stand::Against(Refusal::new(Code::UnschedulableAndUnresolvable, fault.to_string()), None)
+            }
         };
         stands.push((plugin.name(), stand));
     }
     let mut all = BTreeMap::new();
     for view in cluster.nodes().filter(|view| !takes(decision, view)) {
         let mut of_node: Vec<Objection> =
-            stands.iter().filter_map(|(plugin, stand)| objection(pod, plugin, stand, &view)).collect();
+            stands.iter().filter_map(|(plugin, stand)| objection(plugin, stand, &view)).collect();
         if of_node.is_empty() {
             // Alone it would fit; it does not beside the pods for which room is being made there.
             let Some(first) = decision.rejected.get(view.name()) else { continue };
@@ -61,10 +66,10 @@ fn takes(decision: &Decision, view: &NodeView<'_>) -> bool {
     decision.totals.contains_key(view.name()) || decision.node.as_ref() == Some(view.name())
 }
 
-fn objection(pod: &PodFacts, plugin: &str, stand: &Stand<'_>, view: &NodeView<'_>) -> Option<Objection> {
+fn objection(plugin: &str, stand: &Stand<'_>, view: &NodeView<'_>) -> Option<Objection> {
     let left_out = |nodes: &NodeSet, id: NodeId| !nodes.contains(id);
     let (refusal, said) = match stand {
-        Stand::Against(refusal) => (refusal.clone(), None),
+        Stand::Against(refusal, remedy) => (refusal.clone(), remedy.clone()),
         Stand::Asked(only, predicate) => match guarded(plugin, || predicate.filter(view)) {
             Ok(Verdict::Refuses(refusal)) => {
                 (refusal, guarded(plugin, || predicate.remedy(view)).ok().flatten())
@@ -77,8 +82,7 @@ fn objection(pod: &PodFacts, plugin: &str, stand: &Stand<'_>, view: &NodeView<'_
             Err(fault) => (Refusal::new(Code::UnschedulableAndUnresolvable, fault.to_string()), None),
         },
     };
-    let remedy = said.unwrap_or_else(|| remedy::of(plugin, pod, view));
-    Some(Objection { plugin: Name::from(plugin), refusal, remedy })
+    Some(Objection { plugin: Name::from(plugin), refusal, remedy: said.unwrap_or_default() })
 }
 
 fn room_is_kept(cluster: &Snapshot, pod: &PodFacts, node: &str) -> String {

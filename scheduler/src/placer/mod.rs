@@ -78,6 +78,28 @@ const ONCE: usize = 65_536;
 /// it may tell how many were refused for which reason instead of telling for each node.
 pub struct Placer {
     profile: Profile,
+    memory: Memory,
+}
+
+impl Placer {
+    /// A placer under a profile; `seed` breaks ties.
+    pub fn new(profile: Profile, seed: u64) -> Placer {
+        Placer { memory: Memory::new(&profile, seed), profile }
+    }
+
+    /// The profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Decides on which node `pod` should run.
+    pub fn place(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Decision {
+        self.memory.place(pod, cluster, &self.profile)
+    }
+}
+
+/// What a placer keeps; good for one profile.
+pub(crate) struct Memory {
     seed: u64,
     keepable: bool,
     /// Whether grounds may be shared by pods that differ in who they are: no plugin looks at that.
@@ -93,15 +115,14 @@ pub struct Placer {
     scratch: Scratch,
 }
 
-impl Placer {
-    /// A placer under a profile; `seed` breaks ties.
-    pub fn new(profile: Profile, seed: u64) -> Placer {
+impl Memory {
+    /// Nothing yet; `seed` breaks ties.
+    pub(crate) fn new(profile: &Profile, seed: u64) -> Memory {
         let filters = profile.filters.iter().map(|plugin| plugin.reach());
         let mut reaches = filters.chain(profile.scores.iter().map(|weighted| weighted.plugin.reach()));
-        Placer {
-            keepable: class::is_keepable(&profile),
+        Memory {
+            keepable: class::is_keepable(profile),
             shares: !reaches.any(|reach| matches!(reach, Reach::Node)),
-            profile,
             seed,
             snapshot: None,
             ring: Arc::default(),
@@ -114,30 +135,29 @@ impl Placer {
         }
     }
 
-    /// The profile.
-    pub fn profile(&self) -> &Profile {
-        &self.profile
-    }
-
     /// Decides on which node `pod` should run.
-    pub fn place(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Decision {
+    pub(crate) fn place(&mut self, pod: &PodFacts, cluster: &Snapshot, profile: &Profile) -> Decision {
         if !self.keepable || cluster.is_empty() {
-            return place(pod, cluster, &self.profile, self.seed);
+            return place(pod, cluster, profile, self.seed);
         }
-        let nothing_to_ask = match ask(&self.profile, pod, cluster) {
-            Ok(Some(early)) => return place_prepared(pod, cluster, &self.profile, self.seed, early),
+        let nothing_to_ask = match ask(profile, pod, cluster) {
+            Ok(Some(early)) => return place_prepared(pod, cluster, profile, self.seed, early),
             Ok(None) => true,
             Err(_) => false,
         };
-        if nothing_to_ask && let Ok(Some(decision)) = self.answer(pod, cluster) {
+        if nothing_to_ask && let Ok(Some(decision)) = self.answer(pod, (cluster, profile)) {
             return decision;
         }
         // Also after a panic: the same plugin panics again, or the answer is as good as any.
-        place(pod, cluster, &self.profile, self.seed)
+        place(pod, cluster, profile, self.seed)
     }
 
     /// `None`: what is kept has no answer.
-    fn answer(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<Option<Decision>, Fault> {
+    fn answer(
+        &mut self,
+        pod: &PodFacts,
+        (cluster, profile): (&Snapshot, &Profile),
+    ) -> Result<Option<Decision>, Fault> {
         let mut decision = Decision {
             pod: pod.key.clone(),
             uid: pod.uid.clone(),
@@ -150,7 +170,7 @@ impl Placer {
         }
         let nominated = !pod.nominated.is_empty();
         if nominated && let Some(node) = cluster.node(&pod.nominated) {
-            match fits_on(pod, cluster, &self.profile, node.id())? {
+            match fits_on(pod, cluster, profile, node.id())? {
                 None => return Ok(None),
                 Some(true) => {
                     decision.node = Some(node.name().clone());
@@ -160,7 +180,7 @@ impl Placer {
             }
         }
         self.attach(cluster);
-        let Some((class, ground)) = self.class(pod, cluster)? else { return Ok(None) };
+        let Some((class, ground)) = self.class(pod, (cluster, profile))? else { return Ok(None) };
         let (Some(class), Some(ground)) = (self.classes.get(class), self.grounds.get_mut(ground)) else {
             return Ok(None);
         };
@@ -180,7 +200,7 @@ impl Placer {
         if class.has_hard_lanes() {
             return Ok(None);
         }
-        ground.fail(pod, cluster, &self.profile, &mut decision).map(|told| told.then_some(decision))
+        ground.fail(pod, cluster, profile, &mut decision).map(|told| told.then_some(decision))
     }
 
     /// Forgets what it knows of another snapshot.
@@ -199,17 +219,21 @@ impl Placer {
     }
 
     /// The class of a pod and its ground, up to date.
-    fn class(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<Option<(usize, usize)>, Fault> {
+    fn class(
+        &mut self,
+        pod: &PodFacts,
+        (cluster, profile): (&Snapshot, &Profile),
+    ) -> Result<Option<(usize, usize)>, Fault> {
         let hash = alike::hash(pod);
         let known = self.classes.find(hash, |class| alike::alike(pod, &class.sample));
         let mut sample = None;
         if let Some(id) = known
             && let Some(mut class) = self.classes.take(id)
         {
-            let ground = self.ground(&class, cluster);
+            let ground = self.ground(&class, (cluster, profile));
             if let Ok(Some(ground)) = ground
                 && let Some(kept) = self.grounds.get(ground)
-                && class.catch_up(cluster, &self.profile, kept, &self.ring)
+                && class.catch_up(cluster, profile, kept, &self.ring)
             {
                 class.ground = Some((ground, kept.stamp));
                 self.classes.give_back(id, class.size(), class);
@@ -218,14 +242,14 @@ impl Placer {
             self.classes.remove(id);
             ground?;
             sample = Some(class.sample);
-        } else if !self.is_worth_it(pod, cluster)? {
+        } else if !self.is_worth_it(pod, (cluster, profile))? {
             return Ok(None);
         }
         let sample = sample.unwrap_or_else(|| Arc::new(alike::sample(pod)));
-        let mut class = Class::build(sample, cluster, &self.profile);
-        let Some(ground) = self.ground(&class, cluster)? else { return Ok(None) };
+        let mut class = Class::build(sample, cluster, profile);
+        let Some(ground) = self.ground(&class, (cluster, profile))? else { return Ok(None) };
         let Some(kept) = self.grounds.get(ground) else { return Ok(None) };
-        if !class.catch_up(cluster, &self.profile, kept, &self.ring) {
+        if !class.catch_up(cluster, profile, kept, &self.ring) {
             return Ok(None);
         }
         class.ground = Some((ground, kept.stamp));
@@ -234,7 +258,11 @@ impl Placer {
     }
 
     /// Whether to keep answers for a pod whose like has not been seen.
-    fn is_worth_it(&mut self, pod: &PodFacts, cluster: &Snapshot) -> Result<bool, Fault> {
+    fn is_worth_it(
+        &mut self,
+        pod: &PodFacts,
+        (cluster, profile): (&Snapshot, &Profile),
+    ) -> Result<bool, Fault> {
         let hash = self.hash_of_ground(pod);
         if !self.once.contains(&hash) {
             if self.once.len() >= ONCE {
@@ -243,7 +271,7 @@ impl Placer {
             self.once.insert(hash);
             return Ok(false);
         }
-        Ok(Local::prepare(pod, cluster, &self.profile)?.is_some())
+        Ok(Local::prepare(pod, cluster, profile)?.is_some())
     }
 
     fn hash_of_ground(&self, pod: &PodFacts) -> u64 {
@@ -251,7 +279,11 @@ impl Placer {
     }
 
     /// The ground of a class, up to date; `None`: answers for such pods cannot be kept.
-    fn ground(&mut self, class: &Class, cluster: &Snapshot) -> Result<Option<usize>, Fault> {
+    fn ground(
+        &mut self,
+        class: &Class,
+        (cluster, profile): (&Snapshot, &Profile),
+    ) -> Result<Option<usize>, Fault> {
         let shares = self.shares;
         let same = |ground: &Ground| {
             let alike = if shares { alike::want_alike } else { alike::alike };
@@ -274,20 +306,15 @@ impl Placer {
         if let Some(id) = known
             && let Some(ground) = self.grounds.get_mut(id)
         {
-            if let Ok(true) = ground.catch_up(cluster, &self.profile) {
+            if let Ok(true) = ground.catch_up(cluster, profile) {
                 return Ok(Some(id));
             }
             sample = ground.sample.clone();
             self.grounds.remove(id);
         }
         self.stamps += 1;
-        let ground = Ground::build(
-            sample,
-            class.lanes.starts.clone(),
-            self.stamps,
-            (cluster, &self.profile),
-            &self.ring,
-        )?;
+        let ground =
+            Ground::build(sample, class.lanes.starts.clone(), self.stamps, (cluster, profile), &self.ring)?;
         Ok(ground.map(|ground| self.grounds.insert(hash, ground.size(), ground)))
     }
 }
@@ -316,8 +343,8 @@ impl std::fmt::Debug for Placer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Placer")
             .field("profile", &self.profile)
-            .field("classes", &self.classes.len())
-            .field("grounds", &self.grounds.len())
+            .field("classes", &self.memory.classes.len())
+            .field("grounds", &self.memory.grounds.len())
             .finish()
     }
 }

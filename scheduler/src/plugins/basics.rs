@@ -83,6 +83,10 @@ impl Predicate for NotCordoned {
         Verdict::fits_or(!node.facts().unschedulable, || Verdict::refuse_firmly("node(s) were unschedulable"))
     }
 
+    fn remedy(&self, _: &NodeView<'_>) -> Option<String> {
+        Some("uncordon the node".to_owned())
+    }
+
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
         nodes.subtract(cluster.columns().unschedulable());
     }
@@ -121,6 +125,10 @@ impl Predicate for Named<'_> {
         Verdict::fits_or(self.0 == node.name(), || {
             Verdict::refuse_firmly("node(s) didn't match the requested node name")
         })
+    }
+
+    fn remedy(&self, _: &NodeView<'_>) -> Option<String> {
+        Some(format!("the pod asks for node {}", self.0))
     }
 }
 

@@ -23,6 +23,10 @@ impl PreFilter for DynamicResources {
         Prepared::Refuse(Refusal::new(Code::UnschedulableAndUnresolvable, reason))
     }
 
+    fn remedy(&self, _: &PodFacts, _: &Snapshot) -> Option<String> {
+        Some("remove spec.resourceClaims".to_owned())
+    }
+
     fn depends_on(&self) -> Depends {
         Depends::NOTHING
     }

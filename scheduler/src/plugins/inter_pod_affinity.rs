@@ -233,6 +233,29 @@ impl Hard<'_> {
     }
 }
 
+impl<'a> Hard<'a> {
+    /// Says that the pods in the node's domain for which `is_meant` holds must leave it.
+    fn must_leave(
+        &self,
+        crowds: impl Iterator<Item = &'a Crowd>,
+        key: &Name,
+        node: &NodeView<'_>,
+        is_meant: impl Fn(&PodFacts) -> bool,
+    ) -> Vec<String> {
+        let column = self.cluster.columns().label(key);
+        let here = column.map_or(LabelColumn::ABSENT, |c| c.value(node.id()));
+        let (Some(column), Some(value)) = (column, node.label(key)) else { return Vec::new() };
+        let mut said = Vec::new();
+        for crowd in crowds.filter(|crowd| is_meant(crowd.sample())) {
+            for (there, _) in crowd.by_node().filter(|(there, _)| column.value(*there) == here) {
+                let others = self.cluster.view(there).pods().filter(|other| is_meant(other));
+                said.extend(others.map(|other| format!("{} must leave {key}={value}", other.key)));
+            }
+        }
+        said
+    }
+}
+
 impl Predicate for Hard<'_> {
     fn filter(&self, node: &NodeView<'_>) -> Verdict {
         let node = node.id();
@@ -245,6 +268,35 @@ impl Predicate for Hard<'_> {
         Verdict::fits_or(self.is_let_in(node), || {
             Verdict::refuse("node(s) didn't satisfy existing pods anti-affinity rules")
         })
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let place = |key: &str| node.label(key).map(|value| format!("{key}={value}"));
+        let mut said = Vec::new();
+        let is_first = self.is_first();
+        for (term, counts) in self.near.iter().zip(&self.near_counts) {
+            match place(&term.topology_key) {
+                None => said.push(format!("the node must have a label {}", term.topology_key)),
+                Some(at) if !is_first && count(counts, self.value(term, node.id())) == 0 => {
+                    said.push(format!("a pod that the affinity means must run in {at}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for term in &self.apart {
+            let is_meant = |other: &PodFacts| term.matches(other, None);
+            said.extend(self.must_leave(self.cluster.crowds(), &term.topology_key, node, is_meant));
+        }
+        for (key, _) in &self.kept_off.by_key {
+            let keeps_off = |other: &PodFacts| {
+                let mut terms = other.anti_affinity.iter().filter(|term| term.topology_key == *key);
+                terms.any(|term| term.matches(self.pod, self.namespace))
+            };
+            said.extend(self.must_leave(self.cluster.choosy_crowds(), key, node, keeps_off));
+        }
+        said.sort_unstable();
+        said.dedup();
+        Some(said.join("; "))
     }
 
     fn filter_all(&self, _: &Snapshot, nodes: &mut NodeSet) {

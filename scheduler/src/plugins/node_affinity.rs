@@ -4,7 +4,7 @@
 //! The predicate reads label columns: a requirement's values are interned once, then each node costs a comparison of
 //! numbers.
 
-use orlop_core::kinds::{self, NodeSelector};
+use orlop_core::kinds::{self, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use orlop_core::rules::node_affinity::{NodeTerm, terms};
 use orlop_core::rules::{Operator, Requirement, Selector};
 use orlop_core::{Labels, Name};
@@ -150,14 +150,14 @@ impl PreFilter for NodeAffinity {
             return Prepared::Skip;
         }
         match required(pod.node_affinity.as_deref()).and_then(named) {
-            None => Prepared::ready(wanted),
+            None => Prepared::ready(Asked { pod, wanted }),
             Some(names) if names.is_empty() => Prepared::Refuse(Refusal::new(
                 Code::UnschedulableAndUnresolvable,
                 "pod affinity terms conflict",
             )),
             Some(names) => {
                 let nodes = names.into_iter().filter_map(|name| Some(cluster.node(name)?.id()));
-                Prepared::Only(nodes.collect(), Box::new(wanted))
+                Prepared::Only(nodes.collect(), Box::new(Asked { pod, wanted }))
             }
         }
     }
@@ -171,19 +171,76 @@ impl PreFilter for NodeAffinity {
     }
 }
 
-impl Predicate for Required {
+struct Asked<'a> {
+    pod: &'a PodFacts,
+    wanted: Required,
+}
+
+impl Predicate for Asked<'_> {
     fn filter(&self, node: &NodeView<'_>) -> Verdict {
         let node = node.facts();
-        if !any(self.added.as_deref(), node) {
+        if !any(self.wanted.added.as_deref(), node) {
             return Verdict::refuse_firmly("node(s) didn't match scheduler-enforced node affinity");
         }
-        Verdict::fits_or(self.matches(node), || {
+        Verdict::fits_or(self.wanted.matches(node), || {
             Verdict::refuse_firmly("node(s) didn't match Pod's node affinity/selector")
         })
     }
 
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let mut lacks = Vec::new();
+        for (key, value) in self.pod.node_selector.iter() {
+            let had = node.label(key);
+            if had != Some(value.as_str()) {
+                let had = had.map_or(format!("no label {key}"), |had| format!("{key}={had}"));
+                lacks.push(format!("the node must have {key}={value} (it has {had})"));
+            }
+        }
+        if !any(self.wanted.terms.as_deref(), node.facts()) {
+            lacks.push(lacking(self.pod, node.facts()));
+        }
+        Some(match lacks.is_empty() {
+            true => "the profile's added affinity asks for other nodes".to_owned(),
+            false => lacks.join("; "),
+        })
+    }
+
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
-        self.retain(cluster, nodes);
+        self.wanted.retain(cluster, nodes);
+    }
+}
+
+/// What a node lacks of a pod's required node affinity. One term must hold in full: the one of which least is lacking
+/// says what is the least to do. An empty one never holds.
+fn lacking(pod: &PodFacts, node: &NodeFacts) -> String {
+    let holds = |term: NodeSelectorTerm| NodeTerm::new(&term).matches(&node.labels, &node.name);
+    let misses = |term: &NodeSelectorTerm| -> Vec<String> {
+        let expressions = term.match_expressions.iter().map(|r| {
+            (r, NodeSelectorTerm { match_expressions: vec![r.clone()], ..NodeSelectorTerm::default() })
+        });
+        let fields = term
+            .match_fields
+            .iter()
+            .map(|r| (r, NodeSelectorTerm { match_fields: vec![r.clone()], ..NodeSelectorTerm::default() }));
+        expressions.chain(fields).filter(|(_, t)| !holds(t.clone())).map(|(r, _)| as_text(r)).collect()
+    };
+    let terms = required(pod.node_affinity.as_deref()).into_iter().flat_map(|r| &r.node_selector_terms);
+    match terms.map(misses).filter(|missing| !missing.is_empty()).min_by_key(Vec::len) {
+        Some(least) => format!("the node must have {}", least.join(" and ")),
+        None => "the pod's required node affinity is empty, which no node fulfils".to_owned(),
+    }
+}
+
+/// A requirement as people write it.
+fn as_text(requirement: &NodeSelectorRequirement) -> String {
+    let NodeSelectorRequirement { key, operator, values } = requirement;
+    match (operator.as_str(), values.join(", ")) {
+        ("In", values) if requirement.values.len() == 1 => format!("{key}={values}"),
+        ("In", values) => format!("{key} in ({values})"),
+        ("NotIn", values) => format!("{key} not in ({values})"),
+        ("Exists", _) => format!("a label {key}"),
+        ("DoesNotExist", _) => format!("no label {key}"),
+        (operator, values) => format!("{key} {operator} {values}"),
     }
 }
 

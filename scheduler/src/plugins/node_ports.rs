@@ -42,6 +42,17 @@ impl Predicate for Wanted<'_> {
         })
     }
 
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let mut taken = Vec::new();
+        for port in self.0 {
+            let holds = |other: &&PodFacts| other.host_ports.iter().any(|p| p.conflicts(port));
+            let said = |other: &PodFacts| format!("port {}/{} is {}'s", port.port, port.protocol, other.key);
+            taken.extend(node.pods().filter(holds).map(said));
+        }
+        taken.sort_unstable();
+        Some(taken.join(", "))
+    }
+
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {
         let some = cluster.columns().with_host_ports();
         nodes.retain(|node| !some.contains(node) || self.filter(&cluster.view(node)).fits());

@@ -109,6 +109,20 @@ fn wanted(requests: &Resources) -> impl Iterator<Item = (&str, i64)> {
     .filter(|(_, amount)| *amount > 0)
 }
 
+/// An amount as people write it.
+fn as_text(resource: &str, amount: i64) -> String {
+    const MI: i64 = 1 << 20;
+    match resource {
+        "cpu" if amount % 1000 == 0 => (amount / 1000).to_string(),
+        "cpu" => format!("{amount}m"),
+        "memory" | "ephemeral-storage" if amount != 0 && amount % (MI << 10) == 0 => {
+            format!("{}Gi", amount / (MI << 10))
+        }
+        "memory" | "ephemeral-storage" if amount != 0 && amount % MI == 0 => format!("{}Mi", amount / MI),
+        _ => amount.to_string(),
+    }
+}
+
 impl Predicate for Wanted<'_> {
     fn filter(&self, node: &NodeView<'_>) -> Verdict {
         let mut code = Code::Unschedulable;
@@ -126,6 +140,33 @@ impl Predicate for Wanted<'_> {
             }
         }
         Verdict::fits_or(reasons.is_empty(), || Verdict::Refuses(Refusal { code, reasons }))
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let mut lacks = Vec::new();
+        if node.pod_count() + 1 > node.facts().pods {
+            lacks.push(format!("one of its {} pods must go", node.facts().pods));
+        }
+        for (resource, wanted) in wanted(&self.0) {
+            let (free, all) = (node.free(resource), node.allocatable(resource));
+            let say = |n| as_text(resource, n);
+            if wanted > all {
+                lacks.push(format!(
+                    "{resource}: {} asked for, the node has {} in all",
+                    say(wanted),
+                    say(all)
+                ));
+            } else if wanted > free {
+                lacks.push(format!(
+                    "{resource}: {} asked for, {} of {} free, {} more needed",
+                    say(wanted),
+                    say(free),
+                    say(all),
+                    say(wanted - free)
+                ));
+            }
+        }
+        Some(lacks.join("; "))
     }
 
     fn fits(&self, node: &NodeView<'_>) -> bool {

@@ -228,17 +228,20 @@ struct Hard<'a> {
     inclusion: Inclusion<'a>,
 }
 
+/// How many pods the domain with the fewest has.
+fn fewest(constraint: &SpreadConstraint, domains: &Domains) -> i64 {
+    let counts = domains.iter().flatten();
+    if counts.clone().count() < constraint.min_domains {
+        return 0;
+    }
+    counts.copied().min().unwrap_or(i64::from(i32::MAX))
+}
+
 impl Hard<'_> {
     /// The highest count, the pod itself not among it, that a domain may have.
     fn limit(&self, constraint: &SpreadConstraint, domains: &Domains) -> i64 {
-        let counts = domains.iter().flatten();
-        let fewest = if counts.clone().count() < constraint.min_domains {
-            0
-        } else {
-            counts.copied().min().unwrap_or(i64::from(i32::MAX))
-        };
         let own = i64::from(constraint.selector.matches(&self.inclusion.pod.labels));
-        constraint.max_skew + fewest - own
+        constraint.max_skew + fewest(constraint, domains) - own
     }
 
     fn change(&mut self, pod: &PodFacts, node: &NodeView<'_>, by: i64) {
@@ -267,6 +270,26 @@ impl Predicate for Hard<'_> {
             }
         }
         Verdict::Fits
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let mut said = Vec::new();
+        for (constraint, domains) in self.constraints.iter().zip(&self.domains) {
+            let (key, value) = (&constraint.topology_key, value(constraint, node));
+            let Some(name) = node.label(key) else {
+                said.push(format!("the node must have a label {key}"));
+                continue;
+            };
+            let here = domains[value].unwrap_or(0);
+            if here > self.limit(constraint, domains) {
+                said.push(format!(
+                    "{key}={name} has {here} such pods and another {key} has {}; maxSkew is {}",
+                    fewest(constraint, domains),
+                    constraint.max_skew
+                ));
+            }
+        }
+        Some(said.join("; "))
     }
 
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {

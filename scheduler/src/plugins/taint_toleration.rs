@@ -31,6 +31,14 @@ fn reluctance(tolerations: &[Toleration], taints: &[Taint]) -> i64 {
     taints.iter().filter(|t| soft(&t.effect) && !bearing(t)).count() as i64
 }
 
+/// A taint as people write it.
+fn as_text(taint: &Taint) -> String {
+    match taint.value.as_str() {
+        "" => format!("{}:{}", taint.key, taint.effect),
+        value => format!("{}={value}:{}", taint.key, taint.effect),
+    }
+}
+
 impl PreFilter for TaintToleration {
     fn name(&self) -> &str {
         "TaintToleration"
@@ -60,6 +68,12 @@ impl Predicate for Tolerations<'_> {
         Verdict::fits_or(!keeps_off(self.0, &node.facts().taints), || {
             Verdict::refuse_firmly("node(s) had untolerated taint(s)")
         })
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let all = node.facts().taints.iter().filter(|taint| keeps_off(self.0, std::slice::from_ref(*taint)));
+        let all: Vec<String> = all.map(as_text).collect();
+        Some(format!("tolerate {}, or take it off the node", all.join(" and ")))
     }
 
     fn filter_all(&self, cluster: &Snapshot, nodes: &mut NodeSet) {

@@ -10,7 +10,7 @@ use orlop_core::Name;
 
 use crate::facts::PodFacts;
 use crate::framework::{Depends, PreFilter, Predicate, Prepared, Verdict};
-use crate::plugins::volumes::{key, not_found};
+use crate::plugins::volumes::{key, missing, not_found};
 use crate::snapshot::{NodeView, Snapshot};
 use crate::volumes::{Attachable, ClaimFacts, successor};
 
@@ -36,6 +36,10 @@ impl PreFilter for NodeVolumeLimits {
             }
         }
         Prepared::ready(Limits { cluster, wanted: volumes(pod, cluster) })
+    }
+
+    fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+        missing(pod, cluster)
     }
 
     fn depends_on(&self) -> Depends {

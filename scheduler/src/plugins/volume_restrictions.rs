@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::bitset::NodeSet;
 use crate::facts::PodFacts;
 use crate::framework::{Depends, PreFilter, Predicate, Prepared, Verdict};
-use crate::plugins::volumes::{key, not_found};
+use crate::plugins::volumes::{key, missing, not_found};
 use crate::snapshot::{NodeView, Snapshot};
 
 /// Keeps a pod off nodes where another has a disk that it names itself and that both cannot have, and lets a claim of
@@ -44,6 +44,10 @@ impl PreFilter for VolumeRestrictions {
             return Prepared::Skip;
         }
         Prepared::ready(restricted)
+    }
+
+    fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+        missing(pod, cluster)
     }
 
     fn depends_on(&self) -> Depends {

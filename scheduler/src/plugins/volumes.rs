@@ -43,6 +43,25 @@ pub(super) fn key(pod: &PodFacts, name: &Name) -> Key {
     Key { namespace: pod.key.namespace.clone(), name: name.clone() }
 }
 
+/// What of a pod's claims and their volumes is not there.
+pub(super) fn missing(pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+    let mut said = Vec::new();
+    for claim in &pod.claims {
+        let name = &claim.name;
+        match cluster.claim(&key(pod, name)) {
+            None => said.push(format!("claim {name} must be created")),
+            Some(facts) if facts.terminating => said.push(format!("claim {name} must be created anew")),
+            Some(facts) if facts.volume.is_empty() => said.push(format!("claim {name} must be bound")),
+            Some(facts) if cluster.volume(&facts.volume).is_none() => {
+                said.push(format!("volume {} of claim {name} must exist", facts.volume));
+            }
+            Some(facts) if !facts.bound => said.push(format!("claim {name} must be bound")),
+            Some(_) => {}
+        }
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
 impl PreFilter for VolumeBinding {
     fn name(&self) -> &str {
         "VolumeBinding"
@@ -88,6 +107,10 @@ impl PreFilter for VolumeBinding {
         }
         small_first(&mut wanted.unbound);
         Prepared::ready(wanted)
+    }
+
+    fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+        missing(pod, cluster)
     }
 
     fn depends_on(&self) -> Depends {
@@ -265,6 +288,27 @@ impl Predicate for Wanted<'_> {
         let code = Code::UnschedulableAndUnresolvable;
         Verdict::fits_or(reasons.is_empty(), || Verdict::Refuses(Refusal { code, reasons }))
     }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let mut said = Vec::new();
+        for claim in &self.bound {
+            let (name, volume) = (&claim.key.name, &claim.volume);
+            match self.cluster.volume(volume) {
+                Some(facts) if !facts.reaches(&node.facts().labels) => {
+                    said.push(format!("volume {volume} of claim {name} is elsewhere"));
+                }
+                Some(_) => {}
+                None => said.push(format!("volume {volume} of claim {name} must exist")),
+            }
+        }
+        if !self.can_bind(node) {
+            let needs = |claim: &&ClaimFacts| {
+                format!("claim {} needs a volume that this node reaches", claim.key.name)
+            };
+            said.extend(self.unbound.iter().map(needs));
+        }
+        Some(said.join("; "))
+    }
 }
 
 /// The labels that name zones and regions, each with its older name.
@@ -304,6 +348,10 @@ impl PreFilter for VolumeZone {
         if zones.0.is_empty() { Prepared::Skip } else { Prepared::ready(zones) }
     }
 
+    fn remedy(&self, pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
+        missing(pod, cluster)
+    }
+
     fn depends_on(&self) -> Depends {
         Depends::NODE_LABELS.and(Depends::OTHER_OBJECTS)
     }
@@ -335,5 +383,13 @@ impl Predicate for Zones<'_> {
             node.label(key).or_else(|| node.label(other)).is_some_and(|value| values.contains(&value))
         });
         Verdict::fits_or(fits, || Verdict::refuse_firmly("node(s) had no available volume zone"))
+    }
+
+    fn remedy(&self, node: &NodeView<'_>) -> Option<String> {
+        let elsewhere = self.0.iter().filter(|(key, other, values)| {
+            !node.label(key).or_else(|| node.label(other)).is_some_and(|value| values.contains(&value))
+        });
+        let said = elsewhere.map(|(key, _, values)| format!("a volume is in {key} {}", values.join(", ")));
+        Some(said.collect::<Vec<_>>().join("; "))
     }
 }
