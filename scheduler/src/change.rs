@@ -114,6 +114,12 @@ pub struct BudgetFacts {
     pub disrupted: Vec<Name>,
 }
 
+/// What says how many volumes can be attached to a node, and which are. They are followed only where a profile counts
+/// volumes.
+pub(crate) fn attaching() -> [Kind; 2] {
+    [CSINode::KIND, volume_attachment()]
+}
+
 /// The kinds that decisions depend on.
 pub fn watched() -> Vec<Kind> {
     vec![
@@ -127,8 +133,6 @@ pub fn watched() -> Vec<Kind> {
         PersistentVolume::KIND,
         PersistentVolumeClaim::KIND,
         StorageClass::KIND,
-        CSINode::KIND,
-        volume_attachment(),
     ]
 }
 

@@ -201,7 +201,11 @@ pub fn bootstrap() -> Vec<(Kind, Value)> {
         rule(&["patch", "update"], "", &["pods/status"]),
         rule(READ, "apps", &["replicasets", "statefulsets"]),
         rule(READ, "policy", &["poddisruptionbudgets"]),
-        rule(READ, "storage.k8s.io", &["csidrivers", "csinodes", "csistoragecapacities", "storageclasses"]),
+        rule(
+            READ,
+            "storage.k8s.io",
+            &["csidrivers", "csinodes", "csistoragecapacities", "storageclasses", "volumeattachments"],
+        ),
         rule(ALL, "coordination.k8s.io", &["leases"]),
     ];
     let proxier = vec![

@@ -14,6 +14,9 @@ use crate::plugins::volumes::{key, missing, not_found};
 use crate::snapshot::{NodeView, Snapshot};
 use crate::volumes::{Attachable, ClaimFacts, successor};
 
+/// Its name.
+pub(crate) const NODE_VOLUME_LIMITS: &str = "NodeVolumeLimits";
+
 /// The plugin.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeVolumeLimits;
@@ -23,7 +26,7 @@ type Attached = BTreeMap<(Name, Name), Name>;
 
 impl PreFilter for NodeVolumeLimits {
     fn name(&self) -> &str {
-        "NodeVolumeLimits"
+        NODE_VOLUME_LIMITS
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodFacts, cluster: &'a Snapshot) -> Prepared<'a> {

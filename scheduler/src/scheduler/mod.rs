@@ -10,11 +10,12 @@ use std::sync::Arc;
 use orlop_core::{Attempt, AttemptId, Failure, Key, Kind, Name, Outcome, Recorder, Stored, Timestamp, Write};
 use rustc_hash::FxHashMap;
 
-use crate::change::{pod_group, watched};
+use crate::change::{attaching, pod_group, watched};
 use crate::decision::Decision;
 use crate::facts::PodFacts;
 use crate::framework::{Event, Hint, Permission, Verdict};
 use crate::placer::Placer;
+use crate::plugins::volume_limits::NODE_VOLUME_LIMITS;
 use crate::profile::Profile;
 use crate::queue::{Backoff, Depth, Pending, Queue};
 use crate::schedule::{guarded, schedule};
@@ -122,6 +123,10 @@ impl Scheduler {
         let mut kinds = watched();
         if self.placers.iter().any(|placer| placer.profile().gangs) {
             kinds.push(pod_group());
+        }
+        if self.placers.iter().any(|placer| placer.profile().filters().any(|name| name == NODE_VOLUME_LIMITS))
+        {
+            kinds.extend(attaching());
         }
         kinds
     }

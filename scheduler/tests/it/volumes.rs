@@ -3,8 +3,8 @@
 use orlop_core::kinds::{CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::{Key, Timestamp};
 use orlop_scheduler::{
-    AttachmentFacts, Change, Code, NodeFacts, Permission, Permit, PodFacts, Profile, Refusal, Snapshot,
-    schedule,
+    AttachmentFacts, Change, Code, NodeFacts, Permission, Permit, PodFacts, Profile, Refusal, Scheduler,
+    Snapshot, schedule,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -169,6 +169,16 @@ fn no_more_volumes_than_a_driver_attaches() {
     assert_eq!(said(&with(&[there]), &claims(&["c"])), "");
     // Pods that use no volumes do not mind.
     assert_eq!(said(&with(&[limits("d.example.com", 0)]), &[json!({"emptyDir": {}})]), "");
+}
+
+/// They are read only where they matter: not every API serves them to everybody.
+#[test]
+fn nodes_of_drivers_are_followed_where_volumes_are_counted() {
+    let follows = |profile| {
+        let scheduler = Scheduler::new(vec![profile], 1);
+        scheduler.kinds().iter().filter(|k| k.plural == "csinodes" || k.plural == "volumeattachments").count()
+    };
+    assert_eq!((follows(Profile::default()), follows(Profile::default().with_volumes())), (0, 2));
 }
 
 #[test]
