@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use orlop_core::runtime::{AttachSpec, Connection, ExecSession, ExecSpec};
 use orlop_core::{Key, Name};
+use serde_json::Value;
 
 use crate::request::{ByteStream, LogOptions};
 use crate::status::Status;
@@ -16,6 +17,8 @@ pub struct PodAt {
     pub uid: Name,
     /// The node.
     pub node: Name,
+    /// The pod's status, from which a node tells which run of a container is meant.
+    pub status: Value,
 }
 
 /// A session inside a running container, as a client asks for it.

@@ -61,6 +61,8 @@ pub struct NodeConfig {
     pub restarts: bool,
     /// Whether pods wait for the objects that their volumes name.
     pub volumes: bool,
+    /// Whether containers are told of Services by their environment.
+    pub service_environment: bool,
     /// Whether a pod is refused for which the node has no room.
     pub admission: bool,
     /// An annotation whose value `false` keeps a pod from being ready.
@@ -122,6 +124,7 @@ impl NodeConfig {
             probes: true,
             restarts: true,
             volumes: true,
+            service_environment: true,
             admission: true,
             ready_annotation: None,
             reporting: Reporting::Full,
@@ -137,6 +140,7 @@ impl NodeConfig {
             probes: false,
             restarts: false,
             volumes: false,
+            service_environment: false,
             admission: false,
             ready_annotation: Some(Name::new_static("rec/ready")),
             reporting: Reporting::Terse,

@@ -21,12 +21,14 @@
 mod agent;
 mod backoff;
 mod config;
+mod logs;
 mod objects;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 mod pod;
 pub mod preflight;
 mod registration;
+mod services;
 mod spec;
 mod system_pods;
 mod volumes;
@@ -34,4 +36,5 @@ mod volumes;
 pub use agent::{Action, ActionId, ActionResult, Agent, COMPONENT, Task, execute};
 pub use backoff::Backoff;
 pub use config::{NodeConfig, Reporting};
+pub use logs::Run;
 pub use system_pods::{MIRROR_ANNOTATION, Role, system_pods};

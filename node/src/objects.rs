@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use orlop_core::body::Stored;
-use orlop_core::kinds::{ConfigMap, Secret};
+use orlop_core::kinds::{ConfigMap, Secret, Service};
 use orlop_core::{Change, Key, Kind, Object};
 use serde_json::Value;
 
-/// ConfigMaps and Secrets. A kind that nobody tells of is not missed.
+use crate::services::Services;
+
+/// ConfigMaps, Secrets and Services. A kind that nobody tells of is not missed.
 #[derive(Default)]
 pub(crate) struct Objects {
+    pub(crate) services: Services,
     config_maps: Table,
     secrets: Table,
 }
@@ -38,8 +41,12 @@ impl Holder {
 }
 
 impl Objects {
-    /// Answers whether the change is of a kind that is kept here.
+    /// Answers whether pods may wait for such a change.
     pub(crate) fn apply(&mut self, change: &Change) -> bool {
+        if change.kind.same_resource(&Service::KIND) {
+            self.services.apply(change);
+            return false;
+        }
         let Some(table) = self.table_mut(&change.kind) else { return false };
         table.told = true;
         match &change.object {
@@ -51,7 +58,9 @@ impl Objects {
 
     /// All objects of a kind are about to be told anew.
     pub(crate) fn reset(&mut self, kind: &Kind) {
-        if let Some(table) = self.table_mut(kind) {
+        if kind.same_resource(&Service::KIND) {
+            self.services.clear();
+        } else if let Some(table) = self.table_mut(kind) {
             table.told = true;
             table.objects.clear();
         }

@@ -1,9 +1,10 @@
 //! What the runtime is asked to make of a pod: [`sandbox`] and [`container`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use orlop_core::kinds::{Container, Pod};
+use orlop_core::rules::Quantity;
 use orlop_core::runtime::{
     ContainerSpec, DnsConfig, Mount, MountSource, Port, Protocol, SandboxSpec, bind_port,
 };
@@ -11,6 +12,7 @@ use orlop_core::{Key, Name};
 
 use crate::config::NodeConfig;
 use crate::objects::{Holder, Objects};
+use crate::pod::restart::is_task;
 
 /// The pod's sandbox.
 pub(crate) fn sandbox(config: &NodeConfig, pod: &Pod, attempt: u32, addresses: Vec<IpAddr>) -> SandboxSpec {
@@ -92,7 +94,7 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) addresses: &'a [IpAddr],
 }
 
-/// One container. `init`: others wait for its end; `stays`: it is restarted whatever the pod's policy.
+/// One container. `init`: others wait for its end.
 ///
 /// # Errors
 /// A sentence, where its environment names something that does not exist.
@@ -101,15 +103,12 @@ pub(crate) fn container(
     container: &Container,
     attempt: u32,
     init: bool,
-    stays: bool,
 ) -> Result<ContainerSpec, String> {
     let env = environment(facts, container)?;
     let by_name: BTreeMap<&str, &str> =
         env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let expanded = |words: &[Name]| words.iter().map(|word| expand(word, &by_name)).collect();
-    let amount = |of: &BTreeMap<Name, orlop_core::rules::Quantity>, name: &str| {
-        of.get(name).cloned().unwrap_or_default()
-    };
+    let amount = |of: &BTreeMap<Name, Quantity>, name: &str| of.get(name).cloned().unwrap_or_default();
     let limits = &container.resources.limits;
     Ok(ContainerSpec {
         name: container.name.clone(),
@@ -131,7 +130,7 @@ pub(crate) fn container(
             .collect(),
         tty: container.tty,
         stdin: container.stdin,
-        one_shot: init || (!stays && matches!(facts.pod.spec.restart_policy.as_str(), "Never" | "OnFailure")),
+        one_shot: init || is_task(facts.pod, container),
         init,
         stop_signal: container.lifecycle.as_ref().map(|l| l.stop_signal.clone()).unwrap_or_default(),
         cpu_request_milli: amount(&container.resources.requests, "cpu").milli_value(),
@@ -173,6 +172,12 @@ fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name,
         None if optional || !facts.config.volumes => Ok(BTreeMap::new()),
         None => Err(format!("{} {:?} not found", holder.noun(), name.as_str())),
     };
+    let services = match facts.config.service_environment {
+        true => {
+            facts.objects.services.environment(namespace, facts.pod.spec.enable_service_links != Some(false))
+        }
+        false => Vec::new(),
+    };
     let mut env: Vec<(Name, Name)> = Vec::new();
     for source in &container.env_from {
         let (config_map, secret) = (source.config_map_ref.as_ref(), source.secret_ref.as_ref());
@@ -188,7 +193,8 @@ fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name,
     for var in &container.env {
         let value = match &var.value_from {
             None => {
-                let known: BTreeMap<&str, &str> = env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                let known: BTreeMap<&str, &str> =
+                    services.iter().chain(&env).map(|(n, v)| (n.as_str(), v.as_str())).collect();
                 expand(&var.value, &known)
             }
             Some(from) => {
@@ -220,6 +226,9 @@ fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name,
         };
         env.push((var.name.clone(), value));
     }
+    // What the container is told of its own stands above what it is told of Services.
+    let own: BTreeSet<Name> = env.iter().map(|(name, _)| name.clone()).collect();
+    env.extend(services.into_iter().filter(|(name, _)| !own.contains(name)));
     Ok(env)
 }
 
@@ -256,14 +265,19 @@ fn resource_of(
         "" => own,
         name => all.find(|c| c.name == name).unwrap_or(own),
     };
-    let (amounts, name) = match field.resource.split_once('.') {
-        Some(("requests", name)) => (&container.resources.requests, name),
-        Some((_, name)) => (&container.resources.limits, name),
-        None => return Name::default(),
+    let given = |amounts: &BTreeMap<Name, Quantity>, name: &str| {
+        amounts.get(name).filter(|amount| amount.milli_value() != 0).cloned()
     };
-    // Without a limit the node's own size is what a container may use.
-    let amount =
-        amounts.get(name).or_else(|| facts.config.allocatable().get(name)).cloned().unwrap_or_default();
+    let amount = match field.resource.split_once('.') {
+        Some(("requests", name)) => given(&container.resources.requests, name),
+        // Without a limit the node's own size is what a container may use.
+        Some(("limits", name @ ("cpu" | "memory" | "ephemeral-storage"))) => {
+            given(&container.resources.limits, name).or_else(|| given(facts.config.allocatable(), name))
+        }
+        Some(("limits", name)) => given(&container.resources.limits, name),
+        _ => return Name::default(),
+    };
+    let amount = amount.unwrap_or_default();
     let (milli, divisor) =
         (i128::from(amount.milli_value()), field.divisor.as_ref().map_or(0, |d| i128::from(d.milli_value())));
     let divisor = if divisor <= 0 { 1000 } else { divisor };

@@ -4,7 +4,10 @@ use futures_util::StreamExt;
 use orlop_api::node::PodAt;
 use orlop_api::{ByteStream, LogOptions, Status};
 use orlop_core::Timestamp;
+use orlop_core::kinds::PodStatus;
 use orlop_core::runtime::{self, Runtime, RuntimeError};
+use orlop_node::Run;
+use serde::Deserialize;
 
 /// Reads the log of one of a pod's containers from the runtime that runs it.
 ///
@@ -17,27 +20,24 @@ pub(crate) async fn logs(
     now: Timestamp,
 ) -> Result<ByteStream, Status> {
     let refused = |what: String| Status::bad_request(what);
-    let (name, container) = (&pod.key.name, &options.container);
-    let waiting = || {
-        refused(format!("container \"{container}\" in pod \"{name}\" is waiting to start: ContainerCreating"))
-    };
+    let container = &options.container;
+    let status = Option::<PodStatus>::deserialize(&pod.status)
+        .map_err(|error| Status::internal(&error.to_string()))?
+        .unwrap_or_default();
+    let run = Run::of(&pod.key.name, &status, container, options.previous).map_err(refused)?;
     let sandboxes = runtime.list().await.map_err(|error| failed(&error))?;
-    let mut instances: Vec<_> = sandboxes
+    let runs = sandboxes
         .iter()
         .filter(|sandbox| sandbox.uid == pod.uid)
         .flat_map(|sandbox| &sandbox.containers)
-        .filter(|status| status.name == *container && !matches!(status.state, runtime::RunState::Created))
-        .collect();
-    instances.sort_by_key(|status| std::cmp::Reverse(status.attempt));
-    let instance = match (options.previous, instances.as_slice()) {
-        (false, [latest, ..]) => latest,
-        (true, [_, previous, ..]) => previous,
-        (false, []) => return Err(waiting()),
-        (true, _) => {
-            return Err(refused(format!(
-                "previous terminated container \"{container}\" in pod \"{name}\" not found"
-            )));
-        }
+        .filter(|run| run.name == *container && !matches!(run.state, runtime::RunState::Created));
+    // The status may outlive what it tells of.
+    let Some(instance) = run.among(runs) else {
+        let place = format!("container \"{container}\" in pod \"{}\"", pod.key.name);
+        return Err(refused(match options.previous {
+            true => format!("previous terminated {place} not found"),
+            false => format!("unable to retrieve container logs for {place}"),
+        }));
     };
     let since_time = match &options.since_time {
         Some(text) => Some(text.parse::<Timestamp>().map_err(|error| refused(error.to_string()))?),

@@ -73,5 +73,6 @@ fn place(entry: &Entry, pod: &Value, namespace: &str) -> Option<PodAt> {
         key: Key::new(namespace, text(pod, &["metadata", "name"])),
         uid: entry.object.body.header().uid.clone(),
         node: node.into(),
+        status: pod["status"].clone(),
     })
 }

@@ -8,11 +8,11 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use orlop_core::kinds::{ConfigMap, Node, Pod, Secret};
+use orlop_core::kinds::{ConfigMap, Node, Pod, Secret, Service};
 use orlop_core::plan::Failure;
 use orlop_core::recorder::Recorder;
 use orlop_core::runtime::{
-    Call, ContainerId, ImageInfo, Reply, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxStatus,
+    Call, ImageInfo, Reply, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxStatus,
 };
 use orlop_core::{Cut, Key, Kind, Name, Note, Object, Revision, Timestamp, Write};
 use orlop_netplan::ipam::PodAddresses;
@@ -177,7 +177,7 @@ impl Agent {
 
     /// The kinds whose changes it wants to be told of. Pods of other nodes and other Nodes may be left out.
     pub fn kinds(&self) -> Vec<Kind> {
-        vec![Pod::KIND, Node::KIND, ConfigMap::KIND, Secret::KIND]
+        vec![Pod::KIND, Node::KIND, ConfigMap::KIND, Secret::KIND, Service::KIND]
     }
 
     /// What has changed in the API. The first cut gives everything (`reset`).
@@ -221,18 +221,6 @@ impl Agent {
         .into_iter()
         .flatten()
         .min()
-    }
-
-    /// The container whose log is wanted, or with `previous` the one before it.
-    ///
-    /// # Errors
-    /// A sentence for the user, as a kubelet puts it.
-    pub fn container(&self, pod: &Key, container: &str, previous: bool) -> Result<ContainerId, String> {
-        self.by_key
-            .get(pod)
-            .and_then(|uid| self.pods.get(uid))
-            .ok_or_else(|| format!("pod \"{}\" is not on node \"{}\"", pod.name, self.config.name))?
-            .instance(container, previous, self.now)
     }
 
     /// Pods that the agent still has to do with.

@@ -34,10 +34,10 @@ impl Agent {
 
     fn step_pod(&mut self, uid: &Name, actions: &mut Vec<Action>) {
         let Some(mut machine) = self.pods.remove(uid) else { return };
-        if self.config.admission && machine.is_new() && machine.pod().metadata.deletion_timestamp.is_none() {
-            self.admit(&mut machine);
-        }
         let mut out = Out::default();
+        if self.config.admission && machine.is_new() && machine.pod().metadata.deletion_timestamp.is_none() {
+            self.admit(&mut machine, &mut out);
+        }
         machine.step(&mut self.env(), &mut out);
         if let Some(before) = self.wakes.remove(uid) {
             self.timers.remove(&(before, uid.clone()));
@@ -53,7 +53,7 @@ impl Agent {
     }
 
     /// Refuses a pod for which there is no room, as its binding may be older than what the node has taken since.
-    fn admit(&self, machine: &mut PodMachine) {
+    fn admit(&self, machine: &mut PodMachine, out: &mut Out) {
         let Some((name, wanted, used, capacity)) = self.shortage(machine.pod()) else { return };
         let reason = match name.as_str() {
             "cpu" => "OutOfcpu",
@@ -62,10 +62,10 @@ impl Agent {
             "ephemeral-storage" => "OutOfephemeral-storage",
             _ => "UnexpectedAdmissionError",
         };
-        let message = format!(
-            "Pod was rejected: Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
+        let why = format!(
+            "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
         );
-        machine.refuse(reason, message);
+        machine.refuse(reason, &why, out);
     }
 
     /// The first resource of which the pod wants more than is left: wanted, used, capacity.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use orlop_core::runtime::Call;
 
+use super::restart::Restarts;
 use super::unit::{Role, Unit, Work};
 use super::{Ending, Env, ORPHAN_GRACE, Op, Out, PodMachine, Sandbox, grace_of, status};
 
@@ -40,14 +41,11 @@ impl PodMachine {
         }
     }
 
-    /// Has all containers end: first what the pod is for, then its sidecars.
+    /// Has all containers end: first what the pod is for, then its sidecars, each after those that stand behind it
+    /// (KEP-753). They share the one grace, and at its end whatever still waits is stopped, too.
     pub(super) fn end(&mut self, env: &mut Env<'_>, ending: &Ending, out: &mut Out) {
-        for unit in &mut self.units {
-            if matches!(unit.work, Work::Failed(_) | Work::Looking | Work::Pulling { .. })
-                && unit.current.is_some()
-            {
-                unit.work = Work::None;
-            }
+        for unit in self.units.iter_mut().filter(|unit| unit.current.is_some()) {
+            unit.give_up();
         }
         if let Some(revision) = ending.unrouted_by {
             let wait_until = ending.deadline.min(ending.since + env.config.unroute_wait_max);
@@ -57,21 +55,25 @@ impl PodMachine {
                 return;
             }
         }
-        let mains_run = self.units.iter().any(|u| u.role != Role::Sidecar && u.running().is_some());
-        for i in 0..self.units.len() {
-            let unit = &self.units[i];
-            if unit.running().is_none() || (unit.role == Role::Sidecar && mains_run) {
-                continue;
+        let waits = self.turns();
+        self.each(env, out, |i, unit, cx| {
+            if unit.running().is_some() {
+                unit.end_by(i, cx, ending.deadline);
+                unit.stop_after_others(waits[i]);
             }
-            if !unit.stopping() {
-                let name = unit.spec.name.clone();
-                self.at(i, env, out, |unit, cx| {
-                    let spec = unit.spec.clone();
-                    cx.note(i, &spec, false, "Killing", format!("Stopping container {name}"));
-                });
-            }
-            self.units[i].stop(ending.deadline);
+        });
+    }
+
+    /// Which containers have to wait for others before they are told to stop.
+    fn turns(&self) -> Vec<bool> {
+        let (init, mains) = self.units.split_at(self.init_count);
+        let mut others_live = mains.iter().any(Unit::is_alive);
+        let mut waits = vec![false; self.units.len()];
+        for (i, unit) in init.iter().enumerate().rev().filter(|(_, unit)| unit.role == Role::Sidecar) {
+            waits[i] = others_live;
+            others_live |= unit.is_alive();
         }
+        waits
     }
 
     /// Notices that everything has ended, and cleans up.
@@ -81,17 +83,15 @@ impl PodMachine {
                 self.over = Some(status::final_phase(&self.units, self.init_count, self.verdict.as_ref()));
             } else {
                 let settled = self.units.iter().all(|unit| unit.work == Work::None);
-                let policy =
-                    if env.config.restarts { self.item.spec.restart_policy.as_str() } else { "Never" };
-                let phase = status::phase(&self.units, self.init_count, policy);
+                let restarts = Restarts::of(env.config, &self.item);
+                let phase = status::phase(&self.units, self.init_count, restarts);
                 if matches!(phase, "Succeeded" | "Failed") && settled {
                     self.over = Some(phase);
                 }
             }
         }
         if self.over.is_none() {
-            self.end_sidecars(env);
-            return;
+            return self.end_sidecars(env, out);
         }
         match self.sandbox.clone() {
             // Ended containers keep their logs until the pod goes.
@@ -108,24 +108,24 @@ impl PodMachine {
     }
 
     /// When all else has ended for good, the sidecars end, too.
-    fn end_sidecars(&mut self, env: &Env<'_>) {
-        let policy = if env.config.restarts { self.item.spec.restart_policy.as_str() } else { "Never" };
-        let ended = |unit: &Unit| match unit.exit() {
-            Some(exit) => match policy {
-                "Never" => true,
-                "OnFailure" => exit.code == 0,
-                _ => false,
-            },
-            None => false,
+    fn end_sidecars(&mut self, env: &Env<'_>, out: &mut Out) {
+        if self.ending.is_some() || self.anew {
+            return;
+        }
+        let restarts = Restarts::of(env.config, &self.item);
+        let (init, mains) = self.units.split_at(self.init_count);
+        let failed = |unit: &Unit| {
+            unit.role == Role::Init
+                && unit.is_over(restarts)
+                && unit.exit().is_some_and(|exit| exit.code != 0)
         };
-        let init_failed = policy == "Never"
-            && self.units[..self.init_count]
-                .iter()
-                .any(|unit| unit.role == Role::Init && unit.exit().is_some_and(|exit| exit.code != 0));
-        let done = self.units[self.init_count..].iter().all(ended) || init_failed;
-        if self.ending.is_none() && done && self.units.iter().any(|unit| unit.running().is_some()) {
-            self.ending =
-                Some(Ending { since: env.now, deadline: env.now + grace_of(&self.item), unrouted_by: None });
+        let done = mains.iter().all(|unit| unit.is_over(restarts)) || init.iter().any(failed);
+        // One that waits for its next try would run again.
+        let stays = |unit: &Unit| unit.running().is_some() || unit.work != Work::None;
+        if done && self.units.iter().any(stays) {
+            let deadline = env.now + grace_of(&self.item);
+            self.ending = Some(Ending { since: env.now, deadline, unrouted_by: None });
+            out.wake_at(env.now);
         }
     }
 }

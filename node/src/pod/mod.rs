@@ -7,6 +7,7 @@ mod probe;
 mod pursue;
 mod reply;
 mod report;
+pub(crate) mod restart;
 pub(crate) mod status;
 mod unit;
 
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use orlop_core::kinds::{Container, Pod};
 use orlop_core::plan::Reference;
-use orlop_core::runtime::{ContainerId, SandboxId};
-use orlop_core::{Item, Key, Name, Note, Revision, Timestamp};
+use orlop_core::runtime::SandboxId;
+use orlop_core::{Item, Name, Note, Revision, Timestamp};
 
 use crate::spec::PodFacts;
 use context::grace_of;
@@ -68,7 +69,6 @@ pub(crate) struct Verdict {
 }
 
 pub(crate) struct PodMachine {
-    key: Key,
     item: Item<Pod>,
     about: Reference,
     /// Whether the object is still in the API.
@@ -82,6 +82,8 @@ pub(crate) struct PodMachine {
     init_count: usize,
     /// The init containers have all done their part since the sandbox was made.
     initialized: bool,
+    /// All containers are being ended, to begin anew.
+    anew: bool,
     start_time: Option<Timestamp>,
     conditions: Conditions,
     verdict: Option<Verdict>,
@@ -110,7 +112,6 @@ impl PodMachine {
             _ => None,
         };
         let mut machine = PodMachine {
-            key: item.metadata.key(),
             about: Reference::to(&item),
             exists: true,
             sandbox: Sandbox::None(None),
@@ -119,6 +120,7 @@ impl PodMachine {
             addresses: Vec::new(),
             init_count: spec.init_containers.len(),
             initialized: false,
+            anew: false,
             start_time: item.status.start_time,
             conditions: Conditions::seen(&item.status),
             verdict: None,
@@ -209,10 +211,9 @@ impl PodMachine {
     }
 
     /// The node has no room for it, or it does not belong here.
-    pub(crate) fn refuse(&mut self, reason: &'static str, message: String) {
-        let note =
-            Note { about: self.about.clone(), warning: true, reason: Name::new_static(reason), message };
-        self.verdict = Some(Verdict { reason, message: note.message });
+    pub(crate) fn refuse(&mut self, reason: &'static str, why: &str, out: &mut Out) {
+        self.note(out, true, reason, why.to_owned());
+        self.verdict = Some(Verdict { reason, message: format!("Pod was rejected: {why}") });
     }
 
     /// Whether it was never begun here.
@@ -265,41 +266,6 @@ impl PodMachine {
     /// Whether the data planes are waited for.
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.is_some()
-    }
-
-    /// The instance of a container whose log is wanted.
-    ///
-    /// # Errors
-    /// A sentence for the user.
-    pub(crate) fn instance(
-        &self,
-        container: &str,
-        previous: bool,
-        now: Timestamp,
-    ) -> Result<ContainerId, String> {
-        let pod = &self.key.name;
-        let unit = self
-            .units
-            .iter()
-            .find(|unit| unit.spec.name == container)
-            .ok_or_else(|| format!("container {container} is not valid for pod {pod}"))?;
-        let instance = match (previous, unit.waiting(now).is_some(), unit.exit().is_some()) {
-            // While the next try is waited for, the last instance is the previous one.
-            (true, true, true) => unit.current.as_ref(),
-            (true, ..) => unit.previous.as_ref(),
-            (false, ..) => unit.current.as_ref(),
-        };
-        match instance {
-            Some(instance) => Ok(instance.id.clone()),
-            None if previous => {
-                Err(format!("previous terminated container \"{container}\" in pod \"{pod}\" not found"))
-            }
-            None => {
-                let reason = unit.waiting(now).map_or("ContainerCreating", |(reason, _)| reason);
-                let what = if reason.contains("Image") { "trying and failing to pull image" } else { reason };
-                Err(format!("container \"{container}\" in pod \"{pod}\" is waiting to start: {what}"))
-            }
-        }
     }
 
     fn note(&self, out: &mut Out, warning: bool, reason: &'static str, message: String) {

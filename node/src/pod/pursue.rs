@@ -6,7 +6,8 @@ use std::time::Duration;
 use orlop_core::Timestamp;
 use orlop_core::runtime::Call;
 
-use super::unit::{Role, Unit};
+use super::restart::Restarts;
+use super::unit::Role;
 use super::{Env, Op, Out, PodMachine, RETRY, Sandbox, Verdict};
 use crate::{spec, volumes};
 
@@ -30,41 +31,63 @@ impl PodMachine {
         if !self.have_sandbox(env, out) {
             return;
         }
-        let never = self.item.spec.restart_policy == "Never";
-        let on_failure = self.item.spec.restart_policy == "OnFailure";
-        let restarts = env.config.restarts;
+        if self.anew && !self.clear_for_anew(env, out) {
+            return;
+        }
+        let restarts = Restarts::of(env.config, &self.item);
+        let mut all_again = false;
         if !self.initialized {
             for i in 0..self.init_count {
-                let role = self.units[i].role;
-                self.at(i, env, out, |unit, cx| {
-                    unit.ensure(i, cx, |exit| match role {
-                        Role::Sidecar => restarts,
-                        _ => exit.code != 0 && !never && restarts,
-                    });
-                });
+                self.at(i, env, out, |unit, cx| all_again |= unit.ensure(i, cx, restarts));
                 let unit = &self.units[i];
-                let done = match role {
+                let done = match unit.role {
                     Role::Sidecar => unit.started(),
                     _ => unit.exit().is_some_and(|exit| exit.code == 0),
                 };
-                if !done {
-                    return;
+                if all_again || !done {
+                    return self.run_anew(all_again, env, out);
                 }
             }
             self.initialized = true;
         }
-        let first = self.init_count;
         for i in 0..self.units.len() {
-            let sidecar = self.units[i].role == Role::Sidecar;
-            if i < first && !sidecar {
+            if self.units[i].role == Role::Init {
                 continue;
             }
-            self.at(i, env, out, |unit, cx| {
-                unit.ensure(i, cx, |exit| {
-                    restarts && (sidecar || !(never || (on_failure && exit.code == 0)))
-                });
-            });
+            self.at(i, env, out, |unit, cx| all_again |= unit.ensure(i, cx, restarts));
+            if env.config.probes && self.units[i].holds_up_the_next() {
+                break;
+            }
         }
+        self.run_anew(all_again, env, out);
+    }
+
+    /// Has all containers run again, if one has ended in a way that asks for it.
+    fn run_anew(&mut self, all_again: bool, env: &mut Env<'_>, out: &mut Out) {
+        if all_again {
+            self.anew = true;
+            self.clear_for_anew(env, out);
+            out.wake_at(env.now);
+        }
+    }
+
+    /// Ends what still runs, without its hooks and its grace, and forgets that any container has run (KEP-5532).
+    /// Whether that is done, so that the pod begins with its first init container in the sandbox that it has.
+    fn clear_for_anew(&mut self, env: &mut Env<'_>, out: &mut Out) -> bool {
+        let now = env.now;
+        self.each(env, out, |i, unit, cx| {
+            unit.give_up();
+            if unit.running().is_some() {
+                unit.end_by(i, cx, now);
+            }
+        });
+        if !self.quiet() {
+            return false;
+        }
+        self.each(env, out, |_, unit, cx| unit.begin_anew(cx));
+        self.anew = false;
+        self.initialized = false;
+        true
     }
 
     /// Whether there is a sandbox to run containers in; does what is needed to have one.
@@ -78,7 +101,8 @@ impl PodMachine {
             Sandbox::None(_) => {}
             Sandbox::Stopped(id) => {
                 // It died: the next one starts from scratch. What has to run no more needs none.
-                if self.restart_is_pointless() {
+                let restarts = Restarts::of(env.config, &self.item);
+                if self.units[self.init_count..].iter().all(|unit| unit.is_over(restarts)) {
                     return false;
                 }
                 self.sandbox = Sandbox::Removing(id.clone());
@@ -135,18 +159,5 @@ impl PodMachine {
             let retry = pool.next_free_at().unwrap_or(env.now + RETRY).max(env.now + RETRY);
             ("network is not ready: no address of the node's pod range is free", retry)
         })
-    }
-
-    /// Whether every container has ended as it should.
-    fn restart_is_pointless(&self) -> bool {
-        let ended = |unit: &Unit| match unit.exit() {
-            Some(exit) => match self.item.spec.restart_policy.as_str() {
-                "Never" => true,
-                "OnFailure" => exit.code == 0,
-                _ => false,
-            },
-            None => false,
-        };
-        self.units[self.init_count..].iter().all(ended)
     }
 }

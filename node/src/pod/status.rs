@@ -8,6 +8,7 @@ use orlop_core::runtime::Exit;
 use orlop_core::{Name, Timestamp};
 use serde_json::{Map, Value, json};
 
+use super::restart::{Restarts, may_restart_all};
 use super::unit::{Instance, Role, Unit, Work};
 use super::{Env, PodMachine, Sandbox, Verdict};
 
@@ -54,15 +55,15 @@ fn word(status: bool) -> Name {
     Name::new_static(if status { "True" } else { "False" })
 }
 
-/// The phase that the containers' states amount to, under this restart policy.
-pub(crate) fn phase(units: &[Unit], init_count: usize, policy: &str) -> &'static str {
+/// The phase that the containers' states amount to.
+pub(crate) fn phase(units: &[Unit], init_count: usize, restarts: Restarts) -> &'static str {
     let (init, mains) = units.split_at(init_count);
-    // A pod that has begun does not fall back because its sandbox is prepared anew.
-    let begun = mains.iter().any(|unit| unit.current.is_some());
+    // A pod that has begun does not fall back because it is prepared anew.
+    let begun = mains.iter().any(Unit::has_run);
     for unit in init.iter().filter(|unit| unit.role == Role::Init) {
         match unit.exit() {
             Some(exit) if exit.code == 0 => {}
-            Some(_) if policy == "Never" => return "Failed",
+            Some(_) if unit.is_over(restarts) => return "Failed",
             _ if begun => {}
             _ => return "Pending",
         }
@@ -70,18 +71,16 @@ pub(crate) fn phase(units: &[Unit], init_count: usize, policy: &str) -> &'static
     if !begun && init.iter().any(|unit| unit.role == Role::Sidecar && unit.current.is_none()) {
         return "Pending";
     }
-    if mains.iter().any(|unit| unit.current.is_none()) {
+    if mains.iter().any(|unit| !unit.has_run()) {
         return "Pending";
     }
-    if mains.iter().any(|unit| unit.running().is_some()) {
+    // Sidecars count, too: while one runs the pod does.
+    let runs = units.iter().any(|unit| unit.role != Role::Init && unit.running().is_some());
+    if runs || !mains.iter().all(|unit| unit.is_over(restarts)) {
         return "Running";
     }
     let failed = mains.iter().any(|unit| unit.exit().is_some_and(|exit| exit.code != 0));
-    match (policy, failed) {
-        ("Never", true) => "Failed",
-        ("Never" | "OnFailure", false) => "Succeeded",
-        _ => "Running",
-    }
+    if failed { "Failed" } else { "Succeeded" }
 }
 
 /// The phase in which a pod is left that has been made to end.
@@ -134,7 +133,7 @@ pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<Fresh> {
         (true, false) => fresh("Ready", false, "ReadinessGatesNotReady", gates.join(", ")),
         (status, _) => fresh("Ready", status, unready.0, unready.1.clone()),
     };
-    vec![
+    let mut all = vec![
         fresh("PodReadyToStartContainers", sandboxed, "", String::new()),
         fresh(
             "Initialized",
@@ -145,7 +144,17 @@ pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<Fresh> {
         ready,
         fresh("ContainersReady", containers_ready, unready.0, unready.1),
         fresh("PodScheduled", true, "", String::new()),
-    ]
+    ];
+    if machine.units.iter().any(|unit| may_restart_all(&unit.spec)) {
+        let (reason, message) = match (finished, machine.anew) {
+            (Some(reason), _) => (reason, ""),
+            (None, true) => ("RestartAllContainersStarted", "container exited with restart policy rule"),
+            (None, false) => ("", ""),
+        };
+        let status = machine.anew && finished.is_none();
+        all.push(Fresh { r#type: "AllContainersRestarting", status, reason, message: message.to_owned() });
+    }
+    all
 }
 
 /// What the readiness gates object to.
@@ -172,10 +181,17 @@ fn ready(facts: &Facts<'_>, unit: &Unit) -> bool {
 pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
     let machine = facts.machine;
     let current = &machine.item.status;
-    let policy = if facts.env.config.restarts { machine.item.spec.restart_policy.as_str() } else { "Never" };
-    let phase = match (machine.over, &machine.verdict) {
-        (Some(over), _) => over,
-        (None, _) => phase(&machine.units, machine.init_count, policy),
+    let phase = match machine.over {
+        Some(over) => over,
+        None => {
+            let restarts = Restarts::of(facts.env.config, &machine.item);
+            match phase(&machine.units, machine.init_count, restarts) {
+                // What may still run something has not ended: others take its resources and volumes by this word.
+                "Succeeded" | "Failed" if current.phase.is_empty() => "Pending",
+                "Succeeded" | "Failed" => &current.phase,
+                phase => phase,
+            }
+        }
     };
     if facts.env.config.terse() && is_interim(facts, phase) {
         return None;
@@ -192,7 +208,7 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
     if machine.item.metadata.generation > 0 {
         own.insert("observedGeneration".to_owned(), machine.item.metadata.generation.into());
     }
-    if let Some(verdict) = &machine.verdict {
+    if let Some(verdict) = machine.verdict.as_ref().filter(|_| machine.over.is_some()) {
         own.insert("reason".to_owned(), verdict.reason.into());
         own.insert("message".to_owned(), verdict.message.clone().into());
     }

@@ -203,15 +203,26 @@ fn cgroups(facts: &Facts, bad: Level) -> Finding {
             if lacking.is_empty() {
                 return pass("cgroups", "v2");
             }
-            let enable: Vec<String> = lacking.iter().map(|c| format!("+{c}")).collect();
-            let command = format!("echo '{}' > /sys/fs/cgroup/cgroup.subtree_control", enable.join(" "));
-            finding(
-                "cgroups",
-                bad,
-                format!("v2 without {}", lacking.join(", ")),
-                "limits of containers cannot be enforced without these controllers",
-                [command.as_str()],
-            )
+            // What the root of the hierarchy does not offer no write to `cgroup.subtree_control` can bring: the kernel
+            // has left it out, was told to, or gave it to a v1 hierarchy, and all of that is settled at boot.
+            let take = lacking.join(",");
+            let update = format!(
+                "grubby --update-kernel=ALL --remove-args=cgroup_disable --args='cgroup_no_v1={take}' \
+                 || {{ sed -i.orlop -E 's/cgroup_disable=[^ \"]+ ?//; s/^GRUB_CMDLINE_LINUX=\"/&cgroup_no_v1={take} /' \
+                 /etc/default/grub && update-grub; }}"
+            );
+            Finding {
+                by_hand: true,
+                ..finding(
+                    "cgroups",
+                    bad,
+                    format!("v2 without {}", lacking.join(", ")),
+                    "limits of containers cannot be enforced without these controllers; the first command shows what \
+                     the kernel was told of them and whether it has them, the second tells it at the next boot to have \
+                     them under v2 (a kernel of Raspberry Pi wants cgroup_enable=memory, too)",
+                    ["grep -H . /proc/cmdline /proc/cgroups", &update],
+                )
+            }
         }
         Cgroups::V1 => finding(
             "cgroups",

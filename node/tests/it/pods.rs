@@ -103,7 +103,7 @@ containers:
               Created job/main: Container created
               Started job/main: Container started
             1.30 job Running ready side=running+ main=running+
-            3.30 job Succeeded side=running+ main=Completed(0)
+            3.30 job Running side=running+ main=Completed(0)
               Killing job/side: Stopping container side
             3.40 job Succeeded side=Completed(0) main=Completed(0)
         "#]],
@@ -443,18 +443,17 @@ fn a_pod_that_runs_too_long_fails() {
         "{name: job, restartPolicy: Never, activeDeadlineSeconds: 3, containers: [{name: main, command: [sleep, 1h]}]}",
         6.0,
         expect![[r#"
-        1.00 job Pending
-        1.00 job Pending main=ContainerCreating
-          Pulling job/main: Pulling image "web:1"
-          Pulled job/main: Successfully pulled image "web:1" in 0ms (0ms including waiting). Image size: 1048576 bytes.
-          Created job/main: Container created
-          Started job/main: Container started
-        1.15 job Running ready main=running+
-        4.00 job Running ready DeadlineExceeded main=running+
-          DeadlineExceeded job: Pod was active on the node longer than the specified deadline
-          Killing job/main: Stopping container main
-        4.10 job Failed DeadlineExceeded main=Error(143)
-    "#]],
+            1.00 job Pending
+            1.00 job Pending main=ContainerCreating
+              Pulling job/main: Pulling image "web:1"
+              Pulled job/main: Successfully pulled image "web:1" in 0ms (0ms including waiting). Image size: 1048576 bytes.
+              Created job/main: Container created
+              Started job/main: Container started
+            1.15 job Running ready main=running+
+              DeadlineExceeded job: Pod was active on the node longer than the specified deadline
+              Killing job/main: Stopping container main
+            4.10 job Failed DeadlineExceeded main=Error(143)
+        "#]],
     );
 }
 
@@ -505,6 +504,7 @@ fn a_pod_without_room_is_refused() {
         1.15 big Running ready main=running+
         2.00 second Pending
         2.00 second Failed OutOfcpu
+          OutOfcpu second: Node didn't have enough resource: cpu, requested: 1500, used: 3000, capacity: 4000 (warning)
     "#]].assert_eq(&world.trace);
     let message = world.get("second").unwrap()["status"]["message"].as_str().unwrap();
     assert_eq!(

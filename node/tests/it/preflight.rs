@@ -100,7 +100,6 @@ fn a_machine_as_it_comes_is_told_what_is_missing() {
             # systemctl disable --now firewalld
             # setenforce 0
             # sed -i.orlop 's/^SELINUX=enforcing$/SELINUX=permissive/' /etc/selinux/config
-            # echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
             # apt-get install -y docker.io || dnf install -y docker
             # systemctl enable --now docker
             # timedatectl set-ntp true || systemctl enable --now chronyd

@@ -123,6 +123,17 @@ impl Unit {
         }
     }
 
+    /// It is removed from the runtime, and runs anew as if it never had; only its status remembers.
+    pub(crate) fn begin_anew(&mut self, cx: &mut Cx<'_>) {
+        self.base = self.next_attempt();
+        for instance in self.current.iter().chain(&self.previous) {
+            cx.out.call(Op::Forget, Call::RemoveContainer(instance.id.clone()));
+        }
+        self.previous = self.current.take().or(self.previous.take());
+        self.last_wait = None;
+        self.work = Work::None;
+    }
+
     /// The sandbox is gone, and this container with it.
     pub(crate) fn on_sandbox_lost(&mut self, now: Timestamp) {
         if let Some(since) = self.running().map(|instance| instance.since) {

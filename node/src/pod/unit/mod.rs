@@ -13,6 +13,7 @@ use orlop_core::{Name, Timestamp};
 
 use super::Cx;
 use super::probe::Prober;
+use super::restart::{After, Restarts};
 use crate::backoff::Backoff;
 use stop::Stop;
 
@@ -86,6 +87,7 @@ enum PostStart {
     Done,
     Due,
     Asked,
+    Sleep(Timestamp),
 }
 
 pub(crate) struct Unit {
@@ -131,6 +133,41 @@ impl Unit {
         self.current.as_ref()?.exit.as_ref()
     }
 
+    /// What follows from its end; `None`: it has not ended.
+    pub(crate) fn after(&self, restarts: Restarts) -> Option<After> {
+        self.exit().map(|exit| restarts.after(&self.spec, self.role, exit))
+    }
+
+    /// Whether it has ended and will not run again.
+    pub(crate) fn is_over(&self, restarts: Restarts) -> bool {
+        self.after(restarts) == Some(After::Nothing)
+    }
+
+    /// Whether it has run in this pod.
+    pub(crate) fn has_run(&self) -> bool {
+        self.current.is_some() || self.previous.is_some()
+    }
+
+    /// Whether it runs, or may yet come to run by what was asked of the runtime.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.running().is_some() || self.in_flight()
+    }
+
+    /// Whether the next container waits for it: containers are started one by one, each after the hook of the one
+    /// before it.
+    pub(crate) fn holds_up_the_next(&self) -> bool {
+        let has_hook = self.spec.lifecycle.as_ref().is_some_and(|l| l.post_start.is_some());
+        let begins = self.in_flight() || matches!(self.work, Work::Looking | Work::Pulling { .. });
+        self.post_start != PostStart::Done || (has_hook && begins)
+    }
+
+    /// Gives up what would have it run, as far as the runtime has not been asked for it.
+    pub(crate) fn give_up(&mut self) {
+        if matches!(self.work, Work::Failed(_) | Work::Looking | Work::Pulling { .. }) {
+            self.work = Work::None;
+        }
+    }
+
     /// Whether the runtime has been asked for something that may end in a running container.
     pub(crate) fn in_flight(&self) -> bool {
         matches!(self.work, Work::Creating { .. } | Work::Starting { .. } | Work::Finding)
@@ -173,8 +210,8 @@ impl Unit {
         self.current.as_ref().map_or(self.base, |instance| instance.attempt + 1)
     }
 
-    /// Sees to it that it runs, or has ended as it should. `restart`: whether it runs again after this end.
-    pub(crate) fn ensure(&mut self, i: usize, cx: &mut Cx<'_>, restart: impl Fn(&Exit) -> bool) {
+    /// Sees to it that it runs, or has ended as it should. Whether, instead, all containers have to run again.
+    pub(crate) fn ensure(&mut self, i: usize, cx: &mut Cx<'_>, restarts: Restarts) -> bool {
         self.show_next_reason(i, cx);
         match &self.work {
             Work::None => {}
@@ -183,19 +220,20 @@ impl Unit {
                 if wait.from > cx.now {
                     cx.out.wake_at(wait.from);
                 }
-                return;
+                return false;
             }
             Work::Failed(wait) => {
                 self.last_wait = Some((wait.reason, wait.message.clone()));
                 self.work = Work::None;
             }
-            _ => return,
+            _ => return false,
         }
         match self.current.as_ref().map(|instance| instance.exit.clone()) {
-            Some(None) => return,
+            Some(None) => return false,
             Some(Some(exit)) => {
-                if !restart(&exit) {
-                    return;
+                let after = restarts.after(&self.spec, self.role, &exit);
+                if after == After::Nothing {
+                    return false;
                 }
                 if let Some(until) = self.crash.until(exit.finished).filter(|until| *until > cx.now) {
                     let (container, pod) = (&self.spec.name, cx.pod_name());
@@ -219,13 +257,17 @@ impl Unit {
                     if let Work::Failed(wait) = &mut self.work {
                         wait.from = from;
                     }
-                    return;
+                    return false;
                 }
                 self.crash.next(cx.now, exit.finished);
+                if after == After::AllAgain {
+                    return true;
+                }
             }
             None => {}
         }
         self.begin(i, cx);
+        false
     }
 
     /// An error that has been shown for its time becomes a wait.

@@ -115,8 +115,7 @@ impl Unit {
     }
 
     fn create(&mut self, i: usize, cx: &mut Cx<'_>, image_id: Name) {
-        let (init, stays) = (self.role == Role::Init, self.role == Role::Sidecar);
-        match spec::container(&cx.facts, &self.spec, self.next_attempt(), init, stays) {
+        match spec::container(&cx.facts, &self.spec, self.next_attempt(), self.role == Role::Init) {
             Ok(spec) => {
                 self.work = Work::Creating { image_id };
                 let sandbox = cx.sandbox.clone();

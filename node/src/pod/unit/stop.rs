@@ -17,6 +17,8 @@ pub(crate) const KILL_SLACK: Duration = Duration::from_secs(1);
 pub(super) struct Stop {
     deadline: Timestamp,
     stage: Stage,
+    /// Others have to end before it is told.
+    waits: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ enum Stage {
     /// The hook before the stop runs.
     Hook,
     Sleep(Timestamp),
+    /// The hook is done; others have to end first.
+    Turn,
     Told,
     Killed(Timestamp),
 }
@@ -40,18 +44,30 @@ impl Unit {
                     stop.stage = Stage::Begin;
                 }
             }
-            None => self.stop = Some(Stop { deadline, stage: Stage::Begin }),
+            None => self.stop = Some(Stop { deadline, stage: Stage::Begin, waits: false }),
         }
     }
 
-    pub(crate) fn stopping(&self) -> bool {
-        self.stop.is_some()
+    /// As [`Unit::stop`], and tells of it once.
+    pub(crate) fn end_by(&mut self, i: usize, cx: &mut Cx<'_>, deadline: Timestamp) {
+        if self.stop.is_none() {
+            let name = &self.spec.name;
+            cx.note(i, &self.spec, false, "Killing", format!("Stopping container {name}"));
+        }
+        self.stop(deadline);
+    }
+
+    /// Whether it is told to stop only when others have ended, or at its deadline. Its hook does not wait.
+    pub(crate) fn stop_after_others(&mut self, waits: bool) {
+        if let Some(stop) = &mut self.stop {
+            stop.waits = waits;
+        }
     }
 
     pub(super) fn advance_stop(&mut self, i: usize, cx: &mut Cx<'_>, id: ContainerId) {
         let attempt = self.restart_count();
         let Some(stop) = &self.stop else { return };
-        let (deadline, stage) = (stop.deadline, stop.stage.clone());
+        let (deadline, stage, waits) = (stop.deadline, stop.stage.clone(), stop.waits);
         let pre_stop = self.spec.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref());
         let tell = match (&stage, pre_stop) {
             (Stage::Begin, Some(hook)) if deadline > cx.now => {
@@ -67,10 +83,11 @@ impl Unit {
                     self.set_stage(Stage::Hook);
                     false
                 } else {
+                    cx.note(i, &self.spec, true, "FailedPreStopHook", "PreStopHook failed");
                     true
                 }
             }
-            (Stage::Begin, _) => true,
+            (Stage::Begin | Stage::Turn, _) => true,
             (Stage::Sleep(until), _) if *until > cx.now => {
                 cx.out.wake_at(*until);
                 false
@@ -104,7 +121,10 @@ impl Unit {
                 false
             }
         };
-        if tell {
+        if tell && waits && deadline > cx.now {
+            cx.out.wake_at(deadline);
+            self.set_stage(Stage::Turn);
+        } else if tell {
             let grace = deadline.since(cx.now).max(GRACE_MIN);
             cx.out.call(Op::Stop(i), Call::StopContainer(id, grace));
             cx.out.wake_at(deadline.max(cx.now) + GRACE_MIN + KILL_SLACK);
