@@ -83,6 +83,18 @@ pub(crate) fn phase(units: &[Unit], init_count: usize, restarts: Restarts) -> &'
     if failed { "Failed" } else { "Succeeded" }
 }
 
+/// The phase that the pod is in, or comes to as soon as nothing runs.
+fn aimed(facts: &Facts<'_>) -> &'static str {
+    let machine = facts.machine;
+    match (machine.over, &machine.verdict) {
+        (Some(over), _) => over,
+        (None, Some(_)) => "Failed",
+        (None, None) => {
+            phase(&machine.units, machine.init_count, Restarts::of(facts.env.config, &machine.item))
+        }
+    }
+}
+
 /// The phase in which a pod is left that has been made to end.
 pub(crate) fn final_phase(units: &[Unit], init_count: usize, verdict: Option<&Verdict>) -> &'static str {
     let well = units[init_count..].iter().all(|unit| unit.exit().is_some_and(|exit| exit.code == 0));
@@ -92,7 +104,7 @@ pub(crate) fn final_phase(units: &[Unit], init_count: usize, verdict: Option<&Ve
 /// The pod's own conditions, in the order in which a kubelet gives them.
 pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<Fresh> {
     let machine = facts.machine;
-    let over = machine.over;
+    let over = Some(aimed(facts)).filter(|phase| matches!(*phase, "Succeeded" | "Failed"));
     let not_ready: Vec<&str> = machine
         .units
         .iter()
@@ -181,17 +193,13 @@ fn ready(facts: &Facts<'_>, unit: &Unit) -> bool {
 pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
     let machine = facts.machine;
     let current = &machine.item.status;
-    let phase = match machine.over {
-        Some(over) => over,
-        None => {
-            let restarts = Restarts::of(facts.env.config, &machine.item);
-            match phase(&machine.units, machine.init_count, restarts) {
-                // What may still run something has not ended: others take its resources and volumes by this word.
-                "Succeeded" | "Failed" if current.phase.is_empty() => "Pending",
-                "Succeeded" | "Failed" => &current.phase,
-                phase => phase,
-            }
-        }
+    let phase = match aimed(facts) {
+        // What may still run something has not ended: others take its resources and volumes by this word.
+        "Succeeded" | "Failed" if machine.over.is_none() => match current.phase.as_str() {
+            "" => "Pending",
+            phase => phase,
+        },
+        phase => phase,
     };
     if facts.env.config.terse() && is_interim(facts, phase) {
         return None;
@@ -326,6 +334,8 @@ fn container(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> 
         true => format!("fake://{}", unit.spec.name),
         false => format!("{}://{}", facts.env.runtime, instance.id),
     };
+    let previous =
+        unit.previous.as_ref().and_then(|p| Some(json!({"terminated": ended(p.exit.as_ref()?, p, &id(p))})));
     let Some(current) = &unit.current else {
         // Nothing is known of an end that was told by an earlier agent, but that it was told.
         if let Some(told) = told.filter(|t| machine.over.is_some() && t.state.terminated.is_some())
@@ -339,13 +349,14 @@ fn container(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> 
             (if init { "PodInitializing" } else { "ContainerCreating" }, "")
         });
         let last = told.map(|told| told.last_state.terminated.clone().or(told.state.terminated.clone()));
-        let last = match last.flatten() {
-            Some(last) => {
+        let last = match (previous, last.flatten()) {
+            (Some(previous), _) => previous,
+            (None, Some(last)) => {
                 let mut last = json!({ "terminated": last });
                 fill_exit(&mut last);
                 last
             }
-            None => json!({}),
+            (None, None) => json!({}),
         };
         return json!({
             "name": unit.spec.name.as_str(),
@@ -358,8 +369,6 @@ fn container(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> 
             "started": false,
         });
     };
-    let previous =
-        unit.previous.as_ref().and_then(|p| Some(json!({"terminated": ended(p.exit.as_ref()?, p, &id(p))})));
     let none = || json!({});
     let (state, last) = match (&current.exit, unit.waiting(facts.env.now)) {
         (None, _) => {

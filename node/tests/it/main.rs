@@ -1,10 +1,15 @@
 //! One binary for all integration tests of this crate.
 
 mod backoff;
+mod environment;
+mod hooks;
+mod logs;
 mod node;
 mod pods;
 mod preflight;
 mod properties;
 mod recorded;
 mod recovery;
+mod restarts;
+mod stopping;
 mod world;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::world::{World, config};
 
-fn run(yaml: &str, secs: f64) -> World {
+pub(crate) fn run(yaml: &str, secs: f64) -> World {
     let mut world = World::new(config(), Policy::default());
     world.run(1.0);
     world.trace.clear();
@@ -16,7 +16,7 @@ fn run(yaml: &str, secs: f64) -> World {
     world
 }
 
-fn check(yaml: &str, secs: f64, expected: Expect) {
+pub(crate) fn check(yaml: &str, secs: f64, expected: Expect) {
     expected.assert_eq(&run(yaml, secs).trace);
 }
 
@@ -450,6 +450,7 @@ fn a_pod_that_runs_too_long_fails() {
               Created job/main: Container created
               Started job/main: Container started
             1.15 job Running ready main=running+
+            4.00 job Running main=running+
               DeadlineExceeded job: Pod was active on the node longer than the specified deadline
               Killing job/main: Stopping container main
             4.10 job Failed DeadlineExceeded main=Error(143)

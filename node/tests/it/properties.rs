@@ -23,12 +23,14 @@ enum Step {
     RestartAgent,
 }
 
-const PODS: [&str; 5] = [
+const PODS: [&str; 7] = [
     "{}",
     "{containers: [{name: main, command: [sh, -c, sleep 1; exit 1]}, {name: b}]}",
     "{restartPolicy: Never, containers: [{name: main, command: [sleep, '2']}]}",
     "{restartPolicy: OnFailure, initContainers: [{name: a, command: [sleep, '1']}, {name: s, restartPolicy: Always}], containers: [{name: main, command: ['false']}]}",
     "{annotations: {mock.orlop.dev/script: 'stop never; liveness fail after 3s'}, containers: [{name: main, livenessProbe: {exec: {command: [x]}, periodSeconds: 1}, lifecycle: {preStop: {sleep: {seconds: 1}}}}]}",
+    "{restartPolicy: Never, initContainers: [{name: a, command: ['true']}, {name: s, restartPolicy: Always}, {name: t, restartPolicy: Always, lifecycle: {postStart: {sleep: {seconds: 1}}}}], containers: [{name: main, command: [sh, -c, sleep 2; exit 42], restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]}]}",
+    "{annotations: {mock.orlop.dev/script: 'stop 3s; ready until 2s'}, initContainers: [{name: s, restartPolicy: Always}, {name: t, restartPolicy: Always}], containers: [{name: main, readinessProbe: {exec: {command: [x]}, periodSeconds: 1}, lifecycle: {postStart: {exec: {command: ['true']}}}}, {name: b, restartPolicy: Never, command: [sleep, '1']}]}",
 ];
 
 fn step() -> impl Strategy<Value = Step> {

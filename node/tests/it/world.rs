@@ -29,6 +29,8 @@ pub(crate) struct World {
     /// Writes other than events and leases.
     pub(crate) writes: usize,
     pub(crate) refuse_writes: u32,
+    /// How often it had to move on.
+    pub(crate) wakes: usize,
     shown: BTreeMap<Key, String>,
 }
 
@@ -52,6 +54,7 @@ impl World {
             trace: String::new(),
             writes: 0,
             refuse_writes: 0,
+            wakes: 0,
             shown: BTreeMap::new(),
         };
         world.start_agent();
@@ -86,6 +89,7 @@ impl World {
                 Some(at) if at <= end => {
                     assert!(at > self.now, "a wake in the past at {}: {at:?}", self.at());
                     self.now = at;
+                    self.wakes += 1;
                 }
                 _ => break,
             }

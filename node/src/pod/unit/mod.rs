@@ -88,6 +88,8 @@ enum PostStart {
     Due,
     Asked,
     Sleep(Timestamp),
+    /// The container is stopped for it.
+    Failed,
 }
 
 pub(crate) struct Unit {

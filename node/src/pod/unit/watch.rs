@@ -61,12 +61,12 @@ impl Unit {
                 // Those that wait for it, here and in the pod, go on at once.
                 cx.out.wake_at(cx.now);
             }
-            PostStart::Done | PostStart::Asked => {}
+            PostStart::Done | PostStart::Asked | PostStart::Failed => {}
         }
     }
 
     fn fail_post_start(&mut self, i: usize, cx: &mut Cx<'_>) {
-        self.post_start = PostStart::Done;
+        self.post_start = PostStart::Failed;
         cx.note(i, &self.spec, true, "FailedPostStartHook", "PostStartHook failed");
         self.stop(cx.now + cx.grace());
         cx.out.wake_at(cx.now);
