@@ -184,14 +184,15 @@ impl Snapshot {
         if facts.is_assigned() {
             self.forget_nomination(&facts.key);
         }
-        if let Some(id) = self.by_key.get(&facts.key)
-            && let Some(row) = &mut self.pods[id.index()]
-            && *row.facts == *facts
-        {
-            row.facts = facts;
-            return;
+        if let Some(id) = self.by_key.get(&facts.key) {
+            if let Some(row) = &mut self.pods[id.index()]
+                && *row.facts == *facts
+            {
+                row.facts = facts;
+                return;
+            }
+            self.remove_pod_row(&facts.key);
         }
-        self.remove_pod_row(&facts.key);
         if !facts.is_assigned() {
             return;
         }

@@ -23,6 +23,8 @@ use super::buckets::Axes;
 pub(super) const LACKING: i64 = i64::MIN;
 /// A label whose values have at most so many nodes each, on average, is narrow.
 const NARROW: usize = 8;
+/// A label with no more values is not, however few nodes there are.
+const FEW: usize = 4;
 
 /// Amounts by domain: one term or constraint, over the values of one label.
 pub(super) struct Lane {
@@ -213,7 +215,7 @@ impl Lane {
         let column = cluster.columns().label(&self.key);
         let values = column.map_or(0, |c| c.bound() - 1);
         let wide = matches!(self.rule, Rule::SoftSpread { .. }) && !self.by_node;
-        self.narrow = self.by_node || !wide && values > 16 && values * NARROW >= cluster.len();
+        self.narrow = self.by_node || !wide && values > FEW && values * NARROW >= cluster.len();
         let Some(column) = column else { return };
         if self.by_node {
             return;

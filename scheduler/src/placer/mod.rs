@@ -263,7 +263,7 @@ impl Memory {
         pod: &PodFacts,
         (cluster, profile): (&Snapshot, &Profile),
     ) -> Result<bool, Fault> {
-        let hash = self.hash_of_ground(pod);
+        let hash = hash_of_ground(pod, self.shares);
         if !self.once.contains(&hash) {
             if self.once.len() >= ONCE {
                 self.once.clear();
@@ -272,10 +272,6 @@ impl Memory {
             return Ok(false);
         }
         Ok(Local::prepare(pod, cluster, profile)?.is_some())
-    }
-
-    fn hash_of_ground(&self, pod: &PodFacts) -> u64 {
-        if self.shares { alike::hash_of_wants(pod) } else { alike::hash(pod) }
     }
 
     /// The ground of a class, up to date; `None`: answers for such pods cannot be kept.
@@ -294,13 +290,12 @@ impl Memory {
                 .get(*id)
                 .is_some_and(|ground| ground.stamp == *stamp && ground.starts == class.lanes.starts)
         });
-        let hash = self.hash_of_ground(&class.sample);
         let known = match of_old {
             Some((id, _)) => {
                 self.grounds.touch(id);
                 Some(id)
             }
-            None => self.grounds.find(hash, same),
+            None => self.grounds.find(hash_of_ground(&class.sample, shares), same),
         };
         let mut sample = class.sample.clone();
         if let Some(id) = known
@@ -313,10 +308,15 @@ impl Memory {
             self.grounds.remove(id);
         }
         self.stamps += 1;
+        let hash = hash_of_ground(&class.sample, shares);
         let ground =
             Ground::build(sample, class.lanes.starts.clone(), self.stamps, (cluster, profile), &self.ring)?;
         Ok(ground.map(|ground| self.grounds.insert(hash, ground.size(), ground)))
     }
+}
+
+fn hash_of_ground(pod: &PodFacts, shares: bool) -> u64 {
+    if shares { alike::hash_of_wants(pod) } else { alike::hash(pod) }
 }
 
 /// What plugins that are asked anew for every pod have to say about this one, if it is anything.

@@ -47,8 +47,8 @@ fn node() -> impl Strategy<Value = Step> {
     )
 }
 
-/// The words of a pod but its name.
-fn words() -> impl Strategy<Value = String> {
+/// The words of a pod but its name: what it asks of a node, and what it has to do with other pods.
+fn words() -> impl Strategy<Value = (String, String)> {
     let app = select(vec!["", "app=web", "app=db"]);
     let rule = select(vec![
         "",
@@ -70,15 +70,24 @@ fn words() -> impl Strategy<Value = String> {
     let wish = select(vec!["", "", "", "select=disk:ssd", "prefer=zone:x", "tolerate=a", "port=80", "gpu=1"]);
     (1u32..15, 0u32..3, app, rule, wish, 0i32..3).prop_map(|(cpu, mem, app, rule, wish, prio)| {
         let mem = if mem == 0 { String::new() } else { format!("mem={mem}Gi") };
-        format!("cpu={}m {mem} {app} {rule} {wish} prio={prio}", cpu * 200)
+        (format!("cpu={}m {mem} {wish} prio={prio}", cpu * 200), format!("{app} {rule}"))
+    })
+}
+
+/// The words of a few kinds of pods. Most ask the same of a node.
+fn kinds() -> impl Strategy<Value = Vec<String>> {
+    (words(), proptest::collection::vec((words(), 0..3), 1..5)).prop_map(|((common, _), kinds)| {
+        let kind = |((own, rest), differs)| format!("{} {rest}", if differs == 0 { &own } else { &common });
+        kinds.into_iter().map(kind).collect()
     })
 }
 
 /// Nodes, and what happens to them. The pods that are placed are of few kinds, so that they meet their like.
 fn story() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(words(), 1..4).prop_flat_map(|kinds| {
+    kinds().prop_flat_map(|kinds| {
         let bound = (0..PODS, words(), 0..NODES + 1);
-        let bound = bound.prop_map(|(p, words, n)| Step::Pod(format!("pod p{p} {words} on=n{n}")));
+        let bound =
+            bound.prop_map(|(p, (asks, rest), n)| Step::Pod(format!("pod p{p} {asks} {rest} on=n{n}")));
         let app = || select(vec!["web", "db"]);
         let step = prop_oneof![
             3 => node(),
