@@ -161,7 +161,7 @@ fn no_more_volumes_than_a_driver_attaches() {
     let two = limits("d.example.com", 2);
     let there = with_volumes("q", &claims(&["a", "b"]), true);
     assert_eq!(said(&with(&[two.clone(), there.clone()]), &claims(&["c"])), FULL);
-    assert_eq!(said(&with(&[two.clone()]), &claims(&["a", "b", "c"])), FULL);
+    assert_eq!(said(&with(std::slice::from_ref(&two)), &claims(&["a", "b", "c"])), FULL);
     // What is there already counts once, and so does what a pod has twice.
     assert_eq!(said(&with(&[two.clone(), there.clone()]), &claims(&["a", "b", "a"])), "");
     // Nobody says how many of this driver there may be; there is no CSINode.
