@@ -1,6 +1,7 @@
 //! The stored form of an object: immutable bytes with a parsed header.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -101,10 +102,22 @@ fn moment(value: &serde_json::Value) -> Option<Option<Timestamp>> {
     }
 }
 
-/// Bytes that are not a stored object.
+/// What cannot be a stored object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a stored object: {0}")]
-pub struct Malformed(String);
+pub enum Malformed {
+    /// Bytes that are not one, or not one of the wanted type: why.
+    #[error("not a stored object: {0}")]
+    Contents(String),
+    /// Nested so deeply that nobody could read it again.
+    #[error("exceeded max depth of {0}")]
+    TooDeep(usize),
+}
+
+impl Malformed {
+    fn json(error: &serde_json::Error) -> Malformed {
+        Malformed::Contents(error.to_string())
+    }
+}
 
 impl Body {
     /// Reads the header of an encoded object. `resourceVersion` must not be among the bytes.
@@ -121,19 +134,19 @@ impl Body {
         #[serde(default, rename_all = "camelCase")]
         struct Fields {
             uid: Name,
-            labels: std::collections::BTreeMap<Name, Name>,
+            labels: BTreeMap<Name, Name>,
             owner_references: Vec<OwnerReference>,
             finalizers: Vec<Name>,
             creation_timestamp: Option<Timestamp>,
             deletion_timestamp: Option<Timestamp>,
             generation: i64,
         }
-        let malformed = |e: serde_json::Error| Malformed(e.to_string());
+        let malformed = |e: serde_json::Error| Malformed::json(&e);
         let top: Top<'_> = serde_json::from_slice(&bytes).map_err(malformed)?;
         let raw = top.metadata.get();
         let fields: Fields = serde_json::from_str(raw).map_err(malformed)?;
         if !raw.starts_with('{') || raw[1..].trim_start().starts_with('}') {
-            return Err(Malformed("metadata is empty".to_owned()));
+            return Err(Malformed::Contents("metadata is empty".to_owned()));
         }
         let revision_at = raw.as_ptr().addr() - bytes.as_ptr().addr() + 1;
         let header = Header {
@@ -183,7 +196,7 @@ impl Body {
             return Ok(view);
         }
         let view: View<T> =
-            Arc::new(Boxed(serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?));
+            Arc::new(Boxed(serde_json::from_slice(&self.bytes).map_err(|e| Malformed::json(&e))?));
         // Where another type is in use, those of this one decode for themselves.
         if free {
             let weak: Weak<dyn Any + Send + Sync> = Arc::<Boxed<T>>::downgrade(&view);
@@ -201,7 +214,7 @@ impl Body {
         if let Some(known) = self.at_hand() {
             return Ok(known);
         }
-        let view = serde_json::from_slice(&self.bytes).map_err(|e| Malformed(e.to_string()))?;
+        let view = serde_json::from_slice(&self.bytes).map_err(|e| Malformed::json(&e))?;
         Ok(self.kept(|| view))
     }
 
@@ -265,16 +278,33 @@ impl Stored {
     /// # Errors
     /// When a field that the view declares is not of the declared type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
-        serde_json::from_slice(&self.body.bytes).map_err(|e| Malformed(e.to_string()))
+        serde_json::from_slice(&self.body.bytes).map_err(|e| Malformed::json(&e))
     }
 
     /// The object as a tree, with its `resourceVersion`.
     pub fn to_value(&self) -> serde_json::Value {
-        // The bytes were parsed when the body was made.
+        let bytes = &self.body.bytes;
         let mut value: serde_json::Value =
-            serde_json::from_slice(&self.body.bytes).expect("a stored body is valid JSON");
+            serde_json::from_slice(bytes).unwrap_or_else(|_| piece_by_piece(bytes));
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         value
+    }
+}
+
+/// The tree of what is nested too deeply to be read at once, such as an object that was stored by others and must still
+/// be shown and deleted. What cannot be read at all is null.
+fn piece_by_piece(bytes: &[u8]) -> serde_json::Value {
+    use serde_json::{Value, from_slice};
+    let piece = |raw: &RawValue| {
+        let bytes = raw.get().as_bytes();
+        from_slice(bytes).unwrap_or_else(|_| piece_by_piece(bytes))
+    };
+    if let Ok(fields) = from_slice::<BTreeMap<String, &RawValue>>(bytes) {
+        Value::Object(fields.into_iter().map(|(name, raw)| (name, piece(raw))).collect())
+    } else if let Ok(items) = from_slice::<Vec<&RawValue>>(bytes) {
+        Value::Array(items.into_iter().map(piece).collect())
+    } else {
+        Value::Null
     }
 }
 
@@ -292,6 +322,22 @@ mod tests {
         let spliced: serde_json::Value = serde_json::from_slice(&stored.to_bytes()).unwrap();
         assert_eq!(spliced, stored.to_value());
         assert_eq!((stored.body.label("z"), stored.body.label("c")), (Some("1"), None));
+    }
+
+    /// Such an object could be stored once, and then neither be changed nor deleted: whoever read it panicked.
+    #[test]
+    fn what_is_nested_too_deeply_is_read_all_the_same() {
+        let deep = |levels: usize| format!("{}1{}", r#"[{"a":"#.repeat(levels), "}]".repeat(levels));
+        for levels in [1, 62, 63, 64, 200] {
+            let text = format!(r#"{{"kind":"X","metadata":{{"name":"a"}},"spec":{}}}"#, deep(levels));
+            let body = Body::parse(text.into()).unwrap();
+            let tree = Stored { body: Arc::new(body), revision: Revision(7) }.to_value();
+            let mut at = &tree["spec"];
+            for _ in 0..levels {
+                at = &at[0]["a"];
+            }
+            assert_eq!((at, &tree["metadata"]["resourceVersion"]), (&1.into(), &"7".into()), "{levels}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! See "Specifying a structural schema" in Kubernetes' documentation of CustomResourceDefinitions.
 
+use orlop_core::schema::PROPERTIES_MAX;
 use serde_json::Value;
 
 use super::pattern;
@@ -85,6 +86,11 @@ fn invariants(e: &mut Errors, at: &Path<'_>, schema: &Value, level: Level, depth
         invariants(e, &at.field("items"), items, Level::Item, depth + 1);
     }
     let list = at.field("properties");
+    let count = properties(schema).count();
+    if count > PROPERTIES_MAX {
+        e.too_many(list, count, PROPERTIES_MAX);
+        return;
+    }
     for (name, property) in properties(schema) {
         invariants(e, &list.key(name), property, Level::Field, depth + 1);
     }

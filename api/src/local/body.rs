@@ -41,10 +41,13 @@ impl<'a> Expect<'a> {
     }
 }
 
+/// How JSON is read: [`codec::decode_json`], or [`codec::decode_untyped_json`] for what Kubernetes reads without types.
+type Reader = fn(&[u8]) -> Result<codec::Decoded, codec::SyntaxError>;
+
 /// Decodes a body without looking at what it is.
-pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme) -> Result<Parsed, String> {
+pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme, read: Reader) -> Result<Parsed, String> {
     let json = |bytes: &[u8]| {
-        codec::decode_json(bytes)
+        read(bytes)
             .map(|d| Parsed { value: d.value, duplicates: d.duplicates, complaint: None })
             .map_err(|e| format!("couldn't get version/kind; json parse error: {}", e.message))
     };
@@ -75,7 +78,7 @@ impl Body {
 /// The first document; JSON is YAML, too, and the quicker one to read.
 pub(crate) fn yaml(bytes: &[u8]) -> Result<Parsed, String> {
     if bytes.trim_ascii_start().starts_with(b"{")
-        && let Ok(decoded) = codec::decode_json(bytes)
+        && let Ok(decoded) = codec::decode_untyped_json(bytes)
     {
         return Ok(Parsed { value: decoded.value, duplicates: decoded.duplicates, complaint: None });
     }
@@ -115,7 +118,8 @@ pub(crate) fn object(body: Option<&Body>, expect: Expect<'_>, scheme: &Scheme) -
             quoted(body)
         ))
     };
-    let mut parsed = decode(body, scheme).map_err(unrecognized)?;
+    let read = if expect.custom { codec::decode_untyped_json } else { codec::decode_json };
+    let mut parsed = decode(body, scheme, read).map_err(unrecognized)?;
     if parsed.value.is_null() {
         parsed.value = Value::Object(Map::new());
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orlop_core::body::Malformed;
 use orlop_core::codec;
 use orlop_core::scheme::Resource;
 use orlop_core::{Body, Stored};
@@ -23,7 +24,10 @@ pub(crate) fn encode_with(
     value: &Value,
     managed: Option<&[u8]>,
 ) -> Result<Arc<Body>, Status> {
-    let broken = |e: orlop_core::body::Malformed| Status::internal(&e.to_string());
+    let broken = |e: Malformed| match e {
+        Malformed::TooDeep(_) => Status::bad_request(e.to_string()),
+        Malformed::Contents(_) => Status::internal(&e.to_string()),
+    };
     if resource.kind == resource.stored_as {
         return codec::encode_with(&resource.schema, resource.ty, value, managed)
             .map(Arc::new)

@@ -32,7 +32,9 @@ pub(crate) fn options(
     let mut dry_run = false;
     let empty = matches!(body, Some(Body::Bytes(_, bytes)) if bytes.is_empty());
     if let (Some(given), false) = (body, empty) {
-        let tree = body::decode(Some(given), scheme).map_err(Status::bad_request)?.value;
+        let tree = body::decode(Some(given), scheme, orlop_core::codec::decode_json)
+            .map_err(Status::bad_request)?
+            .value;
         options = DeleteOptions::default();
         if !matches!(text(&tree, &["kind"]), "" | "DeleteOptions") {
             let (kind, version) = (text(&tree, &["kind"]), text(&tree, &["apiVersion"]));

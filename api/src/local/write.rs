@@ -109,7 +109,8 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
             "application/apply-patch+yaml",
         ]));
     }
-    let mut patch = body::decode(body, &call.served.scheme).map_err(Status::bad_request)?;
+    let mut patch = body::decode(body, &call.served.scheme, orlop_core::codec::decode_untyped_json)
+        .map_err(Status::bad_request)?;
     if ty == PatchType::Strategic && patch.value.is_array() {
         let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
         return Err(Status::bad_request(why));
@@ -200,7 +201,11 @@ fn apply(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
         Some(Body::Bytes(MediaType::Json | MediaType::Yaml, bytes)) => {
             body::yaml(bytes).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?.value
         }
-        other => body::decode(other, &call.served.scheme).map_err(Status::bad_request)?.value,
+        other => {
+            body::decode(other, &call.served.scheme, orlop_core::codec::decode_untyped_json)
+                .map_err(Status::bad_request)?
+                .value
+        }
     };
     let entry = call.current()?;
     let old = entry.as_ref().map(|entry| call.tree(&entry.object));

@@ -24,8 +24,9 @@ pub use json::json;
 pub use merge::{create as create_merge, merge, three_way as three_way_merge};
 pub use strategic::strategic;
 
-/// Trees that are nested deeper than this are refused, so that no patch can exhaust the stack.
-pub const DEPTH_MAX: usize = 256;
+/// Trees that are nested deeper than this are refused, so that no patch can exhaust the stack, or make what cannot be
+/// stored.
+pub const DEPTH_MAX: usize = orlop_core::codec::DEPTH_MAX;
 
 /// Why a patch was not applied; the variants are what a client is told, the text is Kubernetes' own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -165,7 +165,9 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, given: Option<&Body>) ->
             call.key.name
         )));
     }
-    let patch = body::decode(given, &call.served.scheme).map_err(Status::bad_request)?.value;
+    let patch = body::decode(given, &call.served.scheme, orlop_core::codec::decode_untyped_json)
+        .map_err(Status::bad_request)?
+        .value;
     let entry = call.existing()?;
     let old = scale_of(&paths(call), &call.tree(&entry.object), false)?;
     let scale = match ty {

@@ -1,5 +1,7 @@
 //! Checks a tree against the schema and takes away what that does not know.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::json::{Duplicate, Path, Step};
@@ -8,7 +10,7 @@ use crate::rules::Quantity;
 use crate::schema::{Field, Schema, StructId, StructType, Type};
 
 /// As many complaints as Kubernetes' strict decoder makes at most.
-const COMPLAINTS_MAX: usize = 100;
+pub(super) const COMPLAINTS_MAX: usize = 100;
 
 /// A value of the wrong type, in Kubernetes' words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +27,8 @@ pub struct TypeError {
 /// Takes away undeclared fields, and, in built-in types, what means the same as nothing: nulls, empty lists and maps,
 /// and zeros of fields that are no pointers. Answers with the complaints of strict decoding, as Kubernetes words them
 /// (`unknown field "spec.foo"`, `duplicate field "spec.x"`): in the order of the document; for custom resources
-/// duplicates come first, and unknown fields follow by name. Field names match exactly, unlike in Go's own decoder.
+/// duplicates come first, and unknown fields follow by name. There are a hundred at most, and paths are cut where they
+/// are long. Field names match exactly, unlike in Go's own decoder.
 ///
 /// Of a custom resource only the metadata is checked for its types: validation does the rest, with other words.
 ///
@@ -37,28 +40,27 @@ pub fn conform(
     value: &mut Value,
     duplicates: &[Duplicate],
 ) -> Result<Vec<String>, TypeError> {
-    let mut walk = Walk { schema, duplicates, complaints: Vec::new() };
+    let mut walk = Walk { schema, duplicates, complaints: Vec::new(), unknown: BTreeSet::new() };
     if schema[ty].custom {
         walk.duplicates = &[];
         walk.custom(&Type::Struct(ty), value, None)?;
-        let mut unknown = std::mem::take(&mut walk.complaints);
-        unknown.sort();
-        let mut out: Vec<String> =
-            duplicates.iter().map(|d| format!("duplicate field {:?}", d.path)).collect();
-        out.append(&mut unknown);
-        out.truncate(COMPLAINTS_MAX);
-        return Ok(out);
+        // Of the metadata.
+        walk.unknown.append(&mut walk.complaints.into_iter().collect());
+        let again = duplicates.iter().map(|d| format!("duplicate field {:?}", d.path));
+        return Ok(again.chain(walk.unknown).take(COMPLAINTS_MAX).collect());
     }
     let place = Place { path: None, go: None, owner: &schema[ty].name };
     walk.value(&Type::Struct(ty), value, place)?;
-    walk.complaints.truncate(COMPLAINTS_MAX);
     Ok(walk.complaints)
 }
 
 struct Walk<'a> {
     schema: &'a Schema,
     duplicates: &'a [Duplicate],
+    /// At most [`COMPLAINTS_MAX`], in the order of the document.
     complaints: Vec<String>,
+    /// Of a custom resource, the first so many by name.
+    unknown: BTreeSet<String>,
 }
 
 /// Where a value is: its path, and what Kubernetes calls the place: the struct that has the field, and the names of
@@ -70,13 +72,13 @@ struct Place<'a> {
     owner: &'a str,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn value(&mut self, ty: &Type, value: &mut Value, place: Place<'_>) -> Result<(), TypeError> {
         match (ty, &mut *value) {
             (Type::Struct(id), Value::Object(map)) => self.fields(&self.schema[*id], map, place),
             (Type::Map(map_type), Value::Object(map)) => {
-                if !self.duplicates.is_empty() {
-                    self.duplicates_in(place.path, 0..=usize::MAX);
+                for again in self.duplicates_in(place.path) {
+                    self.complain("duplicate", &again.path);
                 }
                 for (key, item) in map.iter_mut() {
                     let path = Path { up: place.path, step: Step::Key(key) };
@@ -144,14 +146,18 @@ impl Walk<'_> {
         place: Place<'_>,
     ) -> Result<(), TypeError> {
         let mut drop = false;
+        let mut again = self.duplicates_in(place.path).into_iter().peekable();
         for (at, (key, value)) in map.iter_mut().enumerate() {
             let path = Path { up: place.path, step: Step::Key(key) };
-            if !self.duplicates.is_empty() {
-                self.duplicates_in(place.path, at..=at);
+            // Those that came again when the object had so many keys.
+            while let Some(again) = again.next_if(|d| d.at <= at) {
+                self.complain("duplicate", &again.path);
             }
             let Some(field) = ty.field(key) else {
                 if !ty.preserve_unknown {
-                    self.complaints.push(format!("unknown field {:?}", path.to_string()));
+                    if self.complaints.len() < COMPLAINTS_MAX {
+                        self.complain("unknown", &path.text());
+                    }
                     drop = true;
                 }
                 continue;
@@ -164,8 +170,8 @@ impl Walk<'_> {
             self.value(&field.ty, value, Place { path: Some(&path), go: Some(&go), owner: &ty.name })?;
             drop |= means_nothing(field, value);
         }
-        if !self.duplicates.is_empty() {
-            self.duplicates_in(place.path, map.len()..=usize::MAX);
+        for again in again {
+            self.complain("duplicate", &again.path);
         }
         if drop {
             map.retain(|key, value| match ty.field(key) {
@@ -176,11 +182,19 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Complains of the keys of an object that came again when it had so many keys.
-    fn duplicates_in(&mut self, parent: Option<&Path<'_>>, had: std::ops::RangeInclusive<usize>) {
-        let parent = parent.map(Path::to_string).unwrap_or_default();
-        let found = self.duplicates.iter().filter(|d| had.contains(&d.at) && d.parent == parent);
-        self.complaints.extend(found.map(|d| format!("duplicate field {:?}", d.path)));
+    fn complain(&mut self, what: &str, path: &str) {
+        if self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.push(format!("{what} field {path:?}"));
+        }
+    }
+
+    /// The keys of an object that came again, in the order of the document.
+    fn duplicates_in(&self, parent: Option<&Path<'_>>) -> Vec<&'a Duplicate> {
+        if self.duplicates.is_empty() {
+            return Vec::new();
+        }
+        let parent = parent.map(Path::text).unwrap_or_default();
+        self.duplicates.iter().filter(|d| d.parent == parent).collect()
     }
 
     fn quantity(&self, text: &str, place: Place<'_>) -> Result<(), TypeError> {
@@ -245,7 +259,10 @@ impl Walk<'_> {
                         (None, Some(additional)) => self.custom(additional, value, Some(&path))?,
                         (None, None) if ty.preserve_unknown => {}
                         (None, None) => {
-                            self.complaints.push(format!("unknown field {:?}", path.to_string()));
+                            self.unknown.insert(format!("unknown field {:?}", path.text()));
+                            if self.unknown.len() > COMPLAINTS_MAX {
+                                self.unknown.pop_last();
+                            }
                             drop = true;
                         }
                     }

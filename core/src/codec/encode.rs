@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use super::conform::is_zero;
-use super::scalar;
+use super::{DEPTH_MAX, scalar};
 use crate::body::{Body, Header, Malformed};
 use crate::schema::{Field, Schema, StructId, StructType, Type};
 
@@ -15,7 +15,7 @@ use crate::schema::{Field, Schema, StructId, StructType, Type};
 /// Equal objects have equal bytes.
 ///
 /// # Errors
-/// When the tree is not an object with metadata.
+/// When the tree is not an object with metadata, or nested deeper than [`DEPTH_MAX`].
 pub fn encode(schema: &Schema, ty: StructId, value: &Value) -> Result<Body, Malformed> {
     encode_with(schema, ty, value, None)
 }
@@ -34,6 +34,9 @@ pub fn encode_with(
     let mut writer = Writer { managed_fields, ..Writer::new(schema, &mut out) };
     writer.top(&schema[ty], value);
     let metadata_at = writer.metadata_at;
+    if writer.deepest > DEPTH_MAX {
+        return Err(Malformed::TooDeep(DEPTH_MAX));
+    }
     // A copy of the right size, and not the buffer cut short: what a buffer that grew leaves behind at the end of each
     // of a hundred thousand bodies fits nobody else, and costs a third of the memory.
     let bytes = Bytes::copy_from_slice(&out);
@@ -72,11 +75,37 @@ pub(super) struct Writer<'a> {
     managed_fields: Option<&'a [u8]>,
     /// Within the object's own metadata, and not that of a template in it.
     in_own_metadata: bool,
+    /// How many objects and lists are open.
+    depth: usize,
+    /// How many were, at most.
+    pub(super) deepest: usize,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(schema: &'a Schema, out: &'a mut Vec<u8>) -> Writer<'a> {
-        Writer { schema, out, metadata_at: None, managed_fields: None, in_own_metadata: false }
+        Writer::within(schema, out, 0)
+    }
+
+    /// One that writes into an object in which so many objects and lists are open.
+    pub(super) fn within(schema: &'a Schema, out: &'a mut Vec<u8>, depth: usize) -> Writer<'a> {
+        let (metadata_at, managed_fields) = (None, None);
+        Writer { schema, out, metadata_at, managed_fields, in_own_metadata: false, depth, deepest: depth }
+    }
+
+    fn open(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+    }
+
+    fn close(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.depth -= 1;
+    }
+
+    /// Takes notice of something that is written into what is open as it is.
+    fn holds(&mut self, height: usize) {
+        self.deepest = self.deepest.max(self.depth + height);
     }
 
     fn top(&mut self, ty: &StructType, value: &Value) {
@@ -100,7 +129,7 @@ impl<'a> Writer<'a> {
         map: Option<&Map<String, Value>>,
         mut write: impl FnMut(&mut Self, &Field, Option<&Value>),
     ) {
-        self.out.push(b'{');
+        self.open(b'{');
         let start = self.out.len();
         let mut others: SmallVec<[(&str, &Value); 8]> = SmallVec::new();
         let mut present: SmallVec<[(u16, &Value); 32]> = SmallVec::new();
@@ -139,7 +168,7 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        self.out.push(b'}');
+        self.close(b'}');
     }
 
     /// Writes one field, if it is to be written.
@@ -158,6 +187,7 @@ impl<'a> Writer<'a> {
         {
             self.key(start, &field.name);
             self.out.extend_from_slice(text);
+            self.holds(height_of_text(text));
             return;
         }
         if self.in_own_metadata && matches!(field.name.as_str(), "resourceVersion" | "selfLink") {
@@ -215,25 +245,25 @@ impl<'a> Writer<'a> {
         match (ty, value) {
             (Type::Struct(id), Value::Object(map)) => self.object(&self.schema[*id], Some(map), Self::field),
             (Type::List(list), Value::Array(items)) => {
-                self.out.push(b'[');
+                self.open(b'[');
                 for (index, item) in items.iter().enumerate() {
                     if index > 0 {
                         self.out.push(b',');
                     }
                     self.value(&list.item, item);
                 }
-                self.out.push(b']');
+                self.close(b']');
             }
             (Type::Map(map_type), Value::Object(map)) => {
                 let mut entries: SmallVec<[(&String, &Value); 16]> = map.iter().collect();
                 entries.sort_unstable_by_key(|(key, _)| *key);
-                self.out.push(b'{');
+                self.open(b'{');
                 let start = self.out.len();
                 for (key, value) in entries {
                     self.key(start, key);
                     self.value(&map_type.value, value);
                 }
-                self.out.push(b'}');
+                self.close(b'}');
             }
             (Type::Quantity, Value::String(text)) => self.text(&scalar::canonical_quantity(text)),
             (Type::Quantity, Value::Number(n)) => self.text(&scalar::canonical_quantity(&n.to_string())),
@@ -251,6 +281,39 @@ impl<'a> Writer<'a> {
     }
 
     fn raw(&mut self, value: &Value) {
+        self.holds(height(value));
         serde_json::to_writer(&mut *self.out, value).expect("writing to memory");
     }
+}
+
+/// How many objects and lists are within each other in a tree.
+pub(crate) fn height(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(height).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(height).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// [`height`] of JSON; or, where that is quicker to tell and small enough for anyone, something greater.
+fn height_of_text(json: &[u8]) -> usize {
+    let brackets = json.iter().filter(|b| matches!(b, b'{' | b'[')).count();
+    if brackets < DEPTH_MAX / 2 {
+        return brackets;
+    }
+    let (mut depth, mut deepest, mut quoted) = (0usize, 0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => _ = bytes.next(),
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }

@@ -12,9 +12,11 @@ pub(crate) mod scalar;
 mod splice;
 
 pub use conform::{TypeError, conform};
+pub(crate) use encode::height;
 pub use encode::{canonical, encode, encode_to_vec, encode_with};
-pub use json::{Decoded, Duplicate, SyntaxError, decode_json};
+pub use json::{Decoded, Duplicate, SyntaxError, decode_json, decode_untyped_json};
 pub use splice::{Change, splice};
 
-/// How deep objects and lists may be nested. Kubernetes allows more; nothing that it serves comes near.
+/// How deep objects and lists may be nested, in bodies, in patches and in what is stored. Kubernetes allows more; nothing
+/// that it serves comes near.
 pub const DEPTH_MAX: usize = 127;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::DEPTH_MAX;
 use super::encode::Writer;
 use crate::body::{Body, Header};
 use crate::schema::{Schema, StructId, StructType, Type};
@@ -21,7 +22,7 @@ pub struct Change {
 /// The object with these fields changed, in the bytes that [`super::encode()`] would make of it.
 ///
 /// `None` where that takes more than putting values between slices of what is stored: for a part that is absent, and
-/// for metadata that lookups need, but for labels. Nothing is wrong then: decode, change and encode.
+/// for metadata that lookups need, but for labels; nor for what is nested too deeply. Decode then, change and encode.
 pub fn splice(schema: &Schema, ty: StructId, body: &Body, changes: &[Change]) -> Option<Body> {
     let top = &schema[ty];
     let header = header(body, changes)?;
@@ -69,8 +70,11 @@ fn part(
     old.open()?;
     out.push(b'{');
     let start = out.len();
-    let write = |out: &mut Vec<u8>, (place, value): (u16, &Value)| {
-        Writer::new(schema, out).written(ty, start, place, Some(value), &mut Writer::field);
+    let mut deepest = 0;
+    let mut write = |out: &mut Vec<u8>, (place, value): (u16, &Value)| {
+        let mut writer = Writer::within(schema, out, 2);
+        writer.written(ty, start, place, Some(value), &mut Writer::field);
+        deepest = writer.deepest.max(deepest);
     };
     while let Some(name) = old.key()? {
         // What the type does not know comes last.
@@ -93,7 +97,7 @@ fn part(
     }
     changes.for_each(|change| write(out, change));
     out.push(b'}');
-    Some(())
+    (deepest <= DEPTH_MAX).then_some(())
 }
 
 /// The header from now on; `None` where more than labels and what lookups do not need changes.

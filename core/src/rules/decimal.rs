@@ -103,6 +103,13 @@ impl Decimal {
     /// Takes as many factors out of the unscaled number as it has, at most `most`, and answers how many.
     pub(super) fn remove_factors(&mut self, factor: u32, most: u32) -> u32 {
         let mut count = 0;
+        if factor == 10 {
+            // Zeros by the limb, or a million of them would be a million divisions of a million digits.
+            let zeros = self.limbs.iter().take_while(|limb| **limb == 0).count();
+            let limbs = zeros.min(most as usize / LIMB_DIGITS);
+            self.limbs.drain(..limbs);
+            count = (limbs * LIMB_DIGITS) as u32;
+        }
         while count < most && !self.is_zero() {
             let mut smaller = self.clone();
             if smaller.divide(factor) != 0 {

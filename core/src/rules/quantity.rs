@@ -74,6 +74,8 @@ pub enum InvalidQuantity {
 /// Nothing is finer than 10^-9.
 const NANO: i32 = -9;
 const MAX_FACTORS: i64 = 18;
+/// No number of more zeros than this is written with all of them.
+const SPELT_OUT_MAX: i32 = 4096;
 
 impl Quantity {
     /// A whole number.
@@ -184,7 +186,7 @@ impl Quantity {
         if decimal.is_zero() {
             return Some("0".to_owned());
         }
-        if decimal.exponent.unsigned_abs() > 4096 {
+        if decimal.exponent.unsigned_abs() > SPELT_OUT_MAX.unsigned_abs() {
             return None;
         }
         if decimal.exponent > 0 {
@@ -506,7 +508,12 @@ impl fmt::Display for Quantity {
         if self.format == Format::BinarySI {
             let decimal = self.decimal();
             let beyond = |n| decimal.cmp(&Decimal::from_int(n, 0));
-            if (beyond(-1024).is_le() || beyond(1024).is_ge()) && decimal.is_multiple_of_power(0) {
+            // A sum may have taken the format of the lesser number, and an exponent of millions of the greater.
+            let can_be_spelt_out = decimal.exponent <= SPELT_OUT_MAX;
+            if can_be_spelt_out
+                && (beyond(-1024).is_le() || beyond(1024).is_ge())
+                && decimal.is_multiple_of_power(0)
+            {
                 let mut whole = decimal.rescaled(0);
                 let suffix = BINARY_SUFFIXES[whole.remove_factors(1024, 6) as usize];
                 return write!(f, "{}{}{suffix}", if whole.signum() < 0 { "-" } else { "" }, whole.digits());

@@ -1,5 +1,6 @@
 //! Types of custom resources, from their structural schema.
 
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::{AnyKind, Field, ListKind, ListType, MapType, Schema, StructId, StructType, Type};
@@ -8,6 +9,10 @@ use crate::object::Name;
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 /// Deeper schemas are free-form from there on; Kubernetes' own limits on a definition's size come first.
 const DEPTH_MAX: usize = 100;
+
+/// Objects of more properties than this are free-form; validation of definitions refuses them. Kubernetes has no such
+/// bound but that of a request's size, which is near.
+pub const PROPERTIES_MAX: usize = 60_000;
 
 impl Schema {
     /// The types of a custom resource whose definition has this `openAPIV3Schema`, and the type of the object itself.
@@ -103,12 +108,14 @@ impl Schema {
     fn custom_struct(&mut self, schema: &Value, path: &str, meta: StructId, depth: usize) -> StructId {
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
         let id = self.push(StructType { name: path.into(), ..StructType::default() });
-        let required: Vec<&str> = strings(schema.get("required")).collect();
+        let required: FxHashSet<&str> = strings(schema.get("required")).collect();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let too_many = properties.is_some_and(|properties| properties.len() > PROPERTIES_MAX);
         let mut fields = Vec::new();
-        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        for (name, property) in properties.filter(|_| !too_many).into_iter().flatten() {
             let child = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let mut field = Field::new(name.as_str(), self.custom_type(property, &child, meta, depth + 1));
-            field.required = required.contains(&name.as_str());
+            field.required = required.contains(name.as_str());
             field.pointer = true;
             field.nullable = property.get("nullable").and_then(Value::as_bool).unwrap_or(false);
             field.default = property.get("default").cloned().map(Box::new);
@@ -117,7 +124,7 @@ impl Schema {
         }
         let mut ty = StructType::with_fields(path.into(), fields);
         ty.custom = true;
-        ty.preserve_unknown = flag("x-kubernetes-preserve-unknown-fields");
+        ty.preserve_unknown = too_many || flag("x-kubernetes-preserve-unknown-fields");
         ty.atomic = schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic");
         ty.additional = match schema.get("additionalProperties") {
             Some(Value::Bool(true)) => Some(Box::new(Type::Any(AnyKind::Json))),

@@ -8,6 +8,7 @@ mod crd;
 mod table;
 mod types;
 
+pub use crd::PROPERTIES_MAX;
 pub use types::{
     AnyKind, Field, GroupVersionKind, ListKind, ListType, MapType, PatchStrategy, Schema, StructId,
     StructType, Type,

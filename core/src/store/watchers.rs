@@ -59,10 +59,19 @@ impl Watchers {
         waker
     }
 
-    /// Where the watch stands that had reached `cursor`, now that `latest` is published. It no longer waits.
-    fn resume(&mut self, id: u64, ranges: &Ranges, cursor: Revision, latest: Revision) -> Revision {
-        let waited = self.groups.get_mut(ranges).is_some_and(|group| group.waiting.remove(&id).is_some());
-        if waited { latest } else { self.woken.remove(&id).unwrap_or(cursor) }
+    /// Where the watch stands that had reached `cursor`, now that `latest` is published. It no longer waits; the waker
+    /// that it waited with must be dropped outside of any lock, as that of [`Watchers::leave`].
+    fn resume(
+        &mut self,
+        id: u64,
+        ranges: &Ranges,
+        cursor: Revision,
+        latest: Revision,
+    ) -> (Revision, Option<Waker>) {
+        match self.groups.get_mut(ranges).and_then(|group| group.waiting.remove(&id)) {
+            Some(waker) => (latest, Some(waker)),
+            None => (self.woken.remove(&id).unwrap_or(cursor), None),
+        }
     }
 
     fn park(&mut self, id: u64, ranges: &Ranges, waker: Waker, told: Revision) {
@@ -121,9 +130,11 @@ impl Cursor {
     }
 
     fn next(&mut self, waker: &Waker) -> Poll<Option<Result<Batch, StoreError>>> {
+        // Dropped after the lock is released.
+        let _waited;
         let mut state = self.shared.state.lock();
         let latest = state.mvcc.revision();
-        self.reached = state.watchers.resume(self.id, &self.ranges, self.reached, latest);
+        (self.reached, _waited) = state.watchers.resume(self.id, &self.ranges, self.reached, latest);
         let batch = match state.mvcc.read_any(&self.ranges, self.reached) {
             Ok(batch) => batch,
             Err(error) => {

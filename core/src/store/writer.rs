@@ -42,6 +42,31 @@ struct Queue {
 struct Request {
     txn: Txn,
     answer: Answer,
+    answered: bool,
+}
+
+impl Request {
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.answer.0) > 1
+    }
+
+    fn answer(mut self, outcome: Result<Revision, StoreError>) {
+        self.answered = true;
+        self.answer.give(outcome);
+    }
+}
+
+impl Drop for Request {
+    /// Nobody waits for ever: what is dropped on the way, by a log that panics, is answered like what failed.
+    fn drop(&mut self) {
+        if !self.answered {
+            self.answer.give(Err(ended()));
+        }
+    }
+}
+
+fn ended() -> StoreError {
+    StoreError::Unavailable("the store's writer has ended".to_owned())
 }
 
 impl Shared {
@@ -55,9 +80,9 @@ impl Shared {
         let answer = Answer::default();
         let mut queue = self.queue.lock();
         if queue.abandoned {
-            answer.give(Err(StoreError::Unavailable("the store's writer has ended".to_owned())));
+            answer.give(Err(ended()));
         } else {
-            queue.requests.push_back(Request { txn, answer: answer.clone() });
+            queue.requests.push_back(Request { txn, answer: answer.clone(), answered: false });
             self.work.notify_one();
         }
         answer
@@ -105,17 +130,22 @@ impl Writer {
 
     /// Takes what is queued through one flush. Answers whether there was anything.
     pub fn turn(&mut self) -> bool {
-        let group: Vec<Request> = {
+        let taken: Vec<Request> = {
             let mut queue = self.shared.queue.lock();
             let len = queue.requests.len().min(GROUP_MAX);
             queue.requests.drain(..len).collect()
         };
-        if group.is_empty() {
+        if taken.is_empty() {
             return false;
+        }
+        // What nobody waits for any more need not be done.
+        let group = taken.into_iter().filter(Request::is_awaited).collect::<Vec<_>>();
+        if group.is_empty() {
+            return true;
         }
         match self.settle_doubt() {
             Ok(()) => self.flush(group),
-            Err(error) => group.into_iter().for_each(|r| r.answer.give(Err(error.clone()))),
+            Err(error) => group.into_iter().for_each(|request| request.answer(Err(error.clone()))),
         }
         true
     }
@@ -133,19 +163,21 @@ impl Writer {
             let decided: Vec<_> = group.into_iter().map(&mut decide).collect();
             (decided, state.mvcc.pending().to_vec())
         };
-        let appended = if commits.is_empty() { Ok(()) } else { self.log.append(&commits) };
-        let mut state = self.shared.state.lock();
-        if let Err(error) = appended {
-            state.mvcc.rollback();
-            drop(state);
+        if !commits.is_empty() {
+            // Until it says otherwise, and even if it panics.
             self.in_doubt = true;
-            return self.fail(decided, &StoreError::Unavailable(error.to_string()));
+            if let Err(error) = self.log.append(&commits) {
+                self.shared.state.lock().mvcc.rollback();
+                return self.fail(decided, &StoreError::Unavailable(error.to_string()));
+            }
+            self.in_doubt = false;
         }
+        let mut state = self.shared.state.lock();
         let before = state.mvcc.revision();
         state.mvcc.publish(now);
         let wake = state.watchers.notify(before, &commits);
         drop(state);
-        decided.into_iter().for_each(|(request, outcome, _)| request.answer.give(outcome));
+        decided.into_iter().for_each(|(request, outcome, _)| request.answer(outcome));
         wake.into_iter().for_each(Waker::wake);
         if self.log.wants_snapshot() {
             self.in_doubt = true;
@@ -160,12 +192,17 @@ impl Writer {
         let mut queue = self.shared.queue.lock();
         again.into_iter().rev().for_each(|(request, ..)| queue.requests.push_front(request));
         drop(queue);
-        failed.into_iter().for_each(|(request, ..)| request.answer.give(Err(error.clone())));
+        failed.into_iter().for_each(|(request, ..)| request.answer(Err(error.clone())));
     }
 
     fn settle_doubt(&mut self) -> Result<(), StoreError> {
         if self.in_doubt {
-            let view = self.shared.state.lock().mvcc.view();
+            let view = {
+                let mut state = self.shared.state.lock();
+                // What a log left that panicked.
+                state.mvcc.rollback();
+                state.mvcc.view()
+            };
             self.log.snapshot(&*view).map_err(|e| StoreError::Unavailable(e.to_string()))?;
             self.in_doubt = false;
         }
@@ -180,8 +217,8 @@ impl Drop for Writer {
             queue.abandoned = true;
             queue.requests.drain(..).collect()
         };
-        let error = StoreError::Unavailable("the store's writer has ended".to_owned());
-        left.into_iter().for_each(|request| request.answer.give(Err(error.clone())));
+        // Outside of the lock, for it wakes those who wait.
+        drop(left);
     }
 }
 

@@ -7,11 +7,14 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::{Map, Value};
 
 use super::resolve;
-use crate::codec::DEPTH_MAX;
+use crate::codec::{DEPTH_MAX, height};
 
 /// How much aliases may add, in bytes as [`cost`] counts them: a text of a few lines can stand for more than there is
 /// memory in the world.
 const ALIASES_MAX: usize = 16 << 20;
+
+/// How many keys that stand twice are told.
+const AGAIN_MAX: usize = 100;
 
 /// What is wrong, and where; lines and columns from 1.
 #[derive(Debug)]
@@ -26,20 +29,39 @@ pub(super) struct Failure {
 
 pub(super) struct Loaded {
     pub(super) value: Value,
-    pub(super) positions: FxHashMap<String, (u32, u32)>,
-    /// Keys that stand twice in one object.
-    pub(super) duplicates: Vec<Failure>,
+    /// Where its parts stand; nothing, unless that was asked for.
+    pub(super) places: Places,
+    /// The first key that stands twice in one object.
+    pub(super) twice: Option<Failure>,
+    /// The first keys that do, and their lines.
+    pub(super) again: Vec<(String, usize)>,
 }
 
-/// The documents of a text, without those that hold nothing.
-pub(super) fn load(text: &str) -> Result<Vec<Loaded>, Failure> {
+/// Where the fields and items of an object or list stand, and theirs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    pub(super) fields: FxHashMap<String, Place>,
+    pub(super) items: Vec<Place>,
+}
+
+/// Where a field or item stands, line and column from 1, and what is in it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) below: Places,
+}
+
+/// The documents of a text, without those that hold nothing; with the places of everything where `marks`.
+pub(super) fn load(text: &str, marks: bool) -> Result<Vec<Loaded>, Failure> {
     let mut loader = Loader {
         parser: Parser::new_from_str(text),
         anchors: FxHashMap::default(),
         spent: 0,
         path: String::new(),
-        positions: FxHashMap::default(),
-        duplicates: Vec::new(),
+        marks,
+        twice: None,
+        again: Vec::new(),
     };
     let mut out = Vec::new();
     loop {
@@ -48,12 +70,12 @@ pub(super) fn load(text: &str) -> Result<Vec<Loaded>, Failure> {
             Event::StreamEnd => return Ok(out),
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::Nothing => {}
             event => {
-                let value = loader.node(event, span, 0)?;
-                let positions = std::mem::take(&mut loader.positions);
-                let duplicates = std::mem::take(&mut loader.duplicates);
+                let (value, places) = loader.node(event, span, 0)?;
+                let twice = loader.twice.take();
+                let again = std::mem::take(&mut loader.again);
                 loader.anchors.clear();
                 if !value.is_null() {
-                    out.push(Loaded { value, positions, duplicates });
+                    out.push(Loaded { value, places, twice, again });
                 }
             }
         }
@@ -65,8 +87,9 @@ struct Loader<'a> {
     anchors: FxHashMap<usize, (Value, usize)>,
     spent: usize,
     path: String,
-    positions: FxHashMap<String, (u32, u32)>,
-    duplicates: Vec<Failure>,
+    marks: bool,
+    twice: Option<Failure>,
+    again: Vec<(String, usize)>,
 }
 
 impl<'a> Loader<'a> {
@@ -92,10 +115,12 @@ impl<'a> Loader<'a> {
         Failure { line, column, path: self.path.clone(), message: message.into(), first: None }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Value, Failure> {
-        if depth > DEPTH_MAX {
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<(Value, Places), Failure> {
+        let opens = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
+        if opens && depth >= DEPTH_MAX {
             return Err(self.failure(span, format!("nested more than {DEPTH_MAX} levels deep")));
         }
+        let mut places = Places::default();
         let (value, anchor) = match event {
             Event::Alias(id) => {
                 let Some((value, cost)) = self.anchors.get(&id) else {
@@ -108,14 +133,14 @@ impl<'a> Loader<'a> {
                 if depth + height(value) > DEPTH_MAX {
                     return Err(self.failure(span, format!("nested more than {DEPTH_MAX} levels deep")));
                 }
-                return Ok(value.clone());
+                return Ok((value.clone(), places));
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(text, style, tag.as_deref()).map_err(|m| self.failure(span, m))?;
                 (value, anchor)
             }
-            Event::SequenceStart(anchor, _) => (self.sequence(depth)?, anchor),
-            Event::MappingStart(anchor, _) => (self.mapping(depth)?, anchor),
+            Event::SequenceStart(anchor, _) => (self.sequence(depth, &mut places)?, anchor),
+            Event::MappingStart(anchor, _) => (self.mapping(depth, &mut places)?, anchor),
             _ => return Err(self.failure(span, "unexpected end of the document")),
         };
         if anchor > 0 {
@@ -127,10 +152,10 @@ impl<'a> Loader<'a> {
                 return Err(self.failure(span, "the document contains excessive aliasing"));
             }
         }
-        Ok(value)
+        Ok((value, places))
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<Value, Failure> {
+    fn sequence(&mut self, depth: usize, places: &mut Places) -> Result<Value, Failure> {
         let mut items = Vec::new();
         let length = self.path.len();
         loop {
@@ -139,13 +164,16 @@ impl<'a> Loader<'a> {
                 return Ok(Value::Array(items));
             }
             self.path.push_str(&format!("[{}]", items.len()));
-            self.mark(span);
-            items.push(self.node(event, span, depth + 1)?);
+            let (item, below) = self.node(event, span, depth + 1)?;
+            if self.marks {
+                places.items.push(Place::at(span, below));
+            }
+            items.push(item);
             self.path.truncate(length);
         }
     }
 
-    fn mapping(&mut self, depth: usize) -> Result<Value, Failure> {
+    fn mapping(&mut self, depth: usize, places: &mut Places) -> Result<Value, Failure> {
         let mut fields = Map::new();
         let mut merged: Vec<Value> = Vec::new();
         let length = self.path.len();
@@ -155,7 +183,7 @@ impl<'a> Loader<'a> {
                 break;
             }
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
-            let key = match self.node(event, span, depth + 1)? {
+            let key = match self.node(event, span, depth + 1)?.0 {
                 Value::String(text) => text,
                 key @ (Value::Bool(_) | Value::Number(_)) => key.to_string(),
                 Value::Null => return Err(self.failure(span, "a key is missing in front of the colon")),
@@ -167,14 +195,14 @@ impl<'a> Loader<'a> {
             self.path.push_str(&key);
             let twice = fields.contains_key(&key) && !is_merge;
             if twice {
-                let first = self.positions.get(&self.path).map(|&(line, _)| line as usize);
-                let message = format!("{key:?} stands here for the second time");
-                self.duplicates.push(Failure { first, ..self.failure(span, message) });
-            } else {
-                self.mark(span);
+                self.tell_twice(&key, span, places);
             }
+            let stands = span;
             let (event, span) = self.next()?;
-            let value = self.node(event, span, depth + 1)?;
+            let (value, below) = self.node(event, span, depth + 1)?;
+            if self.marks && !twice {
+                places.fields.insert(key.clone(), Place::at(stands, below));
+            }
             match value {
                 Value::Object(_) if is_merge => merged.push(value),
                 Value::Array(items) if is_merge && items.iter().all(Value::is_object) => merged.extend(items),
@@ -196,10 +224,24 @@ impl<'a> Loader<'a> {
         Ok(Value::Object(fields))
     }
 
-    fn mark(&mut self, span: Span) {
-        let (line, column) = place(span);
+    fn tell_twice(&mut self, key: &str, span: Span, places: &Places) {
+        let (line, _) = place(span);
+        if self.marks && self.twice.is_none() {
+            let first = places.fields.get(key).map(|place| place.line as usize);
+            let message = format!("{key:?} stands here for the second time");
+            self.twice = Some(Failure { first, ..self.failure(span, message) });
+        }
+        if self.again.len() < AGAIN_MAX {
+            self.again.push((key.to_owned(), line));
+        }
+    }
+}
+
+impl Place {
+    fn at(span: Span, below: Places) -> Place {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.positions.insert(self.path.clone(), (small(line), small(column)));
+        let (line, column) = place(span);
+        Place { line: small(line), column: small(column), below }
     }
 }
 
@@ -234,14 +276,6 @@ fn cost(value: &Value) -> usize {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(cost).sum(),
         Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + cost(value)).sum(),
-        _ => 0,
-    }
-}
-
-fn height(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(height).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(height).max().unwrap_or(0),
         _ => 0,
     }
 }

@@ -19,7 +19,7 @@ mod write;
 
 use std::fmt;
 
-use rustc_hash::FxHashMap;
+use load::Places;
 use serde_json::Value;
 
 pub use write::to_string;
@@ -33,12 +33,8 @@ pub struct Document {
     pub index: usize,
     /// The line that it begins at, from 1.
     pub line: usize,
-    positions: Positions,
+    places: Places,
 }
-
-/// Where fields and items stand, by path.
-#[derive(Clone, Debug, Default)]
-struct Positions(FxHashMap<String, (u32, u32)>);
 
 /// A document that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,16 +78,18 @@ pub struct Decoded {
 pub fn documents(text: &str) -> Vec<Result<Document, Error>> {
     let mut out = Vec::new();
     for (index, chunk) in chunks(text).enumerate() {
-        match load::load(chunk.text) {
+        match load::load(chunk.text, true) {
             Ok(loaded) => {
                 out.extend(loaded.into_iter().map(|loaded| document(loaded, index, &chunk)));
             }
-            Err(error) => match json_stream(chunk.text) {
-                Some(values) => out.extend(values.into_iter().map(|value| {
-                    Ok(Document { value, index, line: chunk.line, positions: Positions::default() })
-                })),
-                None => out.push(Err(chunk.error(index, error))),
-            },
+            Err(error) => {
+                match json_stream(chunk.text) {
+                    Some(values) => out.extend(values.into_iter().map(|value| {
+                        Ok(Document { value, index, line: chunk.line, places: Places::default() })
+                    })),
+                    None => out.push(Err(chunk.error(index, error))),
+                }
+            }
         }
     }
     out
@@ -103,21 +101,13 @@ pub fn documents(text: &str) -> Vec<Result<Document, Error>> {
 /// When the body is not YAML.
 pub fn decode(text: &str) -> Result<Decoded, Error> {
     let chunk = Chunk { text, line: 1 };
-    let loaded = load::load(text).map_err(|error| chunk.error(0, error))?;
+    let loaded = load::load(text, false).map_err(|error| chunk.error(0, error))?;
     let Some(first) = loaded.into_iter().next() else {
         return Ok(Decoded { value: Value::Null, complaint: None });
     };
-    let lines: Vec<String> = first
-        .duplicates
-        .iter()
-        .map(|d| {
-            format!(
-                "\n  line {}: key {:?} already set in map",
-                d.line,
-                d.path.rsplit('.').next().unwrap_or("")
-            )
-        })
-        .collect();
+    let again = first.again.iter();
+    let lines: Vec<String> =
+        again.map(|(key, line)| format!("\n  line {line}: key {key:?} already set in map")).collect();
     let complaint = (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:{}", lines.concat()));
     Ok(Decoded { value: first.value, complaint })
 }
@@ -126,13 +116,37 @@ impl Document {
     /// The line and column, both from 1, of the field or item at `path` (`spec.containers[0].image`); of the nearest
     /// one around it where the path leads nowhere. `None` for a document that was given as JSON objects in a row.
     pub fn locate(&self, path: &str) -> Option<(usize, usize)> {
-        let mut path = path;
-        loop {
-            if let Some(&(line, column)) = self.positions.0.get(path) {
-                return Some((line as usize, column as usize));
+        let (_, (line, column)) = self.places.nearest(path, true)?;
+        Some(((self.line - 1) + line as usize, column as usize))
+    }
+}
+
+impl Places {
+    /// The place of the last part that a path leads to, and how much of the path is left behind it. Keys may have dots
+    /// and brackets in them: whatever leads furthest is right.
+    fn nearest(&self, path: &str, first: bool) -> Option<(usize, (u32, u32))> {
+        let mut best: Option<(usize, (u32, u32))> = None;
+        let mut look = |place: &load::Place, rest: &str| {
+            let here = (rest.len(), (place.line, place.column));
+            let found = place.below.nearest(rest, false).unwrap_or(here);
+            if best.is_none_or(|(left, _)| found.0 < left) {
+                best = Some(found);
             }
-            path = &path[..path.rfind(['.', '['])?];
+        };
+        if let Some((index, rest)) = path.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+            && let Some(place) = index.parse().ok().and_then(|index: usize| self.items.get(index))
+        {
+            look(place, rest);
         }
+        if let Some(path) = if first { Some(path) } else { path.strip_prefix('.') } {
+            let ends = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]);
+            for (key, rest) in ends.map(|end| path.split_at(end)) {
+                if let Some(place) = self.fields.get(key) {
+                    look(place, rest);
+                }
+            }
+        }
+        best
     }
 }
 
@@ -140,15 +154,10 @@ fn document(loaded: load::Loaded, index: usize, chunk: &Chunk<'_>) -> Result<Doc
     if let Some(error) = diagnose::lost_indentation(chunk.text) {
         return Err(chunk.error(index, error));
     }
-    if let Some(first) = loaded.duplicates.into_iter().next() {
-        return Err(chunk.error(index, first));
+    if let Some(twice) = loaded.twice {
+        return Err(chunk.error(index, twice));
     }
-    let mut positions = loaded.positions;
-    let offset = u32::try_from(chunk.line - 1).unwrap_or(u32::MAX);
-    for (line, _) in positions.values_mut() {
-        *line = line.saturating_add(offset);
-    }
-    Ok(Document { value: loaded.value, index, line: chunk.line, positions: Positions(positions) })
+    Ok(Document { value: loaded.value, index, line: chunk.line, places: loaded.places })
 }
 
 /// Some JSON objects in a row, which YAML does not allow but kubectl does; also JSON indented by tabs.

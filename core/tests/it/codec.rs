@@ -499,3 +499,105 @@ fn headers_are_what_the_bytes_say() {
         encode(schema, ty, &pod).is_err() || !encode(schema, ty, &pod).unwrap().parts().1.starts_with(b"}")
     );
 }
+
+/// A custom resource of any contents.
+fn free_form() -> (Schema, StructId) {
+    Schema::from_crd(&json!({"type": "object", "properties": {"metadata": {"type": "object"}},
+        "x-kubernetes-preserve-unknown-fields": true}))
+}
+
+/// What nobody can read again is not stored: whoever read such an object panicked, and controllers were gone for good.
+#[test]
+fn what_is_nested_too_deeply_is_not_stored() {
+    let (schema, ty) = free_form();
+    // The object itself is one level, and what is in it the others.
+    let object = |levels: usize| {
+        let spec = (0..levels - 1)
+            .fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({"a": inner}) });
+        json!({"apiVersion": "a/v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec})
+    };
+    let stored = |body: orlop_core::Body| {
+        orlop_core::Stored { body: std::sync::Arc::new(body), revision: orlop_core::store::Revision(1) }
+            .to_value()
+    };
+    let body = encode(&schema, ty, &object(codec::DEPTH_MAX)).unwrap();
+    assert!(serde_json::from_slice::<Value>(body.bytes()).is_ok(), "what is stored can be read");
+    assert_eq!(stored(body)["spec"], object(codec::DEPTH_MAX)["spec"]);
+    let error = encode(&schema, ty, &object(codec::DEPTH_MAX + 1)).unwrap_err();
+    assert_eq!(error.to_string(), "exceeded max depth of 127");
+    // Managed fields count, that are written as they are; brackets in their keys do not.
+    let managed = |levels: usize| {
+        let below = levels - 2;
+        format!(r#"[{{"k:{{\"[[{{{{":{}1{}}}]"#, r#"{"a":"#.repeat(below), "}".repeat(below))
+    };
+    // They stand in the metadata of the object.
+    for (levels, fits) in [(3, true), (codec::DEPTH_MAX - 2, true), (codec::DEPTH_MAX - 1, false)] {
+        let body = codec::encode_with(&schema, ty, &object(2), Some(managed(levels).as_bytes()));
+        assert_eq!(body.is_ok(), fits, "{levels}: {body:?}");
+        assert_eq!(
+            body.is_ok_and(|body| serde_json::from_slice::<Value>(body.bytes()).is_ok()),
+            fits,
+            "{levels}"
+        );
+    }
+    // And what is spliced in does.
+    let meta = encode(&schema, ty, &object(2)).unwrap();
+    let deep = object(codec::DEPTH_MAX)["spec"].take();
+    for (value, fits) in [(deep, false), (json!([{"manager": "m"}]), true)] {
+        let change = codec::Change { part: "metadata", field: "managedFields", value };
+        assert_eq!(codec::splice(&schema, ty, &meta, &[change]).is_some(), fits);
+    }
+}
+
+/// Each repetition once kept the path of its key: a body of 3 MB took hundreds of gigabytes.
+#[test]
+fn a_long_key_with_many_below_it_costs_no_more_than_its_length() {
+    let long = "k".repeat(200_000);
+    let twice = format!(r#"{{"{long}":{{{}"a":1}}}}"#, r#""a":1,"#.repeat(100_000));
+    let decoded = codec::decode_json(twice.as_bytes()).unwrap();
+    assert_eq!(decoded.duplicates.len(), 1, "what comes again is told once");
+    assert!(decoded.duplicates[0].path.len() <= 1024);
+    let many: String = (0..20_000).map(|n| format!(r#""a{n}":1,"a{n}":2,"#)).collect();
+    let text = format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"x":"1","x":"2"}},"{long}":{{{many}"a":1}}}}"#
+    );
+    let decoded = codec::decode_json(text.as_bytes()).unwrap();
+    assert_eq!(decoded.duplicates.len(), 2, "those whose paths are cut look alike");
+    assert_eq!(codec::decode_json(format!("{{{many}\"a\":1}}").as_bytes()).unwrap().duplicates.len(), 100);
+    let mut tree = decoded.value;
+    let ty = Schema::builtin().by_kind("", "v1", "ConfigMap").unwrap();
+    let complaints = codec::conform(Schema::builtin(), ty, &mut tree, &decoded.duplicates).unwrap();
+    assert_eq!(complaints[0], r#"duplicate field "data.x""#);
+    assert!(
+        complaints[1].starts_with("unknown field \"kkk") && complaints.len() == 2,
+        "{}",
+        complaints.len()
+    );
+
+    // The same below maps of objects, and in custom resources.
+    let ports = (0..20_000).map(|n| (format!("a{n}"), json!(1))).collect::<serde_json::Map<_, _>>();
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"containers": [{"name": "c", "ports": [ports]}]}});
+    let ty = Schema::builtin().by_kind("", "v1", "Pod").unwrap();
+    assert_eq!(codec::conform(Schema::builtin(), ty, &mut pod, &[]).unwrap().len(), 100);
+    let (schema, ty) = Schema::from_crd(&json!({"type": "object", "properties": {"spec": {"type": "object",
+        "additionalProperties": {"type": "object", "properties": {"b": {"type": "string"}}}}}}));
+    let fields = (0..300).rev().map(|n| (format!("a{n:03}"), json!(1))).collect::<serde_json::Map<_, _>>();
+    let mut object = json!({"metadata": {"name": "a", "bogus": 1}, "spec": {"x": fields}});
+    let complaints = codec::conform(&schema, ty, &mut object, &[]).unwrap();
+    assert_eq!((complaints.len(), &*complaints[0]), (100, r#"unknown field "metadata.bogus""#));
+    assert_eq!(
+        (&*complaints[1], &*complaints[99]),
+        (r#"unknown field "spec.x.a000""#, r#"unknown field "spec.x.a098""#)
+    );
+}
+
+/// Kubernetes fills structs up, and replaces what it has no types for.
+#[test]
+fn the_later_of_two_objects_is_filled_up_or_replaces() {
+    let text = br#"{"spec":{"a":{"x":1},"b":[1]},"spec":{"a":{"y":2},"b":[2]}}"#;
+    assert_eq!(codec::decode_json(text).unwrap().value, json!({"spec": {"a": {"x": 1, "y": 2}, "b": [2]}}));
+    let untyped = codec::decode_untyped_json(text).unwrap();
+    assert_eq!(untyped.value, json!({"spec": {"a": {"y": 2}, "b": [2]}}));
+    assert_eq!(untyped.duplicates.len(), 1);
+}

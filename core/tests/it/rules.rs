@@ -127,3 +127,17 @@ proptest! {
 fn quotas_as_kubernetes() {
     all_agree(&oracle::RESOURCE_QUOTA);
 }
+
+/// Each zero once was a division of all the digits: this took hours.
+#[test]
+fn a_million_zeros_are_printed_at_once() {
+    let zeros = 999_999;
+    let text = format!("1{}", "0".repeat(zeros));
+    assert_eq!(text.parse::<Quantity>().unwrap().to_string(), format!("1e{zeros}"));
+    let odd = format!("12{}5{}", "0".repeat(zeros), "0".repeat(7));
+    let printed = odd.parse::<Quantity>().unwrap().to_string();
+    assert!(printed == format!("12{}50M", "0".repeat(zeros)));
+    // The sum of these has the format of the one and the exponent of the other.
+    let sum = "1Ki".parse::<Quantity>().unwrap() + "1e2000000000".parse().unwrap();
+    assert_eq!(sum.to_string(), "100e1999999998");
+}

@@ -1,6 +1,7 @@
 //! The tables of built-in types and resources, and types of custom resources.
 
-use orlop_core::schema::{ListKind, Schema, Type};
+use orlop_core::codec;
+use orlop_core::schema::{ListKind, PROPERTIES_MAX, Schema, Type};
 use orlop_core::scheme::Scheme;
 use orlop_core::{Key, Kind};
 use serde_json::{Value, json};
@@ -130,4 +131,18 @@ fn odd_schemas_still_make_types() {
         deep = json!({"type": "object", "properties": {"a": deep}});
     }
     Schema::from_crd(&deep);
+}
+
+/// Such a definition once took the server down, and again at every start.
+#[test]
+fn more_properties_than_there_are_places_are_free_form() {
+    let named = |n: usize| (0..n).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
+    for (count, kept) in [(PROPERTIES_MAX, false), (65_535, true), (65_536, true)] {
+        let properties = Value::Object(named(count));
+        let spec = json!({"type": "object", "properties": properties, "required": ["p0"]});
+        let (schema, ty) = Schema::from_crd(&json!({"type": "object", "properties": {"spec": spec}}));
+        let mut object = json!({"metadata": {"name": "a"}, "spec": {"p1": "x", "q": 1}});
+        codec::conform(&schema, ty, &mut object, &[]).unwrap();
+        assert_eq!(object["spec"].get("q").is_some(), kept, "{count}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Manifests as people write them.
 
 use expect_test::{Expect, expect};
-use orlop_core::codec;
+use orlop_core::codec::{self, DEPTH_MAX};
 use orlop_core::oracle::shared;
 use orlop_core::scheme::Scheme;
 use orlop_core::yaml;
@@ -148,8 +148,67 @@ fn knows_where_fields_stand() {
     assert_eq!(at("nowhere"), None);
 }
 
+/// Keys may have dots and brackets in them.
+#[test]
+fn places_of_keys_that_look_like_paths() {
+    let text =
+        "metadata:\n  labels:\n    app: a\n    app.kubernetes.io/name: b\n    x[0]: c\n  x.y:\n  - z.w: 1\n";
+    let document = yaml::documents(text).remove(0).unwrap();
+    for (path, line) in [
+        ("metadata.labels.app", 3),
+        ("metadata.labels.app.kubernetes.io/name", 4),
+        ("metadata.labels.app.kubernetes.io/other", 3),
+        ("metadata.labels.x[0]", 5),
+        ("metadata.labels.x[1]", 2),
+        ("metadata.x.y[0].z.w", 7),
+        ("metadata.x.y[1]", 6),
+        ("metadata.x", 1),
+    ] {
+        assert_eq!(document.locate(path).map(|(line, _)| line), Some(line), "{path}");
+    }
+}
+
+/// The path of every field was kept, though nobody asked where it was: 3 MB took hundreds of gigabytes.
+#[test]
+fn a_long_key_with_many_below_it_costs_no_more_than_its_length() {
+    let long = "k".repeat(200_000);
+    let below: String = (0..20_000).map(|n| format!("  a{n}: {n}\n  a{n}: 1\n")).collect();
+    let text = format!("? {long}\n:\n{below}");
+    let decoded = yaml::decode(&text).unwrap();
+    assert_eq!(decoded.value[&long].as_object().unwrap().len(), 20_000);
+    assert_eq!(decoded.complaint.unwrap().lines().count(), 101, "a hundred are told");
+    let error = yaml::documents(&text).remove(0).unwrap_err();
+    assert_eq!((error.line, &*error.message), (4, "\"a0\" stands here for the second time, after line 3"));
+}
+
+/// What the reader takes in can be stored and read again.
+#[test]
+fn nesting_ends_where_json_ends() {
+    let deep = |levels: usize, inner: &str| format!("{}{inner}{}", "[".repeat(levels), "]".repeat(levels));
+    for (text, fits) in [
+        (deep(DEPTH_MAX, ""), true),
+        (deep(DEPTH_MAX, "x"), true),
+        (deep(DEPTH_MAX + 1, ""), false),
+        (deep(DEPTH_MAX - 1, "{}"), true),
+        (deep(DEPTH_MAX, "{}"), false),
+        (format!("- &a {{}}\n- {}", deep(DEPTH_MAX - 2, "*a")), true),
+        (format!("- &a {{}}\n- {}", deep(DEPTH_MAX - 1, "*a")), false),
+    ] {
+        let read = yaml::decode(&text);
+        assert_eq!(read.is_ok(), fits, "{text}");
+        if let Ok(read) = read {
+            assert!(serde_json::from_str::<Value>(&read.value.to_string()).is_ok());
+        }
+    }
+}
+
 #[test]
 fn request_bodies_tell_of_duplicates() {
+    let decoded = yaml::decode("data:\n  a.b: b\n  a.b: c\n").unwrap();
+    assert_eq!(
+        decoded.complaint.unwrap(),
+        "yaml: unmarshal errors:\n  line 3: key \"a.b\" already set in map"
+    );
     let decoded = yaml::decode("a: 1\ndata:\n  a: b\n  a: c\n").unwrap();
     assert_eq!(decoded.complaint.unwrap(), "yaml: unmarshal errors:\n  line 4: key \"a\" already set in map");
     assert_eq!(decoded.value["data"]["a"], "c");

@@ -1,10 +1,12 @@
 //! The log: the objects as they are and the revision that they are at, in one file.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use orlop_core::store::{Commit, Entry, Image, Log, LogError, Revision, Seal, View};
-use orlop_core::{Body, Stored};
+use orlop_core::{Body, Clock, Stored, Timestamp};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
 /// Key to creating revision, last revision (8 bytes each, little endian) and body.
@@ -19,6 +21,8 @@ const REVISION: &str = "revision";
 pub(crate) const FORMAT_KNOWN: u64 = 1;
 /// Bytes before the body.
 const PREFIX: usize = 16;
+/// Opening the file again takes as long as reading it: on a disk that stays full, commits do not wait for that more often.
+const REOPEN: Duration = Duration::from_secs(5);
 
 /// Opens the database, also again after an error.
 pub(crate) type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError> + Send>;
@@ -30,6 +34,10 @@ pub(crate) struct RedbLog {
     seal: Arc<dyn Seal>,
     /// Taken away by an error: redb refuses everything after one until the file is opened anew.
     database: Option<Database>,
+    /// The last error, and when the file was opened again after one.
+    failed: LogError,
+    reopened: Option<Timestamp>,
+    clock: Arc<dyn Clock>,
     /// For [`Log::load`], which comes once.
     image: Image,
 }
@@ -52,13 +60,40 @@ impl<E: Into<redb::Error>> From<E> for Unreadable {
 
 impl RedbLog {
     /// Opens and reads everything.
-    pub(crate) fn open(mut opener: Opener, seal: Arc<dyn Seal>) -> Result<RedbLog, Unreadable> {
+    pub(crate) fn open(
+        mut opener: Opener,
+        seal: Arc<dyn Seal>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<RedbLog, Unreadable> {
         let database = opener()?;
         let image = match read(&database, &*seal)? {
             Some(image) => image,
             None => initialise(&database).map(|()| Image::default())?,
         };
-        Ok(RedbLog { opener, seal, database: Some(database), image })
+        let failed = LogError(String::new());
+        Ok(RedbLog { opener, seal, database: Some(database), failed, reopened: None, clock, image })
+    }
+
+    /// Opens the file again after an error.
+    fn reopen(&mut self) -> Result<(), LogError> {
+        let now = self.clock.now();
+        if self.reopened.is_some_and(|last| now < last + REOPEN) {
+            return Err(self.failed.clone());
+        }
+        self.reopened = Some(now);
+        // redb panics where what it trusts makes no sense.
+        self.database = match catch_unwind(AssertUnwindSafe(&mut self.opener)) {
+            Ok(Ok(database)) => Some(database),
+            Ok(Err(error)) => return Err(self.fail(error.to_string())),
+            Err(_) => return Err(self.fail("the file's structure makes no sense".to_owned())),
+        };
+        Ok(())
+    }
+
+    fn fail(&mut self, why: String) -> LogError {
+        self.database = None;
+        self.failed = LogError(why);
+        self.failed.clone()
     }
 
     /// Does `work` with the database, and gives the database up if that fails.
@@ -67,10 +102,7 @@ impl RedbLog {
             Some(database) => work(database),
             None => Err(redb::Error::PreviousIo),
         };
-        outcome.map_err(|error| {
-            self.database = None;
-            LogError(error.to_string())
-        })
+        outcome.map_err(|error| self.fail(error.to_string()))
     }
 }
 
@@ -110,7 +142,7 @@ impl Log for RedbLog {
 
     fn snapshot(&mut self, view: &dyn View) -> Result<(), LogError> {
         if self.database.is_none() {
-            self.database = Some((self.opener)().map_err(|error| LogError(error.to_string()))?);
+            self.reopen()?;
         }
         let seal = self.seal.clone();
         self.with(|database| {
@@ -200,4 +232,46 @@ fn decode(key: &str, value: &[u8], seal: &dyn Seal) -> Result<Entry, String> {
     let body = seal.open(key, &value[PREFIX..])?;
     let body = Body::parse(Bytes::copy_from_slice(&body)).map_err(|error| error.to_string())?;
     Ok(Entry { key: key.into(), object: Stored { body: Arc::new(body), revision }, created })
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_core::ManualClock;
+    use orlop_core::store::NoSeal;
+
+    use super::*;
+    use crate::open::{OpenError, directory};
+
+    /// After an error redb's file is closed, and its lock gone. Another process could open the directory then, be answered
+    /// commits, end, and lose them to the first one's next commit.
+    #[test]
+    fn an_error_does_not_give_the_directory_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let open =
+            || directory(dir.path(), Arc::new(NoSeal), Arc::new(ManualClock::default()) as Arc<dyn Clock>);
+        let (mut log, held) = open().unwrap_or_else(|error| panic!("{error}"));
+        log.fail("no space left on device".to_owned());
+        let pid = Some(std::process::id());
+        assert!(matches!(open().err(), Some(OpenError::InUse { pid: named, .. }) if named == pid));
+        log.reopen().expect("it is still ours");
+        drop((log, held));
+        assert!(open().is_ok());
+    }
+
+    /// It took the thread down, and with it whoever waited.
+    #[test]
+    fn a_database_that_panics_is_an_error() {
+        let mut first = true;
+        let backend = redb::backends::InMemoryBackend::new;
+        let opener: Opener = Box::new(move || {
+            assert!(std::mem::take(&mut first), "the structure makes no sense");
+            Database::builder().create_with_backend(backend())
+        });
+        let clock = Arc::new(ManualClock::default());
+        let Ok(mut log) = RedbLog::open(opener, Arc::new(NoSeal), clock) else { panic!("it opens once") };
+        log.fail("broken".to_owned());
+        let error = log.reopen().unwrap_err();
+        assert!(error.0.contains("makes no sense"), "{error}");
+        assert_eq!(log.reopen().unwrap_err(), error, "and it is told again, without trying");
+    }
 }

@@ -1,11 +1,12 @@
 //! Opening a directory, and what can be wrong with it.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use orlop_core::Clock;
 use orlop_core::store::{NoSeal, Seal};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
@@ -14,7 +15,8 @@ use crate::log::{FORMAT_KNOWN, Opener, RedbLog, Unreadable};
 
 /// The file in the directory.
 const FILE: &str = "store.redb";
-/// Tells others who holds the directory; the lock itself is redb's, on the file.
+/// Locked by who holds the directory, and tells others who that is. redb locks its own file as well, but only while it
+/// is open: an error closes it, and what was answered must not be taken over by others meanwhile.
 const OWNER: &str = "store.pid";
 /// redb's own cache, in bytes. Small, for every object is in memory already.
 const CACHE_BYTES: usize = 16 << 20;
@@ -71,40 +73,67 @@ fn owner(pid: Option<u32>) -> String {
     }
 }
 
-/// A directory that this process holds. Dropping it takes its name off the door.
-pub(crate) struct Held(Option<PathBuf>);
+/// A directory that this process holds, as long as this lives.
+pub(crate) struct Held(Option<File>);
+
+impl Held {
+    /// Takes hold of a directory, or tells why that cannot be.
+    fn take(dir: &Path) -> Result<Held, OpenError> {
+        let path = dir.join(OWNER);
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let mut owner = open_file(&path).map_err(io)?;
+        match owner.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = owner.read_to_string(&mut text);
+                return Err(OpenError::InUse { dir: dir.to_owned(), pid: text.trim().parse().ok() });
+            }
+            // Where files cannot be locked, redb's own is not either.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        // Only the text of an error of others hangs on it.
+        let _ = owner.set_len(0).and_then(|()| write!(owner, "{}", std::process::id()));
+        Ok(Held(Some(owner)))
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(owner) = &self.0 {
-            // The lock is what counts; a name left behind says nothing without it.
-            let _ = fs::remove_file(owner);
+            // The file stays: whoever waits to lock it must not lock one that has lost its name. The lock is what counts; a
+            // number left behind says nothing without it.
+            let _ = owner.set_len(0);
         }
     }
 }
 
 /// Opens the store's file in a directory, which is made if it is not there.
-pub(crate) fn directory(dir: &Path, seal: Arc<dyn Seal>) -> Result<(RedbLog, Held), OpenError> {
+pub(crate) fn directory(
+    dir: &Path,
+    seal: Arc<dyn Seal>,
+    clock: Arc<dyn Clock>,
+) -> Result<(RedbLog, Held), OpenError> {
     let file = dir.join(FILE);
     let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
     make_directory(dir).map_err(|e| io(dir, e))?;
+    let held = Held::take(dir)?;
     let path = file.clone();
     let opener = move || builder().create_with_backend(FileBackend::new(open_file(&path)?)?);
-    let log = load(Box::new(opener), &file, dir, seal)?;
+    let log = load(Box::new(opener), &file, dir, seal, clock)?;
     // Without this the file itself, new in its directory, might not outlive a loss of power.
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io(dir, e))?;
-    let owner = dir.join(OWNER);
-    // Only the text of an error of others hangs on it.
-    let _ = fs::write(&owner, std::process::id().to_string());
-    Ok((log, Held(Some(owner))))
+    sync_directory(dir).map_err(|e| io(dir, e))?;
+    Ok((log, held))
 }
 
 /// Opens a store on something other than a file.
 pub(crate) fn backend<B: StorageBackend>(
     mut make: impl FnMut() -> io::Result<B> + Send + 'static,
+    clock: Arc<dyn Clock>,
 ) -> Result<(RedbLog, Held), OpenError> {
     let opener: Opener = Box::new(move || builder().create_with_backend(make()?));
-    let log = load(opener, Path::new(FILE), Path::new("."), Arc::new(NoSeal))?;
+    let log = load(opener, Path::new(FILE), Path::new("."), Arc::new(NoSeal), clock)?;
     Ok((log, Held(None)))
 }
 
@@ -114,7 +143,22 @@ fn make_directory(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(dir)
+    let new = to_be_made(dir);
+    builder.recursive(true).create(dir)?;
+    // A directory is as durable as its name in the one above.
+    new.into_iter().filter_map(Path::parent).try_for_each(|above| {
+        sync_directory(if above.as_os_str().is_empty() { Path::new(".") } else { above })
+    })
+}
+
+/// The directories on the way to one that are not there.
+fn to_be_made(dir: &Path) -> Vec<&Path> {
+    dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect()
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    // Elsewhere directories cannot be opened as files.
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
@@ -131,10 +175,16 @@ fn builder() -> Builder {
     builder
 }
 
-fn load(opener: Opener, file: &Path, dir: &Path, seal: Arc<dyn Seal>) -> Result<RedbLog, OpenError> {
+fn load(
+    opener: Opener,
+    file: &Path,
+    dir: &Path,
+    seal: Arc<dyn Seal>,
+    clock: Arc<dyn Clock>,
+) -> Result<RedbLog, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { file: file.to_owned(), reason };
     // redb trusts what the checksums do not cover, and panics where that trust is misplaced.
-    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener, seal)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener, seal, clock)))
         .map_err(|_| damaged("its structure makes no sense".to_owned()))?;
     outcome.map_err(|unreadable| match unreadable {
         Unreadable::Format(found) => OpenError::Format { file: file.to_owned(), found },
@@ -153,4 +203,19 @@ fn load(opener: Opener, file: &Path, dir: &Path, seal: Arc<dyn Seal>) -> Result<
 /// Whether an error of input is one of its contents: not a database, or cut short.
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a/b");
+        assert_eq!(to_be_made(&below), [below.as_path(), dir.path().join("a").as_path()]);
+        make_directory(&below).unwrap();
+        assert!(to_be_made(&below).is_empty());
+        assert_eq!(to_be_made(Path::new("no/such")), [Path::new("no/such"), Path::new("no")]);
+    }
 }

@@ -20,7 +20,7 @@ use crate::open::{self, Held, OpenError};
 /// Those of [`Store`]; and:
 /// - one process has a directory open at a time;
 /// - when the disk is full or fails, commits are answered as [`StoreError::Unavailable`] and nothing has changed; they
-///   succeed again once there is room;
+///   succeed again once there is room, a few seconds later at most;
 /// - dropping the last handle answers who still waits, ends the thread and releases the directory. That blocks for the
 ///   length of a flush.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl RedbStore {
         clock: Arc<dyn Clock>,
         limits: Limits,
     ) -> Result<RedbStore, OpenError> {
-        RedbStore::start(open::directory(dir.as_ref(), Arc::new(NoSeal))?, clock, limits)
+        RedbStore::start(open::directory(dir.as_ref(), Arc::new(NoSeal), clock.clone())?, clock, limits)
     }
 
     /// [`RedbStore::open`], with bodies that are sealed on the disk.
@@ -60,7 +60,7 @@ impl RedbStore {
         clock: Arc<dyn Clock>,
         seal: Arc<dyn Seal>,
     ) -> Result<RedbStore, OpenError> {
-        RedbStore::start(open::directory(dir.as_ref(), seal)?, clock, Limits::default())
+        RedbStore::start(open::directory(dir.as_ref(), seal, clock.clone())?, clock, Limits::default())
     }
 
     /// A store on something other than a file, such as a disk that breaks in a test. `make` is called again when an
@@ -72,7 +72,7 @@ impl RedbStore {
         make: impl FnMut() -> io::Result<B> + Send + 'static,
         clock: Arc<dyn Clock>,
     ) -> Result<RedbStore, OpenError> {
-        RedbStore::start(open::backend(make)?, clock, Limits::default())
+        RedbStore::start(open::backend(make, clock.clone())?, clock, Limits::default())
     }
 
     fn start(

@@ -95,6 +95,87 @@ fn txn(store: &LogStore, counter: u8, remove: bool) -> Txn {
     Txn { compares: vec![Compare { key, revision }], ops: vec![op] }
 }
 
+/// A log that panics once.
+struct Panicking {
+    flaky: Flaky,
+    when: Arc<Mutex<&'static str>>,
+}
+
+impl Panicking {
+    fn perhaps(&self, call: &str) {
+        let now = *self.when.lock() == call;
+        if now {
+            *self.when.lock() = "";
+            panic!("the log is broken");
+        }
+    }
+}
+
+impl Log for Panicking {
+    fn load(&mut self) -> Result<Image, LogError> {
+        self.flaky.load()
+    }
+
+    fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), LogError> {
+        let appended = self.flaky.append(commits);
+        self.perhaps("append");
+        appended
+    }
+
+    fn snapshot(&mut self, view: &dyn View) -> Result<(), LogError> {
+        self.perhaps("snapshot");
+        self.flaky.snapshot(view)
+    }
+}
+
+/// Who waited for a group whose log panicked waited for ever; and the next group found its commits still pending.
+#[test]
+fn a_log_that_panics_leaves_nobody_waiting() {
+    let (flaky, when) = (Flaky::default(), Arc::new(Mutex::new("")));
+    let log = Panicking { flaky: flaky.clone(), when: when.clone() };
+    let (store, mut writer) = LogStore::queued(log, clock(), Limits::default()).unwrap();
+    for call in ["append", "snapshot"] {
+        if call == "snapshot" {
+            // Which comes after a failure.
+            flaky.0.lock().fates = vec![Fate::FailedAfter(1)];
+            let mut failing = store.commit(put("/x", "1"));
+            assert_eq!(look(&mut failing), "waits");
+            writer.turn();
+            assert_eq!(look(&mut failing), "store unavailable: it failed");
+        }
+        *when.lock() = call;
+        let before = store.view().revision().0;
+        let mut commits = [store.commit(put("/a", "1")), store.commit(put("/b", "1"))];
+        commits.iter_mut().for_each(|commit| assert_eq!(look(commit), "waits"));
+        let turn = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.turn()));
+        assert!(turn.is_err());
+        for commit in &mut commits {
+            assert_eq!(look(commit), "store unavailable: the store's writer has ended");
+        }
+        assert_eq!(store.view().revision().0, before, "what failed is not seen");
+        let mut next = store.commit(put("/c", "1"));
+        assert_eq!(look(&mut next), "waits");
+        assert!(writer.turn());
+        assert_eq!(look(&mut next), format!("revision {}", before + 1), "nor is it part of what comes next");
+        let keys: Vec<String> = flaky.0.lock().entries.keys().cloned().collect();
+        assert_eq!(keys, ["/c"]);
+    }
+}
+
+/// What nobody waits for need not be done, and does not pile up.
+#[test]
+fn a_commit_that_was_dropped_is_left_out() {
+    let log = Flaky::default();
+    let (store, mut writer) = LogStore::queued(log, clock(), Limits::default()).unwrap();
+    let mut dropped = store.commit(put("/a", "1"));
+    let mut kept = store.commit(put("/b", "1"));
+    assert_eq!((look(&mut dropped), look(&mut kept)), ("waits".into(), "waits".into()));
+    drop(dropped);
+    assert!(writer.turn());
+    assert_eq!(look(&mut kept), "revision 1");
+    assert!(store.view().get("/a").is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
