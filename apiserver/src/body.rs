@@ -63,9 +63,37 @@ pub(crate) fn refusal(status: &Status, encoding: Encoding) -> Answer {
     answer
 }
 
+/// The characters that all warnings of an answer may have before each is cut: Kubernetes' own limits.
+const WARNINGS_MAX: usize = 4 * 1024;
+/// The characters that are left of each then.
+const WARNING_CUT: usize = 256;
+
+/// What is told of warnings: all, unless that is too much; each only once.
+fn told(warnings: &[String]) -> Vec<&str> {
+    let mut told: Vec<&str> = Vec::new();
+    for text in warnings.iter().filter(|text| !text.is_empty()) {
+        if !told.contains(&text.as_str()) {
+            told.push(text);
+        }
+    }
+    let length = |text: &str| text.chars().count();
+    if told.iter().map(|text| length(text)).sum::<usize>() <= WARNINGS_MAX {
+        return told;
+    }
+    let mut written = 0;
+    told.into_iter()
+        .map(|text| text.char_indices().nth(WARNING_CUT).map_or(text, |(end, _)| &text[..end]))
+        .take_while(|text| {
+            let fits = written < WARNINGS_MAX;
+            written += length(text);
+            fits
+        })
+        .collect()
+}
+
 /// Adds warnings as `kubectl` prints them (RFC 7234, code 299).
 pub(crate) fn warn(answer: &mut Answer, warnings: &[String]) {
-    for text in warnings {
+    for text in told(warnings) {
         let mut quoted = String::with_capacity(text.len() + 2);
         for c in text.chars().filter(|c| !c.is_control()) {
             if matches!(c, '"' | '\\') {
@@ -100,5 +128,31 @@ where
             ..Status::default()
         }),
         Err(error) => Err(Status::bad_request(format!("the request's body breaks off: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred complaints of keys of a kilobyte each made a head that no client takes.
+    #[test]
+    fn warnings_are_cut_when_they_are_many() {
+        let texts = |count: usize, len: usize| -> Vec<String> {
+            (0..count).map(|n| format!("{n:03}{}", "\u{e9}".repeat(len - 3))).collect()
+        };
+        for (count, len, shown, cut) in [
+            (1, 4096, 1, 4096),
+            (4, 1024, 4, 1024),
+            (5, 1024, 5, 256),
+            (100, 1000, 16, 256),
+            (300, 100, 41, 100),
+        ] {
+            let warnings = texts(count, len);
+            let told = told(&warnings);
+            assert_eq!((told.len(), told[0].chars().count()), (shown, cut), "{count} of {len}");
+        }
+        let again = ["a".to_owned(), "b".to_owned(), String::new(), "a".to_owned()];
+        assert_eq!(told(&again), ["a", "b"]);
     }
 }

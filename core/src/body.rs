@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -267,9 +268,7 @@ impl Stored {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let (head, tail) = self.body.parts();
         out.extend_from_slice(head);
-        out.extend_from_slice(b"\"resourceVersion\":\"");
-        out.extend_from_slice(self.revision.to_string().as_bytes());
-        out.extend_from_slice(b"\",");
+        write!(out, "\"resourceVersion\":\"{}\",", self.revision).expect("writing to memory");
         out.extend_from_slice(tail);
     }
 

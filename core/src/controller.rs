@@ -44,7 +44,10 @@ impl<'a> Context<'a> {
 
     /// `prefix` with five random letters, cut so that it stays a valid name.
     pub fn new_name(&mut self, prefix: &str) -> Name {
-        let keep = prefix.len().min(58);
+        let mut keep = prefix.len().min(58);
+        while !prefix.is_char_boundary(keep) {
+            keep -= 1;
+        }
         smol_str::format_smolstr!("{}{}", &prefix[..keep], self.entropy.suffix(5))
     }
 }

@@ -75,26 +75,31 @@ impl Entropy {
 
     /// A version 4 UUID in text.
     pub fn uuid(&mut self) -> Name {
-        let mut b = [0; 16];
-        self.fill(&mut b);
-        b[6] = (b[6] & 0x0f) | 0x40;
-        b[8] = (b[8] & 0x3f) | 0x80;
-        let n = u128::from_be_bytes(b);
-        let part = |shift: u32, digits: u32| (n >> shift) & ((1u128 << (digits * 4)) - 1);
-        smol_str::format_smolstr!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            part(96, 8),
-            part(80, 4),
-            part(64, 4),
-            part(48, 4),
-            part(0, 12)
-        )
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        uuid(bytes)
     }
 
     /// The random end of a generated name: `len` letters of Kubernetes' alphabet without vowels.
     pub fn suffix(&mut self, len: usize) -> Name {
         (0..len).map(|_| char::from(SUFFIX_LETTERS[self.below(27) as usize])).collect()
     }
+}
+
+/// A version 4 UUID in text, of these bytes but for what marks it as one.
+pub(crate) fn uuid(mut bytes: [u8; 16]) -> Name {
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let n = u128::from_be_bytes(bytes);
+    let part = |shift: u32, digits: u32| (n >> shift) & ((1u128 << (digits * 4)) - 1);
+    smol_str::format_smolstr!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        part(96, 8),
+        part(80, 4),
+        part(64, 4),
+        part(48, 4),
+        part(0, 12)
+    )
 }
 
 #[cfg(test)]

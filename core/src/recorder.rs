@@ -1,12 +1,16 @@
 //! Turns notes into Event objects, and keeps a noisy source from flooding the store: [`Recorder`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxHasher;
 use serde_json::json;
 
 use crate::object::{Key, Kind, Name};
 use crate::plan::{Action, Failure, FailureReason, Note, Write};
+use crate::rules::names;
 use crate::time::Timestamp;
 
 /// The kind of Event objects.
@@ -25,7 +29,7 @@ const REMEMBERED: usize = 4096;
 
 /// Writes Events as client-go's recorder does: an event that was told before is counted, many that differ in their
 /// message alone are combined after ten in ten minutes, and one source may write 25 about one object, then one in
-/// five minutes.
+/// five minutes. What is not written for that reason is counted nevertheless, and told with the next that is.
 #[derive(Default)]
 pub struct Recorder {
     told: Remembered<Told>,
@@ -43,7 +47,7 @@ struct Told {
     first: Timestamp,
 }
 
-/// Messages of one kind of event.
+/// Messages of one kind of event, one less than are told apart.
 struct Similar {
     messages: Vec<String>,
     last: Timestamp,
@@ -66,15 +70,20 @@ impl Recorder {
         let about = &note.about;
         let source =
             format!("{component}\0{}\0{}\0{}\0{}", about.api_version, about.kind, about.key, about.uid);
-        if !self.may_write(&source, now) {
-            return None;
-        }
-        let kind = format!("{source}\0{}\0{}\0{}", about.field_path, note.warning, note.reason);
-        let combined = self.combine(&kind, &note.message, now);
-        if combined {
+        let kind = format!("{source}\0{}\0{}", note.warning, note.reason);
+        let event = if self.combine(&kind, &note.message, now) {
             note.message.insert_str(0, "(combined from similar events): ");
-        }
-        let event = if combined { kind } else { format!("{kind}\0{}", note.message) };
+            kind
+        } else {
+            format!("{kind}\0{}\0{}", about.field_path, note.message)
+        };
+        let write = self.observe(event, now, component, note);
+        // client-go asks last: what is not written was counted.
+        self.may_write(&source, now).then_some(write)
+    }
+
+    /// The write that counts the event, or makes it known.
+    fn observe(&mut self, event: String, now: Timestamp, component: &str, note: Note) -> Write {
         if let Some(told) = self.told.get(&event) {
             told.count += 1;
             let patch = json!({
@@ -82,19 +91,19 @@ impl Recorder {
                 "lastTimestamp": now.to_string(),
                 "message": note.message,
             });
-            return Some(Write::merge(EVENT, told.key.clone(), patch));
+            told.note.message = note.message;
+            return Write::merge(EVENT, told.key.clone(), patch);
         }
         // Two events of one moment still get two names.
         self.last_stamp = now.nanos().max(self.last_stamp + 1);
-        let name = smol_str::format_smolstr!("{}.{:x}", note.about.key.name, self.last_stamp);
         let namespace = match note.about.key.namespace.as_str() {
             "" => Name::new_static("default"),
             namespace => Name::from(namespace),
         };
-        let key = Key { namespace, name };
+        let key = Key { namespace, name: event_name(&note.about.key.name, self.last_stamp, &event) };
         let object = event_object(&key, component, &note, 1, now, now);
         self.told.put(event, Told { key, component: component.to_owned(), note, count: 1, first: now });
-        Some(Write::create(EVENT, object))
+        Write::create(EVENT, object)
     }
 
     /// What to write instead when a write of this recorder failed: an event that was to be counted may have expired
@@ -134,11 +143,29 @@ impl Recorder {
             similar.messages.clear();
         }
         similar.last = now;
-        if similar.messages.len() < SIMILAR_MAX && !similar.messages.iter().any(|m| m == message) {
+        if similar.messages.iter().any(|m| m == message) {
+            return false;
+        }
+        // client-go takes the tenth in and any one of the ten out again. Here that is the tenth.
+        let combined = similar.messages.len() + 1 >= SIMILAR_MAX;
+        if !combined {
             similar.messages.push(message.to_owned());
         }
-        similar.messages.len() >= SIMILAR_MAX
+        combined
     }
+}
+
+/// The name of an Event: that of the object and the moment, and, where that is no name, a UUID made of the moment and
+/// what the event says.
+fn event_name(about: &str, stamp: i64, event: &str) -> Name {
+    let name = smol_str::format_smolstr!("{about}.{stamp:x}");
+    if names::dns_subdomain(&name).is_empty() {
+        return name;
+    }
+    let mut hasher = FxHasher::default();
+    event.hash(&mut hasher);
+    let id = u128::from(stamp.unsigned_abs()) << 64 | u128::from(hasher.finish());
+    crate::entropy::uuid(id.to_be_bytes())
 }
 
 fn event_object(
@@ -178,35 +205,46 @@ fn event_object(
     })
 }
 
-/// A map that forgets what came in first.
+/// A map that forgets what was not asked for the longest.
 struct Remembered<V> {
-    map: BTreeMap<String, V>,
-    order: VecDeque<String>,
+    map: BTreeMap<Arc<str>, (u64, V)>,
+    /// When each was last asked for, by a count of all that is asked.
+    order: BTreeMap<u64, Arc<str>>,
+    asked: u64,
 }
 
 impl<V> Default for Remembered<V> {
     fn default() -> Self {
-        Remembered { map: BTreeMap::new(), order: VecDeque::new() }
+        Remembered { map: BTreeMap::new(), order: BTreeMap::new(), asked: 0 }
     }
 }
 
 impl<V> Remembered<V> {
     fn get(&mut self, key: &str) -> Option<&mut V> {
-        self.map.get_mut(key)
+        let (last, value) = self.map.get_mut(key)?;
+        self.asked += 1;
+        if let Some(key) = self.order.remove(last) {
+            self.order.insert(self.asked, key);
+        }
+        *last = self.asked;
+        Some(value)
     }
 
     fn values(&self) -> impl Iterator<Item = &V> {
-        self.map.values()
+        self.map.values().map(|(_, value)| value)
     }
 
+    /// Puts in what is not there.
     fn put(&mut self, key: String, value: V) {
-        if self.order.len() >= REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
+        if self.map.len() >= REMEMBERED
+            && let Some((_, oldest)) = self.order.pop_first()
         {
             self.map.remove(&oldest);
         }
-        self.order.push_back(key.clone());
-        self.map.insert(key, value);
+        self.asked += 1;
+        let key: Arc<str> = key.into();
+        self.order.insert(self.asked, key.clone());
+        self.map.insert(key, (self.asked, value));
     }
 }
 
@@ -247,7 +285,28 @@ mod tests {
         }
         assert_eq!(told(&mut recorder, 10, "try 10"), "new: (combined from similar events): try 10");
         assert_eq!(told(&mut recorder, 11, "try 11"), "x2: (combined from similar events): try 11");
+        // What was told by itself goes on being counted by itself.
+        assert_eq!(told(&mut recorder, 12, "try 1"), "x2: try 1");
         assert_eq!(told(&mut recorder, 700, "try 12"), "new: try 12");
+    }
+
+    /// Fields of one object are not kept apart when events are combined, only when they are counted.
+    #[test]
+    fn combines_over_all_fields_of_an_object() {
+        let mut recorder = Recorder::new();
+        let mut tell = |field: u8, message: &str| {
+            let mut note = note(message);
+            note.about.field_path = format!("spec.containers{{{field}}}").into();
+            match recorder.record(Timestamp::from_secs(1), "kubelet", note).map(|write| write.action) {
+                Some(Action::Create(event)) => event["message"].as_str().unwrap().to_owned(),
+                other => format!("{other:?}"),
+            }
+        };
+        for n in 1..10 {
+            assert_eq!(tell(n, &format!("try {n}")), format!("try {n}"));
+        }
+        assert_eq!(tell(10, "try 10"), "(combined from similar events): try 10");
+        assert_eq!(tell(2, "try 1"), "try 1", "the same message, of another field");
     }
 
     #[test]
@@ -255,7 +314,66 @@ mod tests {
         let mut recorder = Recorder::new();
         let written = (0..40).filter(|_| told(&mut recorder, 1, "noise") != "nothing").count();
         assert_eq!(written, 25);
-        assert_eq!(told(&mut recorder, 302, "noise"), "x26: noise");
+        // What was not written was counted: client-go says 41, too.
+        assert_eq!(told(&mut recorder, 302, "noise"), "x41: noise");
+    }
+
+    /// What was swallowed counts among similar messages, and can be the first of its kind.
+    #[test]
+    fn what_is_swallowed_is_remembered() {
+        let mut recorder = Recorder::new();
+        for _ in 0..25 {
+            told(&mut recorder, 1, "noise");
+        }
+        for n in 1..10 {
+            assert_eq!(told(&mut recorder, 1, &format!("try {n}")), "nothing");
+        }
+        let at = Timestamp::from_secs(302);
+        let combined = recorder.record(at, "kubelet", note("try 10")).unwrap();
+        assert!(matches!(&combined.action, Action::Merge(patch) if patch["count"] == 2), "{combined:?}");
+        // It was never written, so it is not found, and written now with all that it counts.
+        let gone = Failure { reason: FailureReason::NotFound, message: String::new() };
+        let Some(Action::Create(event)) = recorder.on_failure(at, &combined, &gone).map(|write| write.action)
+        else {
+            panic!("it is written anew")
+        };
+        assert_eq!(
+            (&event["count"], &event["message"]),
+            (&json!(2), &json!("(combined from similar events): try 10"))
+        );
+    }
+
+    /// Events about objects of long or odd names were invalid, and so were lost.
+    #[test]
+    fn events_have_valid_names() {
+        for about in ["web", &"x".repeat(250), "system:kube-scheduler"] {
+            let mut recorder = Recorder::new();
+            let mut named = BTreeMap::new();
+            for message in ["a", "b"] {
+                let mut note = note(message);
+                note.about.key.name = about.into();
+                let write = recorder.record(Timestamp::from_secs(1), "kubelet", note).unwrap();
+                let Action::Create(event) = write.action else { panic!("a new event") };
+                let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+                assert_eq!(names::dns_subdomain(&name), Vec::<String>::new(), "{name}");
+                assert_eq!(name.starts_with(&format!("{about}.")), about == "web", "{name}");
+                named.insert(name, message);
+            }
+            assert_eq!(named.len(), 2, "each has a name of its own");
+        }
+    }
+
+    /// What is told again and again is not forgotten for what was told once.
+    #[test]
+    fn forgets_what_was_not_told_for_the_longest() {
+        let mut remembered = Remembered::default();
+        for n in 0..REMEMBERED {
+            remembered.put(n.to_string(), n);
+        }
+        assert_eq!(remembered.get("0"), Some(&mut 0));
+        remembered.put("new".to_owned(), 0);
+        assert_eq!(remembered.map.len(), REMEMBERED);
+        assert!(remembered.get("0").is_some() && remembered.get("1").is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment, in nanoseconds since the Unix epoch.
 ///
@@ -33,6 +33,17 @@ impl Timestamp {
     /// From whole seconds since the epoch.
     pub const fn from_secs(secs: i64) -> Timestamp {
         Timestamp(secs.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the epoch of any moment in RFC 3339 form, also of one that a `Timestamp` does not hold.
+    ///
+    /// # Errors
+    /// When the text is not one.
+    pub fn nanos_of(text: &str) -> Result<i128, InvalidTimestamp> {
+        match Moment::parse(text) {
+            Some((moment, _)) => Ok(i128::from(moment.secs) * 1_000_000_000 + i128::from(moment.nanos)),
+            None => Err(InvalidTimestamp(text.to_owned())),
+        }
     }
 
     /// Nanoseconds since the epoch.
@@ -141,10 +152,11 @@ mod civil {
         Some(out)
     }
 
-    /// Reads what [`text`] writes; `None` for any other form.
+    /// Reads a date and a time of day, in the form in which [`text`] writes them but for the zone; years from 0, as Go
+    /// has them, and no leap seconds.
     pub(super) fn secs(text: &[u8]) -> Option<i64> {
-        let fits = text.len() == 20
-            && b"0000-00-00T00:00:00Z"
+        let fits = text.len() == 19
+            && b"0000-00-00T00:00:00"
                 .iter()
                 .zip(text)
                 .all(|(shape, b)| if *shape == b'0' { b.is_ascii_digit() } else { shape == b });
@@ -162,12 +174,8 @@ mod civil {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         };
-        let valid = year >= 1
-            && (1..=12).contains(&month)
-            && (1..=last).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
+        let valid =
+            (1..=12).contains(&month) && (1..=last).contains(&day) && hour < 24 && minute < 60 && second < 60;
         if !valid {
             return None;
         }
@@ -180,6 +188,57 @@ mod civil {
     }
 }
 
+/// A moment as it is written: any that RFC 3339 can tell, also those that a [`Timestamp`] does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    secs: i64,
+    nanos: u32,
+}
+
+impl Moment {
+    /// Reads RFC 3339 as Go does: four digits of a year, any fraction of a second, no leap seconds; and how many digits
+    /// the fraction has.
+    pub(crate) fn parse(text: &str) -> Option<(Moment, usize)> {
+        let (clock, rest) = text.as_bytes().split_at_checked(19)?;
+        let secs = civil::secs(clock)?;
+        let digits = match rest.first()? {
+            b'.' | b',' => rest[1..].iter().take_while(|b| b.is_ascii_digit()).count(),
+            _ => 0,
+        };
+        let (fraction, zone) =
+            if digits > 0 { (&rest[1..=digits], &rest[digits + 1..]) } else { (&[][..], rest) };
+        // Finer than a billionth is cut off.
+        let nanos = (0..9)
+            .fold(0, |nanos, at| 10 * nanos + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
+        let number = |tens: u8, ones: u8| {
+            (tens.is_ascii_digit() && ones.is_ascii_digit())
+                .then(|| 10 * i64::from(tens - b'0') + i64::from(ones - b'0'))
+        };
+        let east = match *zone {
+            [b'Z'] => 0,
+            [sign @ (b'+' | b'-'), a, b, b':', c, d] => {
+                let (hours, minutes) = (number(a, b)?, number(c, d)?);
+                // Go lets people write these.
+                if hours > 24 || minutes > 60 {
+                    return None;
+                }
+                (hours * 3600 + minutes * 60) * if sign == b'-' { -1 } else { 1 }
+            }
+            _ => return None,
+        };
+        Some((Moment { secs: secs - east, nanos }, digits))
+    }
+
+    /// In UTC, with whole seconds, or microseconds where `micro`; `None` for years that have no four digits.
+    pub(crate) fn text(self, micro: bool) -> Option<String> {
+        let text = String::from_utf8(civil::text(self.secs)?.to_vec()).ok()?;
+        if !micro {
+            return Some(text);
+        }
+        Some(format!("{}.{:06}Z", text.trim_end_matches('Z'), self.nanos / 1000))
+    }
+}
+
 /// A text that is not an RFC 3339 time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time in RFC 3339 form, such as 2026-01-01T00:00:00Z")]
@@ -188,12 +247,10 @@ pub struct InvalidTimestamp(String);
 impl std::str::FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
+    /// A moment that is too early or too late to be held, before 1677 or after 2262, is the first or last that can be.
     fn from_str(s: &str) -> Result<Timestamp, InvalidTimestamp> {
-        if let Some(nanos) = civil::secs(s.as_bytes()).and_then(|secs| secs.checked_mul(1_000_000_000)) {
-            return Ok(Timestamp(nanos));
-        }
-        let parsed: jiff::Timestamp = s.parse().map_err(|_| InvalidTimestamp(s.to_owned()))?;
-        i64::try_from(parsed.as_nanosecond()).map(Timestamp).map_err(|_| InvalidTimestamp(s.to_owned()))
+        let nanos = Timestamp::nanos_of(s)?.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+        i64::try_from(nanos).map(Timestamp).map_err(|_| InvalidTimestamp(s.to_owned()))
     }
 }
 
@@ -205,8 +262,21 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        struct Text;
+
+        impl de::Visitor<'_> for Text {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time in RFC 3339 form")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -332,13 +402,32 @@ mod tests {
         let days = [0, 58, 59, 60, 365, 789, 10_957, 11_016, 11_017, 47_540, 2_932_000, -719_162, -25_508];
         for secs in days.iter().flat_map(|day| [day * 86_400, day * 86_400 + 86_399]) {
             let text = jiff::Timestamp::from_second(secs).unwrap().to_string();
-            assert_eq!(civil::secs(text.as_bytes()), Some(secs));
+            assert_eq!(civil::secs(&text.as_bytes()[..19]), Some(secs));
             assert_eq!(civil::text(secs).as_ref().map(|text| &text[..]), Some(text.as_bytes()));
         }
         for bad in
-            ["2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "0000-01-01T00:00:00Z"]
+            ["2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:00:60Z"]
         {
-            assert_eq!(civil::secs(bad.as_bytes()), None, "{bad}");
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+    }
+
+    /// They were refused, so that whoever used them for "never" could store nothing.
+    #[test]
+    fn moments_beyond_what_is_held_are_the_last_ones() {
+        let parse = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert_eq!(parse("9999-12-31T23:59:59Z"), Timestamp::MAX);
+        assert_eq!(parse("0001-01-01T00:00:00Z"), Timestamp(i64::MIN));
+        assert_eq!(parse("0000-02-29T00:00:00Z"), Timestamp(i64::MIN));
+        assert_eq!(parse("1677-09-21T00:12:43.5-24:00").to_string(), "1677-09-22T00:12:43Z");
+        assert_eq!(parse("2026-01-01T00:00:00,25+00:60"), parse("2025-12-31T23:00:00.250000000999Z"));
+        for bad in [
+            "2026-01-01T00:00:00+25:00",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01t00:00:00z",
+        ] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
     }
 

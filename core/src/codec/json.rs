@@ -218,11 +218,13 @@ impl<'de> Visitor<'de> for Node<'_> {
                 told.push(key.clone());
             }
             let value = map.next_value_seed(Node { at: Some(&path), ..self })?;
-            match fields.get_mut(&key) {
-                Some(old) if twice && self.merges => merge(old, value),
-                _ => {
-                    fields.insert(key, value);
-                }
+            if twice
+                && self.merges
+                && let Some(old) = fields.get_mut(&key)
+            {
+                merge(old, value);
+            } else {
+                fields.insert(key, value);
             }
         }
         Ok(Value::Object(fields))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::rules::Quantity;
 use crate::rules::quantity::is_canonical;
-use crate::time::Timestamp;
+use crate::time::Moment;
 
 /// Why a text is not base64: the offset of the first byte that does not belong.
 pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, usize> {
@@ -70,39 +70,20 @@ pub(crate) fn encode_base64(bytes: &[u8]) -> String {
 
 /// A moment in the only form that Kubernetes reads: `2026-01-01T00:00:00Z`, with an optional fraction and offset;
 /// with `micro`, with exactly six digits of it.
-pub(crate) fn parse_time(text: &str, micro: bool) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let shape = b"0000-00-00T00:00:00";
-    let fits = bytes.len() > shape.len()
-        && shape.iter().zip(bytes).all(|(s, b)| if *s == b'0' { b.is_ascii_digit() } else { s == b });
-    if !fits {
-        return None;
-    }
-    let digits = match bytes[19] {
-        b'.' => bytes[20..].iter().take_while(|b| b.is_ascii_digit()).count(),
-        _ => 0,
-    };
-    let zone = if bytes[19] == b'.' { 20 + digits } else { 19 };
-    let zone_fits = match &bytes[zone..] {
-        [b'Z'] => true,
-        [b'+' | b'-', a, b, b':', c, d] => [a, b, c, d].iter().all(|b| b.is_ascii_digit()),
-        _ => false,
-    };
-    if !zone_fits || (bytes[19] == b'.' && digits == 0) || (micro && digits != 6) {
-        return None;
-    }
-    text.parse().ok()
+pub(crate) fn parse_time(text: &str, micro: bool) -> Option<Moment> {
+    let (moment, digits) = Moment::parse(text)?;
+    (!micro || digits == 6).then_some(moment)
 }
 
 /// A moment in canonical form: UTC, whole seconds or, with `micro`, six digits more. A text that is no moment stays.
 pub(crate) fn canonical_time(text: &str, micro: bool) -> Cow<'_, str> {
-    let canonical_already = text.ends_with('Z') && text.len() == if micro { 27 } else { 20 };
+    let canonical_already =
+        text.ends_with('Z') && text.len() == if micro { 27 } else { 20 } && !text.contains(',');
     if canonical_already {
         return Cow::Borrowed(text);
     }
-    match parse_time(text, micro) {
-        Some(time) if micro => Cow::Owned(time.to_micro_string()),
-        Some(time) => Cow::Owned(time.to_string()),
+    match parse_time(text, micro).and_then(|moment| moment.text(micro)) {
+        Some(canonical) => Cow::Owned(canonical),
         None => Cow::Borrowed(text),
     }
 }
@@ -137,6 +118,10 @@ mod tests {
     #[test]
     fn times() {
         assert_eq!(canonical_time("2024-01-02T03:04:05.678+01:00", false), "2024-01-02T02:04:05Z");
+        assert_eq!(canonical_time("9999-12-31T23:30:00.5-00:15", false), "9999-12-31T23:45:00Z");
+        assert_eq!(canonical_time("0001-01-01T01:00:00.000001+01:00", true), "0001-01-01T00:00:00.000001Z");
+        assert!(parse_time("9999-12-31T23:59:59Z", false).is_some());
+        assert!(parse_time("2024-01-02T03:04:60Z", false).is_none());
         assert!(parse_time("2024-01-02T03:04:05Z", true).is_none());
         assert!(parse_time("2024-01-02 03:04:05Z", false).is_none());
         assert!(parse_time("2024-01-02T03:04:05.Z", false).is_none());

@@ -33,7 +33,7 @@ impl NodeTerm {
         self.names.iter().all(|(wanted, n)| (n == name) == *wanted) && self.labels.matches(labels)
     }
 
-    /// The requirements on labels; `None` if the term matches no node.
+    /// The requirements on labels.
     pub fn selector(&self) -> &Selector {
         &self.labels
     }

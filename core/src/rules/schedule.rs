@@ -157,12 +157,13 @@ fn seconds(text: &str) -> Option<i64> {
         let mut scale = *nanos;
         for digit in part.chars() {
             scale /= 10;
-            nanos_total += u64::from(digit.to_digit(10)?) * scale;
+            nanos_total = nanos_total.checked_add(u64::from(digit.to_digit(10)?) * scale)?;
         }
         total = total.checked_add(Duration::from_nanos(nanos_total))?;
         rest = &tail[unit.len()..];
     }
-    let seconds = i64::try_from(total.as_secs()).ok()?;
+    // Go's durations end after 292 years.
+    let seconds = i64::try_from(total.as_nanos()).ok()? / 1_000_000_000;
     (!text.is_empty()).then_some(if text.starts_with('-') { -seconds } else { seconds })
 }
 
@@ -350,5 +351,28 @@ pub fn show(moment: Timestamp, zone: &TimeZone) -> String {
     match offset.seconds() {
         0 => format!("{at:.0}"),
         _ => at.display_with_offset(offset).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fraction once overflowed where the whole just did not.
+    #[test]
+    fn durations_end_where_those_of_go_do() {
+        for (text, expected) in [
+            ("18446744073.9s", None),
+            ("9223372036.854775807s", Some(9_223_372_036)),
+            ("9223372036.854775808s", None),
+            ("2562048h", None),
+            ("1h1h", Some(7200)),
+            ("-1.5s", Some(-1)),
+            (".5m", Some(30)),
+            ("1.", None),
+            ("", None),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
     }
 }

@@ -166,7 +166,7 @@ impl Requirement {
     }
 
     fn accepts(&self, value: Option<&str>) -> bool {
-        let listed = |value: &str| self.values.iter().any(|v| v == value);
+        let listed = |value: &str| self.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok();
         let compared = |wanted| {
             let bound = self.values.first().and_then(|v| v.parse::<i64>().ok());
             let value = value.and_then(|v| v.parse::<i64>().ok());

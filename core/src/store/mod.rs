@@ -7,7 +7,7 @@
 //! [`LogStore`] makes a `Store` of it and a [`Log`]; [`MemoryStore`] is the one that keeps nothing on disk. A store
 //! that lives elsewhere (etcd) implements `Store` itself.
 
-pub mod journal;
+pub mod journal; // a log on a simulated disk, for tests and the simulator
 mod log; // what makes commits durable
 mod map; // the key space, shared between revisions
 mod memory;
@@ -15,7 +15,7 @@ mod mvcc; // transactions, history, views
 mod ranges; // parts of the key space
 mod shell; // a Store over all that
 mod watchers; // cursors, and who is woken when
-mod writer; // group commit and the publication rule // a log on a simulated disk, for tests and the simulator
+mod writer; // group commit and the publication rule
 
 pub use log::{Commit, Image, Log, LogError, MemoryLog};
 pub use memory::MemoryStore;

@@ -4,10 +4,12 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
 
-use super::views::{AnyView, IndexOf, ViewOf};
+use super::views::{AnyIndex, AnyView, IndexOf, Seen, ViewOf, put_in, take_out};
 use super::{Change, Cut, Index, Table, World, place};
-use crate::object::{Key, Kind, Object};
+use crate::body::Stored;
+use crate::object::{Key, Kind, Name, Object};
 
 /// Takes changes in and keeps the views, indexes and owner look-ups of a [`World`].
 #[derive(Default)]
@@ -157,31 +159,29 @@ impl Cache {
         if unchanged {
             return;
         }
-        for owner in before.iter().flat_map(|b| b.body.header().owners.iter()) {
-            if let Some(keys) = table.by_owner.get_mut(&owner.uid) {
-                keys.retain(|k| k != key);
-                if keys.is_empty() {
-                    table.by_owner.remove(&owner.uid);
-                }
-            }
-        }
-        for owner in object.iter().flat_map(|o| o.body.header().owners.iter()) {
-            let keys = table.by_owner.entry(owner.uid.clone()).or_default();
-            if let Err(at) = keys.binary_search(key) {
-                keys.insert(at, key.clone());
-            }
+        let owners = |object: Option<&Stored>| -> SmallVec<[Name; 2]> {
+            object.iter().flat_map(|o| o.body.header().owners.iter()).map(|owner| owner.uid.clone()).collect()
+        };
+        let (were, are) = (owners(before.as_ref()), owners(object.as_ref()));
+        if were != are {
+            were.iter().for_each(|owner| take_out(&mut table.by_owner, owner, key));
+            are.into_iter().for_each(|owner| put_in(&mut table.by_owner, owner, key));
         }
         let World { views, indexes, .. } = &mut self.world;
+        // What was decoded of the state before is kept for those who are told of it.
+        let mut held: SmallVec<[Seen; 4]> = SmallVec::new();
         for view in views.values_mut().filter(|view| view.kind().same_resource(kind)) {
-            for index in indexes.values_mut().filter(|index| index.of() == view.type_id_of()) {
-                index.remove(key, view.item(key));
-            }
-            match object {
+            let of_view = |index: &&mut Box<dyn AnyIndex>| index.of() == view.type_id_of();
+            let values: SmallVec<[Vec<Name>; 4]> =
+                indexes.values_mut().filter(of_view).map(|index| index.values(view.item(key))).collect();
+            held.extend(match object {
                 Some(stored) => view.put(key, stored),
                 None => view.remove(key),
-            }
-            for index in indexes.values_mut().filter(|index| index.of() == view.type_id_of()) {
-                index.add(key, view.item(key));
+            });
+            let of_view = indexes.values_mut().filter(|index| index.of() == view.type_id_of());
+            for (index, before) in of_view.zip(values) {
+                let now = index.values(view.item(key));
+                index.change(key, before, now);
             }
         }
         let before =

@@ -20,9 +20,14 @@ pub(super) fn plain(text: &str) -> Result<Value, &'static str> {
     })
 }
 
-/// Whether the text would be read as something else than a text if it were not quoted.
+/// Whether the text might be read as something else than a text if it were not quoted: by us, or by those who know the
+/// dates of YAML 1.1 and its numbers in base 60.
 pub(super) fn needs_quotes(text: &str) -> bool {
-    !matches!(plain(text), Ok(Value::String(_)))
+    let bytes = text.trim_start_matches(['+', '-']).as_bytes();
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit() || **b == b'_').count();
+    let of_base_60 = digits > 0 && bytes.get(digits) == Some(&b':');
+    let date = digits == 4 && bytes.get(digits) == Some(&b'-');
+    of_base_60 || date || !matches!(plain(text), Ok(Value::String(_)))
 }
 
 fn number(text: &str) -> Option<Value> {
@@ -121,5 +126,18 @@ mod tests {
             assert_eq!(plain(text), Ok(value), "{text}");
         }
         assert!(plain("-.inf").is_err());
+        for (text, quoted) in [
+            ("12:30", true),
+            ("-1:02:03.5", true),
+            ("2024-01-02", true),
+            ("2024-01-02T03:04:05Z", true),
+            ("yes", true),
+            ("1.2.3", false),
+            ("10.0.0.1", false),
+            ("nginx:1.27", false),
+            ("a", false),
+        ] {
+            assert_eq!(needs_quotes(text), quoted, "{text}");
+        }
     }
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::resolve::needs_quotes;
 
-/// A tree in block style, indented by two, ending with a line break. Texts that YAML 1.1 would read as something else
-/// (`yes`, `0644`) are quoted; texts of several lines stand as blocks.
+/// A tree in block style, indented by two, ending with a line break. Texts that a reader of YAML 1.1 may take for something
+/// else (`yes`, `0644`, `12:30`, `2024-01-02`) are quoted; texts of several lines stand as blocks.
 pub fn to_string(value: &Value) -> String {
     let mut out = String::new();
     match value {

@@ -6,4 +6,5 @@ mod rules;
 mod runner;
 mod schema;
 mod store;
+mod world;
 mod yaml;

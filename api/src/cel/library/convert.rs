@@ -120,9 +120,9 @@ pub(super) fn convert(to: &str, value: &Value) -> Answer {
         }
         ("string", value) => to_text(value).map_or_else(no_overload, |text| Ok(Value::text(text))),
         ("timestamp", Int(secs)) => time::moment(i128::from(*secs) * 1_000_000_000),
-        ("timestamp", String(text)) => match text.contains('T').then(|| text.parse::<Timestamp>()) {
-            Some(Ok(moment)) => Ok(Value::Timestamp(i128::from(moment.nanos()))),
-            _ => Err(format!("parsing time {text:?}: cannot parse it as RFC 3339")),
+        ("timestamp", String(text)) => match Timestamp::nanos_of(text) {
+            Ok(nanos) => time::moment(nanos),
+            Err(_) => Err(format!("parsing time {text:?}: cannot parse it as RFC 3339")),
         },
         ("duration", Int(nanos)) => Ok(Duration(*nanos)),
         ("duration", String(text)) => match formats::go_duration(text) {
