@@ -71,7 +71,7 @@ pub(crate) fn decode(body: Option<&Body>, scheme: &Scheme, read: Reader) -> Resu
 impl Body {
     /// What it says, whatever its encoding; `None` where it cannot be read. `scheme` knows the types of protobuf.
     pub fn tree(&self, scheme: &Scheme) -> Option<Value> {
-        decode(Some(self), scheme).ok().map(|parsed| parsed.value)
+        decode(Some(self), scheme, codec::decode_json).ok().map(|parsed| parsed.value)
     }
 }
 
