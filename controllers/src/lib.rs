@@ -39,6 +39,7 @@ pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
 pub mod taint_eviction;
+pub mod volume_protection;
 
 use std::convert::Infallible;
 
@@ -62,6 +63,7 @@ pub use root_ca::RootCaController;
 pub use service_account::ServiceAccountController;
 pub use statefulset::StatefulSetController;
 pub use taint_eviction::TaintEvictionController;
+pub use volume_protection::{ClaimProtectionController, VolumeProtectionController};
 
 /// What the controllers need to be told.
 #[derive(Clone, Debug, Default)]
@@ -109,4 +111,6 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(ResourceQuotaController);
     to.add(RoleAggregationController);
     to.add(DisruptionController);
+    to.add(ClaimProtectionController);
+    to.add(VolumeProtectionController);
 }

@@ -102,6 +102,11 @@ impl Profile {
         self
     }
 
+    /// Whether it has [`Profile::with_gangs`].
+    pub fn schedules_gangs(&self) -> bool {
+        self.gangs
+    }
+
     /// What pods name in `spec.schedulerName`.
     pub fn name(&self) -> &Name {
         &self.name

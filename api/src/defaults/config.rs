@@ -75,6 +75,25 @@ pub(super) fn priority_class(object: &mut Object) {
     absent(object, "preemptionPolicy", "PreemptLowerPriority");
 }
 
+/// Fields of groups of pods that belong to features of their own, which are off in Kubernetes unless asked for and not
+/// there in Orlop. They are dropped, so that nobody relies on them.
+const GROUP_FEATURES: [&str; 5] =
+    ["disruptionMode", "priority", "priorityClassName", "resourceClaims", "schedulingConstraints"];
+
+pub(super) fn pod_group(object: &mut Object) {
+    at(object, "spec", |spec| {
+        GROUP_FEATURES.iter().for_each(|field| drop(spec.shift_remove(*field)));
+    });
+}
+
+pub(super) fn workload(object: &mut Object) {
+    at(object, "spec", |spec| {
+        each(spec, "podGroupTemplates", |template| {
+            GROUP_FEATURES.iter().for_each(|field| drop(template.shift_remove(*field)));
+        });
+    });
+}
+
 pub(super) fn custom_resource_definition(object: &mut Object) {
     let mut stored = Vec::new();
     at(object, "spec", |spec| {

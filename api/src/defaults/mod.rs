@@ -67,6 +67,8 @@ fn rule(group: &str, kind: &str) -> Option<fn(&mut Object)> {
         ("networking.k8s.io", "NetworkPolicy") => network::network_policy,
         ("networking.k8s.io", "IngressClass") => network::ingress_class,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => config::role_binding,
+        ("scheduling.k8s.io", "PodGroup") => config::pod_group,
+        ("scheduling.k8s.io", "Workload") => config::workload,
         ("scheduling.k8s.io", "PriorityClass") => config::priority_class,
         ("storage.k8s.io", "StorageClass") => storage::storage_class,
         ("storage.k8s.io", "CSIDriver") => storage::csi_driver,

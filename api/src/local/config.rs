@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use orlop_core::scheme::OptionalVersion;
 use orlop_netplan::ipam::PortRange;
 
 use crate::admission::{Admission, NoWebhooks, WebhookClient};
@@ -33,6 +34,8 @@ pub struct Config {
     pub bookmark_every: Duration,
     /// What the `kubernetes` Service leads to.
     pub server: ServerAddress,
+    /// What is served besides what Kubernetes serves by default.
+    pub versions: Vec<OptionalVersion>,
 }
 
 /// Where the API server can be reached from within the cluster.
@@ -57,6 +60,7 @@ impl Default for Config {
             node_ports: PortRange::default(),
             bookmark_every: Duration::from_secs(60),
             server: ServerAddress { ip: None, port: 6443 },
+            versions: Vec::new(),
         }
     }
 }

@@ -83,7 +83,7 @@ impl<S> Shared<S> {
 impl<S: Store> LocalApi<S> {
     /// The API over what `store` holds. A new cluster is made usable by [`LocalApi::bootstrap`].
     pub fn new(store: S, clock: Arc<dyn Clock>, entropy: Entropy, config: Config) -> LocalApi<S> {
-        let served = Arc::new(Served::builtin().reread(&*store.view()));
+        let served = Arc::new(Served::with(&config.versions).reread(&*store.view()));
         let shared =
             Shared { store, served: RwLock::new(served), clock, entropy: Mutex::new(entropy), config };
         LocalApi { shared: Arc::new(shared) }

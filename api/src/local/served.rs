@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orlop_core::schema::Schema;
-use orlop_core::scheme::{Resource, Scheme, Subresource};
+use orlop_core::scheme::{OptionalVersion, Resource, Scheme, Subresource};
 use orlop_core::store::{Entry, Revision, View};
 use orlop_core::{Kind, Name, Scope};
 use rustc_hash::FxHashMap;
@@ -24,6 +24,8 @@ pub(crate) const DEFINITIONS: &str = "/registry/apiextensions.k8s.io/customresou
 pub struct Served {
     /// Every kind.
     pub scheme: Arc<Scheme>,
+    /// The kinds that are served whatever is defined.
+    base: Scheme,
     /// How custom kinds are printed.
     pub columns: Arc<CustomColumns>,
     /// Admission policies and webhooks that have been read and compiled.
@@ -66,8 +68,15 @@ pub(crate) struct ScalePaths {
 impl Served {
     /// The built-in kinds alone.
     pub fn builtin() -> Served {
+        Served::with(&[])
+    }
+
+    /// The built-in kinds, those of optional versions among them.
+    pub fn with(versions: &[OptionalVersion]) -> Served {
+        let base = versions.iter().fold(Scheme::builtin(), |scheme, version| scheme.with(*version));
         Served {
-            scheme: Arc::new(Scheme::builtin()),
+            scheme: Arc::new(base.clone()),
+            base,
             columns: Arc::default(),
             compiled: Arc::default(),
             definitions: BTreeMap::new(),
@@ -77,8 +86,15 @@ impl Served {
 
     /// What a store's definitions say. Those that have not changed since `self` are taken over.
     pub fn reread(&self, view: &dyn View) -> Served {
-        let mut next = Served { compiled: self.compiled.clone(), ..Served::builtin() };
-        let (mut scheme, mut columns) = (Scheme::builtin(), CustomColumns::default());
+        let mut next = Served {
+            scheme: self.scheme.clone(),
+            base: self.base.clone(),
+            columns: Arc::default(),
+            compiled: self.compiled.clone(),
+            definitions: BTreeMap::new(),
+            versions: FxHashMap::default(),
+        };
+        let (mut scheme, mut columns) = (self.base.clone(), CustomColumns::default());
         for entry in view.range(DEFINITIONS, "", usize::MAX) {
             let name = Name::from(&entry.key[DEFINITIONS.len()..]);
             let definition = match self.definitions.get(&name) {

@@ -16,6 +16,7 @@ mod csi;
 mod devices;
 pub(crate) mod error;
 mod flow;
+mod gang;
 mod meta;
 mod network;
 pub(crate) mod path;
@@ -219,6 +220,8 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             Rules { name: path_segment, fields: policy::binding, change: policy::binding_change }
         }
+        ("scheduling.k8s.io", "Workload") => of(gang::workload, gang::workload_change),
+        ("scheduling.k8s.io", "PodGroup") => of(gang::pod_group, gang::pod_group_change),
         ("scheduling.k8s.io", "PriorityClass") => of(policy::priority_class, policy::priority_class_change),
         ("storage.k8s.io", "StorageClass") => of(storage::class, storage::class_change),
         ("coordination.k8s.io", "Lease") => of(config::lease, no_change),

@@ -1,6 +1,7 @@
 //! EndpointSlice: which pods stand behind a Service, in slices that stay as they are as far as possible.
 
 mod place;
+mod topology;
 
 use std::convert::Infallible;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 pub use place::{Placement, Slice, place};
 pub(crate) use place::{address_types, find_port, hostname, is_headless};
+pub use topology::shares;
 
 /// Who manages a slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -117,7 +119,8 @@ impl Controller for EndpointSliceController {
         let views: Vec<&EndpointSlice> = slices.iter().map(|slice| &***slice).collect();
         let pods = pods_of(service, world);
         let nodes = |name: &str| world.get::<Node>(&Key::cluster(name)).map(|node| &**node);
-        let changes = place(service, &pods, &nodes, &views, MAX_ENDPOINTS);
+        let shares = || shares(world.all::<Node>().map(|node| &**node));
+        let changes = place(service, &pods, &nodes, &shares, &views, MAX_ENDPOINTS);
         let trigger = trigger(service, &pods, &views, &changes);
 
         let mut plan = Plan::nothing();

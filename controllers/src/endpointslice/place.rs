@@ -11,9 +11,9 @@ use orlop_core::rules::IntOrString;
 use orlop_core::rules::pod::{is_ready, is_terminal};
 use orlop_core::{Labels, Name};
 
-use super::{HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME};
+use super::{HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME, topology};
 
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A slice as it should be. One that is yet to be made has no name.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,22 +47,25 @@ pub struct Placement {
 ///
 /// An endpoint stays where it is; new ones fill the slices that change anyway, then the unchanged slice in which all that
 /// is left just fits, then new slices. So that something is there, a Service without endpoints has one empty slice.
+/// `shares`, each zone's part of all CPUs, is asked for where the Service wants its endpoints shared out by zone.
 pub fn place<'a>(
     service: &Service,
     pods: &[&Pod],
     nodes: &dyn Fn(&str) -> Option<&'a Node>,
+    shares: &dyn Fn() -> Option<BTreeMap<Name, f64>>,
     existing: &[&EndpointSlice],
     max: usize,
 ) -> Placement {
     let mut placement = Placement::default();
     let types = address_types(service);
+    let by_zone = topology::asked(service).then(shares);
     for slice in existing.iter().filter(|slice| !types.contains(&slice.address_type.as_str())) {
         placement.delete.push(slice.metadata.name.clone());
     }
     for address_type in types {
         let existing: Vec<&EndpointSlice> =
             existing.iter().copied().filter(|slice| slice.address_type == address_type).collect();
-        place_family(service, pods, nodes, &existing, max, address_type, &mut placement);
+        place_family(service, pods, nodes, by_zone.as_ref(), &existing, max, address_type, &mut placement);
     }
     placement
 }
@@ -100,10 +103,12 @@ fn port_key(ports: &[EndpointSlicePort]) -> Ports {
     key
 }
 
+#[expect(clippy::too_many_arguments, reason = "one step of one function, kept apart for its length")]
 fn place_family<'a>(
     service: &Service,
     pods: &[&Pod],
     nodes: &dyn Fn(&str) -> Option<&'a Node>,
+    by_zone: Option<&Option<BTreeMap<Name, f64>>>,
     existing: &[&EndpointSlice],
     max: usize,
     address_type: &'static str,
@@ -130,16 +135,39 @@ fn place_family<'a>(
             }
             continue;
         }
-        let endpoint = endpoint(service, pod, node, address_type);
+        let mut endpoint = endpoint(service, pod, node, address_type);
+        if by_zone.is_some() {
+            endpoint.hints = None;
+        }
         if !endpoint.addresses.is_empty() {
             endpoints.insert(identity(&endpoint), endpoint);
         }
     }
     let mut create = Vec::new();
     let mut update = Vec::new();
-    for (key, (ports, endpoints)) in desired {
+    let mut unchanged = Vec::new();
+    for (key, (ports, mut endpoints)) in desired {
         let slices = by_ports.remove(&key).unwrap_or_default();
-        fill(service, address_type, ports, endpoints, &slices, max, &mut create, &mut update, &mut delete);
+        if by_zone.is_some() {
+            // Hints are no reason for a change yet.
+            for present in slices.iter().flat_map(|slice| &slice.endpoints) {
+                if let Some(endpoint) = endpoints.get_mut(&identity(present)) {
+                    endpoint.hints.clone_from(&present.hints);
+                }
+            }
+        }
+        let untouched = fill(
+            service,
+            address_type,
+            ports,
+            endpoints,
+            &slices,
+            max,
+            &mut create,
+            &mut update,
+            &mut delete,
+        );
+        unchanged.extend(untouched);
     }
     delete.extend(by_ports.into_values().flatten());
     if existing.len() == delete.len() && create.is_empty() {
@@ -162,6 +190,9 @@ fn place_family<'a>(
             create.push(placeholder);
         }
     }
+    if let Some(shares) = by_zone {
+        topology::give_hints(shares.as_ref(), &mut create, &mut update, unchanged);
+    }
     // A slice that would go becomes one that would be made.
     delete.retain(|slice| {
         let reusable = slice.metadata.is_controlled_by(&service.metadata);
@@ -178,7 +209,7 @@ fn place_family<'a>(
     placement.delete.extend(delete.iter().map(|slice| slice.metadata.name.clone()));
 }
 
-/// Puts the endpoints of one set of ports into the slices of these ports.
+/// Puts the endpoints of one set of ports into the slices of these ports. Answers with those that stay as they are.
 #[expect(clippy::too_many_arguments, reason = "one step of one function, kept apart for its length")]
 fn fill<'a>(
     service: &Service,
@@ -190,7 +221,7 @@ fn fill<'a>(
     create: &mut Vec<Slice>,
     update: &mut Vec<Slice>,
     delete: &mut Vec<&'a EndpointSlice>,
-) {
+) -> Vec<Slice> {
     let mut changed: Vec<Slice> = Vec::new();
     let mut unchanged: Vec<Slice> = Vec::new();
     for slice in slices {
@@ -246,6 +277,7 @@ fn fill<'a>(
         }
     }
     update.extend(changed);
+    unchanged
 }
 
 fn has_address(pod: &Pod) -> bool {
@@ -287,7 +319,7 @@ fn hints(service: &Service, zone: &str, node: &Name) -> Option<EndpointHints> {
         "PreferClose" | "PreferSameZone" if !zone.is_empty() => {
             Some(EndpointHints { for_zones: zones(), for_nodes: Vec::new() })
         }
-        "PreferSameNode" => Some(EndpointHints {
+        "PreferSameNode" if !node.is_empty() => Some(EndpointHints {
             for_zones: if zone.is_empty() { Vec::new() } else { zones() },
             for_nodes: vec![ForNode { name: node.clone() }],
         }),

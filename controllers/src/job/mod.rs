@@ -46,22 +46,24 @@ impl Controller for JobController {
 
     fn reconcile(&self, key: &Key, world: &World, ctx: &mut Context<'_>) -> Plan {
         let job = world.get::<JobView>(key);
-        let mut plan = let_go_of_orphans(key, job, world);
-        let Some(job) = job.filter(|job| matches!(job.spec.managed_by.as_str(), "" | MANAGER)) else {
-            return plan;
+        let mut plan = Plan::nothing();
+        let managed = |job: &&Item<JobView>| {
+            matches!(job.spec.managed_by.as_str(), "" | MANAGER) && job.status.finished().is_none()
         };
-        if job.status.finished().is_some() {
-            return plan;
-        }
-        let Ok(selector) = job.spec.selector.to_selector() else { return plan };
-        let owner = OwnerReference::controller_of(&JobView::KIND, &job.metadata);
+        let live = job.filter(managed).and_then(|job| Some((job, job.spec.selector.to_selector().ok()?)));
+        let owner = job.map(|job| OwnerReference::controller_of(&JobView::KIND, &job.metadata));
         let mut pods: Vec<&Item<Pod>> = Vec::new();
         for pod in world.in_namespace::<Pod>(&key.namespace) {
+            if pod::is_tracked(pod) && counts_for_nobody(pod, key, job) {
+                plan = plan.and(release(pod));
+                continue;
+            }
+            let (Some((job, selector)), Some(owner)) = (&live, &owner) else { continue };
             let ours = pod.metadata.is_controlled_by(&job.metadata);
             if !ours && (job.spec.selector.is_empty() || pod.metadata.controller().is_some()) {
                 continue;
             }
-            let decision = claim(&job.metadata, &owner, &selector, pod);
+            let decision = claim(&job.metadata, owner, selector, pod);
             if decision == Claim::Mine || is_adoption(&decision, pod) {
                 pods.push(pod);
             }
@@ -69,10 +71,10 @@ impl Controller for JobController {
                 plan = plan.and(*write);
             }
         }
-        if !plan.is_empty() {
+        let Some((job, _)) = live.filter(|_| plan.is_empty()) else {
             // What was adopted, released or let go is looked at when the world shows it.
             return plan;
-        }
+        };
         let views: Vec<&Pod> = pods.iter().map(|pod| &***pod).collect();
         let facts = Facts { pods: &views, remembers: true, now: ctx.now };
         let pass = Pass::run(job, &facts);
@@ -85,26 +87,15 @@ impl Controller for JobController {
     }
 }
 
-/// Nobody counts the pods of a Job that is gone, so nothing is to keep them.
-fn let_go_of_orphans(key: &Key, job: Option<&Item<JobView>>, world: &World) -> Plan {
-    let mut plan = Plan::nothing();
-    for pod in world.in_namespace::<Pod>(&key.namespace).filter(|pod| pod::is_tracked(pod)) {
-        let orphan = match pod.metadata.controller() {
-            Some(owner) => {
-                owner.kind == JobView::KIND.kind
-                    && owner.name == key.name
-                    && job.is_none_or(|job| job.metadata.uid != owner.uid)
-            }
-            None => job.is_none() && pod.metadata.label("batch.kubernetes.io/job-name") == Some(&key.name),
-        };
-        let ended = job.is_some_and(|job| {
-            pod.metadata.is_controlled_by(&job.metadata) && job.status.finished().is_some()
-        });
-        if orphan || ended {
-            plan = plan.and(release(pod));
-        }
+/// Whether nobody counts a pod any more, so that nothing is to keep it: its Job is gone or has finished.
+fn counts_for_nobody(pod: &Pod, key: &Key, job: Option<&Item<JobView>>) -> bool {
+    let Some(owner) = pod.metadata.controller() else {
+        return job.is_none() && pod.metadata.label("batch.kubernetes.io/job-name") == Some(&key.name);
+    };
+    match job {
+        Some(job) if job.metadata.uid == owner.uid => job.status.finished().is_some(),
+        _ => owner.kind == JobView::KIND.kind && owner.name == key.name,
     }
-    plan
 }
 
 fn release(pod: &Item<Pod>) -> Write {

@@ -46,6 +46,7 @@ fn sync(input: &Value) -> Result<Value, Answer> {
     let job: JobView = parse(&input["job"])?;
     let pods: Vec<Pod> = parse(&input["pods"])?;
     let pods: Vec<&Pod> = pods.iter().collect();
+    // The recorded controller has just started: failures that were counted before it do not delay anything yet.
     let facts = Facts { pods: &pods, remembers: false, now: now(input) };
     let pass = Pass::run(&job, &facts);
     let names = |pods: &[&Pod]| -> Vec<Name> { pods.iter().map(|pod| pod.metadata.name.clone()).collect() };

@@ -14,7 +14,7 @@ use orlop_core::{Labels, Timestamp};
 use serde_json::{Value, json};
 
 use crate::deployment::{Act, DeploymentView, Pass, ReplicaSetView, fenceposts};
-use crate::endpointslice::{Slice, place};
+use crate::endpointslice::{Slice, place, shares};
 use crate::node_lifecycle::no_schedule_taints;
 use crate::ranking::{per_node, sort_for_deletion};
 
@@ -122,7 +122,8 @@ fn slices(input: &Value) -> Answer {
         let pods: Vec<&Pod> = pods.iter().collect();
         let views: Vec<&EndpointSlice> = existing.iter().collect();
         let node = |name: &str| nodes.iter().find(|node| node.metadata.name == name);
-        let placement = place(&service, &pods, &node, &views, max);
+        let shares = || shares(nodes.iter());
+        let placement = place(&service, &pods, &node, &shares, &views, max);
 
         let mut after: Vec<Slice> = placement.create.clone();
         after.extend(placement.update.iter().cloned());

@@ -24,10 +24,12 @@ use super::{
 };
 use crate::object::Name;
 
-static BUILTIN: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(parse(include_str!("types.txt"))));
+static BUILTIN: LazyLock<Arc<Schema>> =
+    LazyLock::new(|| Arc::new(parse(concat!(include_str!("types.txt"), include_str!("optional.txt")))));
 
 impl Schema {
-    /// The types of every built-in kind of Kubernetes 1.36. Read on first use, which takes about a millisecond.
+    /// The types of every built-in kind of Kubernetes 1.36, those of versions that are not served by default among them
+    /// ([`OptionalVersion`](crate::scheme::OptionalVersion)). Read on first use, which takes about a millisecond.
     pub fn builtin() -> &'static Arc<Schema> {
         &BUILTIN
     }

@@ -74,6 +74,22 @@ pub struct Subresource {
     pub verbs: Box<[Name]>,
 }
 
+/// A version that Kubernetes serves only where it is asked to (`--runtime-config`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptionalVersion {
+    /// `scheduling.k8s.io/v1alpha2`: Workload and PodGroup, for gangs of pods (KEP-4671).
+    SchedulingV1Alpha2,
+}
+
+impl OptionalVersion {
+    /// Group and version: `scheduling.k8s.io/v1alpha2`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OptionalVersion::SchedulingV1Alpha2 => "scheduling.k8s.io/v1alpha2",
+        }
+    }
+}
+
 /// The first part of every storage key.
 pub const REGISTRY: &str = "/registry/";
 
@@ -81,6 +97,16 @@ impl Scheme {
     /// The resources of Kubernetes 1.36.
     pub fn builtin() -> Scheme {
         table::BUILTIN.clone()
+    }
+
+    /// This, and a version that is not served by default.
+    pub fn with(mut self, version: OptionalVersion) -> Scheme {
+        let (group, version) = split_api_version(version.as_str());
+        let wanted = |r: &&Arc<Resource>| r.kind.group == group && r.kind.version == version;
+        for resource in table::OPTIONAL.resources().filter(wanted) {
+            self.insert((**resource).clone());
+        }
+        self
     }
 
     /// Every resource in every served version, in the order of discovery.

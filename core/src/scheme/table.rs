@@ -18,6 +18,9 @@ use crate::schema::Schema;
 pub(super) static BUILTIN: LazyLock<Scheme> =
     LazyLock::new(|| parse(include_str!("../schema/resources.txt"), Schema::builtin()));
 
+pub(super) static OPTIONAL: LazyLock<Scheme> =
+    LazyLock::new(|| parse(include_str!("../schema/optional-resources.txt"), Schema::builtin()));
+
 const ALL: &str = "create,delete,deletecollection,get,list,patch,update,watch";
 
 fn parse(text: &'static str, schema: &Arc<Schema>) -> Scheme {

@@ -2,6 +2,7 @@
 
 mod budget;
 mod custom_runtime;
+mod gangs;
 mod helm;
 mod idle;
 mod kube_rs;

@@ -226,6 +226,13 @@ impl Builder {
         self
     }
 
+    /// Pods of a `PodGroup` that the default profile schedules are placed together or not at all. The API serves groups
+    /// where some profile has that.
+    pub fn gangs(mut self) -> Builder {
+        self.default_profile = self.default_profile.with_gangs();
+        self
+    }
+
     /// Adds a scheduling profile, for pods that name it in `spec.schedulerName`.
     pub fn profile(mut self, profile: Profile) -> Builder {
         self.profiles.push(profile);

@@ -9,12 +9,13 @@ use orlop_api::local::{Config, LocalApi, ServerAddress};
 use orlop_api::rbac::{NodeAuthorizer, Rbac};
 use orlop_core::kinds::Node;
 use orlop_core::runtime::Runtime;
-use orlop_core::scheme::Scheme;
+use orlop_core::scheme::{OptionalVersion, Scheme};
 #[cfg(feature = "redb")]
 use orlop_core::store::NoSeal;
 use orlop_core::store::{MemoryStore, Seal, Store};
 use orlop_core::{Clock, Entropy, Name, Object};
 use orlop_runtime_mock::MockRuntime;
+use orlop_scheduler::Profile;
 use smol_str::format_smolstr;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -138,6 +139,7 @@ impl Builder {
             authenticator: Arc::new(Authenticators(vec![static_tokens, pki.accounts.clone()])),
             #[cfg(feature = "server")]
             tokens: pki.accounts.clone(),
+            versions: optional_versions(&profiles),
             ..Config::default()
         };
         let api = LocalApi::new(store, clock.clone(), entropy.child("api"), config);
@@ -260,6 +262,12 @@ fn open(
         }
         StoreChoice::Own(store) => Ok((store, None)),
     }
+}
+
+/// Groups of pods are served where somebody places them together.
+fn optional_versions(profiles: &[Profile]) -> Vec<OptionalVersion> {
+    let gangs = profiles.iter().any(Profile::schedules_gangs);
+    gangs.then_some(OptionalVersion::SchedulingV1Alpha2).into_iter().collect()
 }
 
 /// What the `kubernetes` Service leads to: the socket, or, as endpoints may not lie on loopback, the first

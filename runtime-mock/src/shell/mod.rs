@@ -163,20 +163,27 @@ impl Run<'_> {
         pieces.collect()
     }
 
+    /// A command with what stands before it, however much that is: `!` and `exec`.
     fn simple(&mut self, words: &[String], redirected: bool, last: bool) {
-        let words: Vec<String> = words.iter().skip_while(|word| is_assignment(word)).cloned().collect();
+        let words = without_assignments(words);
+        let before: Vec<&str> =
+            words.iter().map(String::as_str).take_while(|word| matches!(*word, "!" | "exec")).collect();
+        let last = before.last().map_or(last, |word| *word == "exec");
+        self.bare(&words[before.len()..], redirected, last);
+        for word in before.into_iter().rev() {
+            match word {
+                "!" => self.code = i32::from(self.code == 0),
+                _ => drop(self.end.get_or_insert(End::Exit(self.code))),
+            }
+        }
+    }
+
+    fn bare(&mut self, words: &[String], redirected: bool, last: bool) {
+        let words: Vec<String> = without_assignments(words).to_vec();
         let texts: Vec<&str> = words.iter().map(String::as_str).collect();
         self.code = 0;
         match &texts[..] {
             [] => {}
-            ["!", ..] => {
-                self.simple(&words[1..], redirected, false);
-                self.code = i32::from(self.code == 0);
-            }
-            ["exec", ..] => {
-                self.simple(&words[1..], redirected, true);
-                self.end.get_or_insert(End::Exit(self.code));
-            }
             ["exit", rest @ ..] => {
                 let code = rest.first().and_then(|code| code.parse().ok()).unwrap_or(0);
                 self.end = Some(End::Exit(code));
@@ -220,10 +227,18 @@ pub(crate) fn is_assignment(word: &str) -> bool {
     })
 }
 
+fn without_assignments(words: &[String]) -> &[String] {
+    &words[words.iter().take_while(|word| is_assignment(word)).count()..]
+}
+
 fn holds(words: &[&str]) -> bool {
     let words = words.strip_suffix(&["]"]).unwrap_or(words);
+    let denials = words.iter().take_while(|word| **word == "!").count();
+    is_so(&words[denials..]) == denials.is_multiple_of(2)
+}
+
+fn is_so(words: &[&str]) -> bool {
     match words {
-        ["!", rest @ ..] => !holds(rest),
         ["-z", text] => text.is_empty(),
         ["-z"] => true,
         ["-n"] => false,
@@ -289,5 +304,15 @@ mod tests {
         ] {
             assert_eq!(course(script), expected, "{script}");
         }
+    }
+
+    /// Each word took a part of the thread's stack, and enough of them ended the whole process.
+    #[test]
+    fn words_before_a_command_are_no_levels() {
+        let many = |word: &str, times: usize| format!("{word} ").repeat(times);
+        assert_eq!(course(&format!("{}sleep 3", many("exec", 50_000))), "exit 0 at 3s []");
+        assert_eq!(course(&format!("{}true; exit $?", many("!", 50_001))), "exit 0 at 0s []");
+        assert_eq!(course(&format!("test {}-n x && exit 3", many("!", 50_000))), "exit 3 at 0s []");
+        assert_eq!(course(&format!("test {}-n x || exit 4", many("!", 50_001))), "exit 4 at 0s []");
     }
 }

@@ -264,3 +264,24 @@ proptest! {
         });
     }
 }
+
+/// A script that runs itself, and words that stand for others, thousands of times over: each level took a part of the
+/// thread's stack, and enough of them ended the whole process.
+#[tokio::test]
+async fn what_never_stops_calling_itself_ends_with_an_error() {
+    let world = World::new().await;
+    let again = world.sh("printf 'sh /tmp/again.sh' > /tmp/again.sh && sh /tmp/again.sh").await;
+    assert!(again.contains("too many shells") && again.ends_with("=2"), "{again}");
+    for word in ["env", "nohup", "exec", "busybox"] {
+        let answer = world.sh(&format!("{}true", format!("{word} ").repeat(5000))).await;
+        assert!(answer.contains("too many shells") && answer.ends_with("=2"), "{word}: {answer}");
+    }
+    let words = std::iter::repeat_n("env", 20_000).chain(["true"]).collect::<Vec<_>>();
+    let answer = world.exec(&words, None, false).await.expect("a command");
+    assert!(answer.contains("too many shells"), "{answer}");
+    // Denial is counted, not nested: an even number of times is no denial.
+    for (times, code) in [(9_998, 0), (9_999, 1)] {
+        let script = format!("test {}-n word; echo $?", "! ".repeat(times));
+        assert_eq!(world.sh(&script).await, format!("{code}\n=0"), "{times}");
+    }
+}
