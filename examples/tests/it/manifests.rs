@@ -51,23 +51,37 @@ impl Outcome {
 
 const APPLY: &[&str] = &["apply", "-f"];
 const APPLY_SERVER_SIDE: &[&str] = &["apply", "--server-side", "-f"];
-const DELETE: &[&str] = &["delete", "--ignore-not-found", "--wait=true", "--timeout=60s", "-f"];
+const DELETE: &[&str] = &["delete", "--ignore-not-found", "--wait=true", "--timeout=40s", "-f"];
 
-/// A cluster, and kubectl for it.
+/// A cluster that has some definitions, and kubectl for it.
 struct Bench {
     cluster: Cluster,
     home: tempfile::TempDir,
     kubectl: PathBuf,
     root: PathBuf,
+    definitions: Vec<String>,
 }
 
 impl Bench {
-    async fn new(root: &Path, kubectl: &Path) -> Bench {
+    async fn new(root: &Path, kubectl: &Path, definitions: &[String]) -> Bench {
         let cluster = Cluster::builder().serve(([127, 0, 0, 1], 0).into()).start().await.expect("a cluster");
         let home = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(home.path().join("config"), cluster.kubeconfig().expect("a served cluster"))
             .expect("a file");
-        Bench { cluster, home, kubectl: kubectl.to_owned(), root: root.to_owned() }
+        let (kubectl, root, definitions) = (kubectl.to_owned(), root.to_owned(), definitions.to_vec());
+        let bench = Bench { cluster, home, kubectl, root, definitions };
+        for name in &bench.definitions {
+            bench.run(APPLY, name).await;
+        }
+        bench
+    }
+
+    /// Deletes what a file made. What does not go stays behind with its cluster.
+    async fn clear(&mut self, file: &str) {
+        if self.run(DELETE, file).await.exit != 0 {
+            let next = Bench::new(&self.root, &self.kubectl, &self.definitions).await;
+            std::mem::replace(self, next).cluster.shutdown().await;
+        }
     }
 
     /// `file` is named as the recording named it: from the manifests' folder.
@@ -93,11 +107,11 @@ impl Bench {
     }
 
     /// Applies one file in each way, as the recording did; answers with what is wrong.
-    async fn check(&self, file: &str, expected: &Expected) -> Result<Vec<String>, String> {
+    async fn check(&mut self, file: &str, expected: &Expected) -> Result<Vec<String>, String> {
         let client_side = self.client_side(file, &expected.apply).await;
-        self.run(DELETE, file).await;
+        self.clear(file).await;
         let server_side = self.run(APPLY_SERVER_SIDE, file).await;
-        self.run(DELETE, file).await;
+        self.clear(file).await;
         let lines = client_side?;
         server_side.agrees(&expected.apply_server_side).map_err(|why| format!("server-side: {why}"))?;
         Ok(lines)
@@ -292,7 +306,8 @@ async fn run_all(
     let names: Vec<String> = definitions.iter().map(|(name, _)| name.clone()).collect();
     let mut agreed = 0;
     // The definitions come one after another and stay, once for each way of applying.
-    let (client_side, server_side) = (Bench::new(root, kubectl).await, Bench::new(root, kubectl).await);
+    let (client_side, server_side) =
+        (Bench::new(root, kubectl, &[]).await, Bench::new(root, kubectl, &[]).await);
     for (name, expected) in &definitions {
         let first = client_side.client_side(name, &expected.apply).await;
         let second = server_side.run(APPLY_SERVER_SIDE, name).await.agrees(&expected.apply_server_side);
@@ -307,10 +322,7 @@ async fn run_all(
         let (queue, root, kubectl, names) =
             (queue.clone(), root.to_owned(), kubectl.to_owned(), names.clone());
         workers.spawn(async move {
-            let bench = Bench::new(&root, &kubectl).await;
-            for name in &names {
-                bench.run(APPLY, name).await;
-            }
+            let mut bench = Bench::new(&root, &kubectl, &names).await;
             let mut agreed = 0;
             loop {
                 let Some((name, expected)) = queue.lock().await.next() else { break };
