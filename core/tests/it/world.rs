@@ -57,7 +57,7 @@ impl Index for ByLabel {
     type Of = Plain;
 
     fn values(object: &Plain, out: &mut Vec<Name>) {
-        out.extend(object.metadata.labels.iter().map(|(_, value)| value.clone()));
+        out.extend(object.metadata.labels.values().cloned());
     }
 }
 
@@ -93,8 +93,11 @@ fn each_state_is_decoded_once() {
     assert_eq!(DECODED.load(Ordering::Relaxed), 3);
 }
 
-/// Owners and labels of an object, by number; `None`: it goes.
-type State = Option<(BTreeSet<u8>, BTreeSet<u8>)>;
+/// Owners and labels of an object, by number.
+type Having = (BTreeSet<u8>, BTreeSet<u8>);
+
+/// What an object is to have; `None`: it goes.
+type State = Option<Having>;
 
 fn state() -> impl Strategy<Value = State> {
     let few = || prop::collection::btree_set(0..4u8, 0..3);
@@ -123,7 +126,7 @@ proptest! {
             model.insert(name, state);
             let world = cache.world();
             for n in 0..4u8 {
-                let names = |has: &dyn Fn(&(BTreeSet<u8>, BTreeSet<u8>)) -> bool| -> Vec<&str> {
+                let names = |has: &dyn Fn(&Having) -> bool| -> Vec<&str> {
                     model
                         .iter()
                         .filter(|(_, state)| state.as_ref().is_some_and(has))
