@@ -276,3 +276,23 @@ containers: [{name: main, command: [sleep, '4']}]
         "#]],
     );
 }
+
+/// A container whose image was changed ended, and stayed so where its pod is never restarted.
+#[test]
+fn another_image_restarts_whatever_the_policy() {
+    let mut world =
+        run("{name: job, restartPolicy: Never, containers: [{name: main, command: [sleep, 1h]}]}", 2.0);
+    world.edit("job", |pod| pod["spec"]["containers"][0]["image"] = "web:2".into());
+    world.run(3.0);
+    let status = &world.get("job").unwrap()["status"];
+    assert_eq!(
+        (
+            &status["phase"],
+            &status["containerStatuses"][0]["image"],
+            &status["containerStatuses"][0]["restartCount"]
+        ),
+        (&"Running".into(), &"web:2".into(), &1.into()),
+        "{}",
+        world.trace
+    );
+}

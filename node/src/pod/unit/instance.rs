@@ -21,6 +21,7 @@ impl Unit {
         self.work = Work::None;
         self.last_wait = None;
         self.stop = None;
+        self.renewed = false;
         self.probers = if cx.facts.config.probes { Prober::all(&self.spec, since) } else { Vec::new() };
         let hook = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref());
         self.post_start =

@@ -107,6 +107,8 @@ pub(crate) struct Unit {
     probers: Vec<Prober>,
     post_start: PostStart,
     stop: Option<Stop>,
+    /// It is ended because it is specified otherwise now, and runs again whatever its policy.
+    renewed: bool,
 }
 
 impl Unit {
@@ -124,6 +126,7 @@ impl Unit {
             probers: Vec::new(),
             post_start: PostStart::Done,
             stop: None,
+            renewed: false,
         }
     }
 
@@ -137,7 +140,10 @@ impl Unit {
 
     /// What follows from its end; `None`: it has not ended.
     pub(crate) fn after(&self, restarts: Restarts) -> Option<After> {
-        self.exit().map(|exit| restarts.after(&self.spec, self.role, exit))
+        self.exit().map(|exit| match self.renewed {
+            true => After::Again,
+            false => restarts.after(&self.spec, self.role, exit),
+        })
     }
 
     /// Whether it has ended and will not run again.
@@ -233,8 +239,8 @@ impl Unit {
         match self.current.as_ref().map(|instance| instance.exit.clone()) {
             Some(None) => return false,
             Some(Some(exit)) => {
-                let after = restarts.after(&self.spec, self.role, &exit);
-                if after == After::Nothing {
+                let after = self.after(restarts);
+                if after == Some(After::Nothing) {
                     return false;
                 }
                 if let Some(until) = self.crash.until(exit.finished).filter(|until| *until > cx.now) {
@@ -262,7 +268,7 @@ impl Unit {
                     return false;
                 }
                 self.crash.next(cx.now, exit.finished);
-                if after == After::AllAgain {
+                if after == Some(After::AllAgain) {
                     return true;
                 }
             }

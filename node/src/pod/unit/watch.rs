@@ -33,6 +33,7 @@ impl Unit {
                 "Killing",
                 format!("Container {name} definition changed, will be restarted"),
             );
+            self.renewed = true;
             self.stop(cx.now + cx.grace());
             self.advance_stop(i, cx, id);
         }
