@@ -22,6 +22,9 @@ const ANSWER_MAX: usize = 4 << 20;
 /// So many bundles' configurations are kept; with one more, all are made anew.
 const KNOWN_MAX: usize = 256;
 
+/// What TLS needs, by the bundle of certificates that it trusts.
+type Known = BTreeMap<Arc<[u8]>, Arc<rustls::ClientConfig>>;
+
 /// Calls webhooks over HTTPS, one connection for each call. A webhook is trusted by the certificates of its own
 /// `caBundle`, and by those that are given here for all.
 ///
@@ -30,7 +33,7 @@ const KNOWN_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct HttpsWebhooks {
     trusted: Vec<CertificateDer<'static>>,
-    known: Arc<Mutex<BTreeMap<Arc<[u8]>, Arc<rustls::ClientConfig>>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl HttpsWebhooks {
