@@ -175,7 +175,7 @@ impl Policy {
                 let idle = (0..room.count).filter(|gpu| whole(gpu)).count();
                 if idle == room.count {
                     33 - idle as i64
-                } else if gpus.iter().any(|gpu| whole(gpu)) {
+                } else if gpus.iter().any(&whole) {
                     50 - gpus.iter().filter(|gpu| whole(gpu)).count() as i64
                 } else {
                     100 - gpus.iter().map(|gpu| room.gpus[*gpu] / 10).sum::<i64>() / 10

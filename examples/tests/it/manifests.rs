@@ -147,7 +147,7 @@ impl Bench {
         }
         let vanishes = vanishes(&self.root.join(file));
         let changed =
-            |line: &&String| !line.ends_with(" unchanged") && !(vanishes && line.ends_with(" created"));
+            |line: &&String| !(line.ends_with(" unchanged") || vanishes && line.ends_with(" created"));
         let changed: Vec<&String> = second.stdout.iter().filter(changed).collect();
         if let Some(line) = changed.iter().find(|line| !line.ends_with(" configured")) {
             return Err(format!("said {line:?}"));
