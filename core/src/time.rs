@@ -230,6 +230,7 @@ impl Moment {
     }
 
     /// In UTC, with whole seconds, or microseconds where `micro`; `None` for years that have no four digits.
+    #[cfg(feature = "schema")]
     pub(crate) fn text(self, micro: bool) -> Option<String> {
         let text = String::from_utf8(civil::text(self.secs)?.to_vec()).ok()?;
         if !micro {
