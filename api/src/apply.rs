@@ -147,7 +147,10 @@ pub(crate) fn apply_over(
         _ => merged,
     };
 
-    let found = compare(at, &live, &result);
+    // A null that pruning has swept away was none of anybody's fields: whoever owns it still does.
+    let pruned = last.as_ref().is_some_and(|last| !last.set.is_empty());
+    let bare = if pruned { without_nulls(live.clone()) } else { None };
+    let found = compare(at, bare.as_ref().unwrap_or(&live), &result);
     let changed = found.changed();
     let mut conflicts = Vec::new();
     for (entry, _) in managers.entries.iter().zip(&others).filter(|(_, other)| **other) {

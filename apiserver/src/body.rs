@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody, combinators::UnsyncBoxBody};
 use orlop_api::Status;
-use orlop_api::render::{Encoding, to_yaml};
+use orlop_api::render::{Encoding, to_protobuf, to_yaml};
 
 use crate::limits::TooSlow;
 use crate::negotiate::content_type;
@@ -50,10 +50,13 @@ fn with_head(code: u16, content_type: &'static str, body: AnswerBody) -> Answer 
 /// A refusal, as the client likes it.
 pub(crate) fn refusal(status: &Status, encoding: Encoding) -> Answer {
     let mut body = status.to_bytes();
-    if encoding == Encoding::Yaml
+    if encoding != Encoding::Json
         && let Ok(tree) = serde_json::from_slice(&body)
     {
-        body = to_yaml(&tree).into();
+        body = match encoding {
+            Encoding::Protobuf => to_protobuf(&tree).unwrap_or(body),
+            _ => to_yaml(&tree).into(),
+        };
     }
     let mut answer = answer(status.code, content_type(encoding), body);
     if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
-use orlop_api::render::{Encoding, to_yaml};
+use orlop_api::render::{Encoding, to_protobuf, to_yaml};
 use orlop_api::{Status, discovery, openapi};
 use orlop_core::Name;
 use orlop_core::scheme::Scheme;
@@ -34,7 +34,8 @@ pub(crate) fn discovery(
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let aggregated = accept.split(',').any(|range| {
         let range = range.replace(' ', "");
-        range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2") && !range.contains("v=v2beta1")
+        range.starts_with("application/json")
+            && range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2") && !range.contains("v=v2beta1")
     });
     let document = match (parts.as_slice(), aggregated) {
         (["api"], true) => return Ok(varied(AGGREGATED, &discovery::aggregated_api(scheme), headers)),
@@ -51,6 +52,10 @@ pub(crate) fn discovery(
     Ok(match encoding {
         Encoding::Json => varied(JSON, &document, headers),
         Encoding::Yaml => answer(200, negotiate::content_type(encoding), to_yaml(&document)),
+        Encoding::Protobuf => {
+            let body = to_protobuf(&document).map_err(|e| Status::internal(&e.to_string()))?;
+            answer(200, negotiate::content_type(encoding), body)
+        }
     })
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use orlop_api::api::WatchStream;
-use orlop_api::render::{Form, Renderer};
+use orlop_api::render::{Encoding, Renderer, Want};
 use orlop_core::{Clock, Kind};
 
 use crate::backend::Backend;
@@ -25,7 +25,7 @@ pub(crate) struct Lines {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     kind: Kind,
-    form: Form,
+    want: Want,
     /// No line went before.
     first: bool,
     ended: bool,
@@ -37,10 +37,10 @@ impl Lines {
         frames: WatchStream,
         (backend, clock): (Arc<dyn Backend>, Arc<dyn Clock>),
         kind: Kind,
-        form: Form,
+        want: Want,
         counted: Watching,
     ) -> Lines {
-        Lines { frames, backend, clock, kind, form, first: true, ended: false, _counted: counted }
+        Lines { frames, backend, clock, kind, want, first: true, ended: false, _counted: counted }
     }
 }
 
@@ -63,7 +63,11 @@ impl Stream for Lines {
             match next {
                 Poll::Ready(Some(frame)) => {
                     let first = std::mem::take(&mut this.first);
-                    renderer.line(&this.kind, &frame, this.form, first, &mut out);
+                    if this.want.encoding == Encoding::Protobuf {
+                        renderer.protobuf_frame(&this.kind, &frame, this.want.form, first, &mut out);
+                    } else {
+                        renderer.line(&this.kind, &frame, this.want.form, first, &mut out);
+                    }
                     if out.len() >= PIECE {
                         break;
                     }

@@ -10,7 +10,8 @@ use crate::query::Query;
 /// The media types that Kubernetes names in refusals.
 pub(crate) const KNOWN: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-const STREAMS: [&str; 2] =
+/// The media types of watches.
+pub(crate) const STREAMS: [&str; 2] =
     ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 
 /// What is asked for, as far as it matters to the form of the answer.
@@ -98,8 +99,12 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Re
     if ranges.is_empty() {
         return Ok(Want { pretty, ..Want::default() });
     }
-    let (want, form) =
-        ranges.iter().find_map(|range| range_wants(range, include)).ok_or_else(not_acceptable)?;
+    // Custom kinds have no protobuf form.
+    let fits = |(want, _): &(Want, &str)| !(asked.custom && want.encoding == Encoding::Protobuf);
+    let (want, form) = ranges
+        .iter()
+        .find_map(|range| range_wants(range, include).filter(fits))
+        .ok_or_else(not_acceptable)?;
     if let (Form::Table(_), Some(other)) = (want.form, query.get("includeObject"))
         && !["", "Metadata", "Object", "None"].contains(&other)
     {
@@ -144,7 +149,7 @@ fn range_wants<'h>(range: &Range<'h>, include: Include) -> Option<(Want, &'h str
     }
     let shape = match (form, group, version) {
         ("", _, _) => Form::Whole,
-        ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table(include),
+        ("Table", "meta.k8s.io", "v1" | "v1beta1") if encoding != Encoding::Protobuf => Form::Table(include),
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Form::Partial,
         _ => return None,
     };
@@ -155,6 +160,7 @@ fn encoding(media: &str) -> Option<Encoding> {
     match media {
         "application/json" | "*/*" | "application/*" => Some(Encoding::Json),
         "application/yaml" => Some(Encoding::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Encoding::Protobuf),
         _ => None,
     }
 }
@@ -182,6 +188,7 @@ pub(crate) fn content_type(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Json => KNOWN[0],
         Encoding::Yaml => KNOWN[1],
+        Encoding::Protobuf => KNOWN[2],
     }
 }
 
@@ -227,12 +234,13 @@ mod tests {
     fn the_best_range_that_can_be_served_decides() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(form(kubectl), "Json Table(Metadata)");
-        assert_eq!(form("application/vnd.kubernetes.protobuf,application/json"), "Json Whole");
+        assert_eq!(form("application/vnd.kubernetes.protobuf,application/json"), "Protobuf Whole");
         assert_eq!(form("application/yaml"), "Yaml Whole");
         assert_eq!(form("text/html, */*;q=0.8"), "Json Whole");
         assert_eq!(form("application/json;q=0.1,application/yaml;q=0.9"), "Yaml Whole");
         assert_eq!(form("application/*"), "406 406: Not Acceptable");
-        assert!(form("application/vnd.kubernetes.protobuf").starts_with("406 only the following"));
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io";
+        assert!(form(table).starts_with("406 only the following"));
         let list = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
         assert_eq!(
             form(list),

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use http::{Method, Request};
 use http_body_util::Full;
 use orlop_api::auth::{Attributes, Target as Asked};
-use orlop_api::render::{Renderer, Want};
+use orlop_api::render::{Encoding, Renderer, Want};
 use orlop_api::request::Payload;
 use orlop_api::{Body, PatchType, ResourceId, Status, User, Verb};
 use orlop_core::{Clock, Name, Timestamp};
@@ -211,6 +211,7 @@ impl Shell {
                     return Ok(answer(200, "application/json", tokens.configuration().to_string()));
                 }
                 "/openid/v1/jwks" => {
+                    negotiate::offered(headers, &["application/jwk-set+json"])?;
                     return Ok(answer(200, "application/jwk-set+json", tokens.keys().to_string()));
                 }
                 _ => {}
@@ -393,8 +394,12 @@ impl Shell {
         request.key.name = Name::default();
         let frames = self.0.backend.watch(request).await?;
         let with = (self.0.backend.clone(), self.0.clock.clone());
-        let lines = Lines::new(frames, with, kind, want.form, self.0.metrics.watching());
-        Ok(streaming("application/json", lines.take_until(self.closed())))
+        let media = match want.encoding {
+            Encoding::Protobuf => negotiate::STREAMS[1],
+            Encoding::Json | Encoding::Yaml => "application/json",
+        };
+        let lines = Lines::new(frames, with, kind, want, self.0.metrics.watching());
+        Ok(streaming(media, lines.take_until(self.closed())))
     }
 
     /// Completes once the server closes.

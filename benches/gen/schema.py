@@ -110,7 +110,6 @@ BEHIND = {
     "EndpointSlice": "addressType metadata",
     "HTTPIngressPath": "pathType path",
     "IngressSpec": "ingressClassName -",
-    "CustomResourceDefinitionNames": "plural -, singular plural, shortNames singular, kind shortNames, listKind kind",
     "APIResource": "singularName name",
     "OwnerReference": "apiVersion -",
 }
@@ -145,11 +144,16 @@ proto = json.load(open(source + "/protobuf.json"))
 
 
 def message_of(name):
-    return proto.get(name.replace("io.k8s.", "k8s.io.", 1))
+    return proto.get(name.replace("io.k8s.", "k8s.io.", 1).replace("-", "_"))
+
+
+def spelt(field):
+    """A JSON name as it is in protobuf, but for small and capital letters."""
+    return field.lower().replace("-", "").replace("$", "")
 
 
 def numbers(message, prefix, fields, out):
-    """Maps lower-case JSON names to number paths, going into embedded messages."""
+    """Maps names of fields to number paths, going into embedded messages."""
     for name, fact in message.items():
         number, ty = fact[0], fact[1]
         if name.lower() in fields:
@@ -275,7 +279,7 @@ for package, names in packages.items():
         message = message_of(name)
         if message:
             marks.append("proto")
-            wanted = {f.lower() for f in properties}
+            wanted = {spelt(f) for f in properties}
             numbers(message, [], wanted - ({"kind", "apiversion"} if kinds else set()), found)
         short = name.rsplit(".", 1)[1]
         if short in BEHIND and ".autoscaling.v1." not in name:
@@ -283,7 +287,7 @@ for package, names in packages.items():
             marks.append("behind=" + ",".join("/".join(pair) for pair in known if pair[0] in properties))
         out.append(" ".join(["type " + short, *marks]))
         for field in sorted(properties):
-            number = found.get(field.lower())
+            number = found.get(spelt(field))
             assert not number or len(number) <= 3, (name, field)
             out.append(field_line(name, field, properties[field], required, number, package))
             if message and not number and not (kinds and field in ("kind", "apiVersion")):

@@ -31,6 +31,8 @@ pub(crate) struct Call<'a> {
     pub(crate) managed: Option<Vec<u8>>,
     /// Preconditions and operations beside those of the object itself.
     pub(crate) txn: Txn,
+    /// What is committed before, and taken back where the object is not written after all.
+    pub(crate) before: Txn,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut Conversation,
     /// What is drawn from quotas.
@@ -43,6 +45,8 @@ pub(crate) struct Call<'a> {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) txn: Txn,
+    /// What is committed before.
+    pub(crate) before: Txn,
     /// What is to be charged before.
     pub(crate) charges: Vec<crate::admission::Charge>,
     pub(crate) then: Then,
@@ -165,6 +169,7 @@ impl<'a> Call<'a> {
     pub(crate) fn answer(&mut self, code: u16, answer: Answer) -> Admitted {
         Admitted {
             txn: Txn::default(),
+            before: std::mem::take(&mut self.before),
             charges: std::mem::take(&mut self.charges),
             then: Then::Nothing,
             answer,

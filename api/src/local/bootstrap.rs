@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::LocalApi;
 use crate::admission::system_priorities;
 use crate::api::Api;
-use crate::request::{Body, Options, Request, ResourceId, User, Verb};
+use crate::request::{Body, Options, PatchType, Request, ResourceId, User, Verb};
 use crate::status::Status;
 
 const NAMESPACE: Kind = Kind::cluster("", "v1", "Namespace", "namespaces");
@@ -30,12 +30,17 @@ pub(super) fn itself() -> User {
 impl<S: Store> LocalApi<S> {
     /// Creates what every cluster has: namespaces, the `kubernetes` Service and what it leads to, the default range of
     /// Service addresses, the system's priority classes, the default roles, the default flow
-    /// schemas and priority levels. What is there already stays as it is, so
-    /// that a cluster that starts again changes nothing.
+    /// schemas and priority levels, the registrations of its API groups. What is there already stays as it is, so that a
+    /// cluster that starts again changes nothing.
     ///
     /// # Errors
     /// When the store is away or an object is refused.
     pub async fn bootstrap(&self) -> Result<(), Status> {
+        let unused = super::services::unused(&self.served(), &*self.store().view());
+        for txn in unused {
+            // Whoever was quicker uses it.
+            let _ = self.store().commit(txn).await;
+        }
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             self.ensure(&NAMESPACE, object("v1", "Namespace", "", name, json!({}))).await?;
         }
@@ -63,6 +68,7 @@ impl<S: Store> LocalApi<S> {
             let class = object("scheduling.k8s.io/v1", "PriorityClass", "", name, rest);
             self.ensure(&PRIORITY_CLASS, class).await?;
         }
+        self.register().await?;
         for (kind, object) in crate::rbac::bootstrap().into_iter().chain(crate::fairness::bootstrap()) {
             self.ensure(&kind, object).await?;
         }
@@ -70,13 +76,15 @@ impl<S: Store> LocalApi<S> {
     }
 
     async fn range_is_ready(&self) -> Result<(), Status> {
-        let condition = json!({"type": "Ready", "status": "True", "reason": "",
-            "lastTransitionTime": self.now().to_string(),
+        let condition = json!({"type": "Ready", "status": "True", "lastTransitionTime": self.now().to_string(),
             "message": "Kubernetes default Service CIDR is ready"});
-        let patch = json!({"status": {"conditions": [condition]}});
-        let mut request = self.request(Verb::Patch(crate::request::PatchType::Merge), &SERVICE_CIDR, patch);
+        let status = json!({"status": {"conditions": [condition]}});
+        let patch = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes", status);
+        let mut request = self.request(Verb::Patch(PatchType::Apply), &SERVICE_CIDR, patch);
         request.key = Key::cluster("kubernetes");
         request.subresource = Name::new_static("status");
+        request.options.field_manager = Name::new_static("kubernetes-service-cidr-controller");
+        request.options.force = true;
         self.call(request).await.map(drop)
     }
 

@@ -1,13 +1,13 @@
-//! From a request to a revision: decide, ask webhooks, charge quotas, commit, and again where somebody was quicker.
+//! From a request to a revision: decide, ask webhooks, charge quotas, take addresses, commit, and again where somebody was quicker.
 
 use std::sync::Arc;
 
 use orlop_core::Name;
 use orlop_core::scheme::Resource;
-use orlop_core::store::{Compare, Revision, Store, StoreError, Txn};
+use orlop_core::store::{Compare, Op, Revision, Store, StoreError, Txn};
 
 use super::admit::{Admitted, Call, Then};
-use super::{LocalApi, charge, crd, delete};
+use super::{LocalApi, charge, crd, delete, registrations};
 use crate::admission::webhook::Conversation;
 use crate::request::{Request, Response, Verb};
 use crate::status::Status;
@@ -63,6 +63,7 @@ impl<S: Store> LocalApi<S> {
                     warnings: Vec::new(),
                     managed: None,
                     txn: Txn::default(),
+                    before: Txn::default(),
                     hooks: &mut hooks,
                     charges: Vec::new(),
                     paid,
@@ -111,18 +112,43 @@ impl<S: Store> LocalApi<S> {
                 }
                 *paid = charged;
             }
+            let taken = self.taken(std::mem::take(&mut admitted.before)).await?;
+            let Some(taken) = taken else { continue };
             match self.shared.store.commit(admitted.txn).await {
                 Ok(revision) => {
                     paid.clear();
                     let last = self.follow_up(admitted.then, revision).await?;
                     return Ok(admitted.answer.into_response(admitted.code, admitted.warnings, Some(last)));
                 }
-                Err(StoreError::Conflict { .. }) => {}
+                Err(StoreError::Conflict { .. }) => self.give_back(taken).await,
                 Err(other) => return Err(Status::unavailable(other.to_string())),
             }
         }
         let id = &request.resource;
         Err(Status::stale(&id.group, &id.plural, &request.key.name))
+    }
+
+    /// Commits what goes before an object. Answers how it is undone; `None`: somebody was quicker.
+    async fn taken(&self, before: Txn) -> Result<Option<Txn>, Status> {
+        if before.ops.is_empty() {
+            return Ok(Some(Txn::default()));
+        }
+        let keys: Vec<Arc<str>> = before.compares.iter().map(|c| c.key.clone()).collect();
+        match self.shared.store.commit(before).await {
+            Ok(revision) => Ok(Some(Txn {
+                compares: keys.iter().map(|key| Compare { key: key.clone(), revision }).collect(),
+                ops: keys.into_iter().map(Op::Delete).collect(),
+            })),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(other) => Err(Status::unavailable(other.to_string())),
+        }
+    }
+
+    async fn give_back(&self, taken: Txn) {
+        if !taken.ops.is_empty() {
+            // Whoever has changed it since holds it; what is left over is swept up at the next start.
+            let _ = self.shared.store.commit(taken).await;
+        }
     }
 
     /// What follows a commit. Answers with the revision that the client is told.
@@ -161,6 +187,22 @@ impl<S: Store> LocalApi<S> {
             }
         }
         self.refresh();
+        self.register().await
+    }
+
+    /// Registers what is served.
+    pub(super) async fn register(&self) -> Result<(), Status> {
+        for _ in 0..ATTEMPTS {
+            let next = {
+                let view = self.shared.store.view();
+                registrations::settle(&self.shared.served(), &*view, self.now(), &mut self.chance())?
+            };
+            let Some(txn) = next else { break };
+            match self.shared.store.commit(txn).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(other) => return Err(Status::unavailable(other.to_string())),
+            }
+        }
         Ok(())
     }
 }

@@ -7,17 +7,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::admit::Call;
+use super::app_armor;
 use crate::strategy::Strategy;
 use crate::tree::{at, copy, items, metadata, object, remove, text};
 
 /// Prepares a new object: what only the server may say, the server says.
-pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy) {
+pub(super) fn prepare_new(call: &mut Call<'_>, value: &mut Value, strategy: Strategy) {
     if strategy.resets_status {
         remove(value, "status");
     }
     let kind = call.kind();
     match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "pods") => pod(value, call.now),
+        ("", "pods") => {
+            call.warnings.extend(app_armor::settle(value));
+            pod(value, call.now);
+        }
         ("", "namespaces") => {
             object(value, "status").insert("phase".into(), "Active".into());
             let spec = object(value, "spec");
@@ -81,7 +85,7 @@ pub(super) fn prepare_new(call: &Call<'_>, value: &mut Value, strategy: Strategy
 }
 
 /// How often a DaemonSet's template has changed, in an annotation that older clients read.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn template_generation(value: &mut Value, generation: i64) {
     let meta = metadata(value);

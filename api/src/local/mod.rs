@@ -19,21 +19,26 @@ use crate::status::{Cause, Status};
 use crate::subresources::{binding, eviction, log, reviews, scale, token};
 
 mod admit;
+mod app_armor;
+pub(crate) mod autoscaler;
 pub(crate) mod body;
 mod bootstrap;
 mod charge;
 mod commit;
+mod components;
 mod complete;
 mod config;
 mod convert;
 mod crd;
 mod custom;
+mod empty;
 pub(crate) mod delete;
 mod follow;
 pub(crate) mod hooks;
 pub(crate) mod kinds;
 mod meta;
 mod read;
+mod registrations;
 mod served;
 mod services;
 mod watch;
@@ -295,6 +300,11 @@ impl<S: Store> LocalApi<S> {
     async fn object(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
         let body = request.body.as_ref();
         match request.verb {
+            Verb::Get if components::is_one(resource) => {
+                let payload =
+                    Payload::Object(resource.kind.clone(), components::get(resource, &request.key.name)?);
+                Ok(Response { code: 200, warnings: Vec::new(), payload })
+            }
             Verb::Get => {
                 let served = self.shared.served();
                 read::get(request, resource, &served, &*self.shared.store.view())
@@ -306,7 +316,11 @@ impl<S: Store> LocalApi<S> {
                 } else {
                     List {
                         revision: self.shared.store.view().revision(),
-                        items: Vec::new(),
+                        items: if components::is_one(resource) {
+                            components::list(resource)?
+                        } else {
+                            Vec::new()
+                        },
                         continue_token: String::new(),
                         remaining: None,
                     }

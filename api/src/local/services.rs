@@ -1,18 +1,22 @@
-//! Services: their families, addresses and node ports, taken and given back in the transaction that writes them.
+//! Services: their families, addresses and node ports. Ports are taken in the transaction that writes the Service;
+//! addresses by one before it, since the IPAddress that notes one has a revision of its own for Kubernetes' clients.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use orlop_core::store::{Compare, Op, Revision};
+use orlop_core::store::{Compare, Op, Revision, Txn, View};
 use orlop_core::{Body, Entropy, Key, Kind};
 use orlop_netplan::ipam::{IpError, ServiceRange};
 use serde_json::{Value, json};
 
 use super::admit::Call;
+use crate::managed_fields::{self, Writer};
 use crate::status::{Cause, Status};
 use crate::tree::{at, copy, items, object, text};
 
 const IP_ADDRESS: Kind = Kind::cluster("networking.k8s.io", "v1", "IPAddress", "ipaddresses");
+const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+const ALLOCATOR: &str = "ipallocator.k8s.io";
 /// Below here a key stands for each node port that is taken.
 pub(crate) const NODE_PORTS: &str = "/registry/ranges/servicenodeports/";
 
@@ -346,11 +350,16 @@ fn take_address(call: &Call<'_>, ip: &str) -> Result<(), Status> {
     };
     let parsed: IpAddr = ip.parse().map_err(|_| refuse(IpError::NotInRange))?;
     let range = range_for(call, family(parsed)).ok_or_else(|| refuse(IpError::NotInRange))?;
-    range.check(parsed, |ip| taken(call, ip)).map_err(refuse)
+    // What is only tried takes nothing, and does not look who else has it.
+    range.check(parsed, |ip| !call.options.dry_run && taken(call, ip)).map_err(refuse)
 }
 
 fn free_address(call: &mut Call<'_>, name: &str) -> Result<String, Status> {
     let range = range_for(call, name);
+    if let (true, Some(range)) = (call.options.dry_run, &range) {
+        // Kubernetes looks for no free address then, and names that of the network.
+        return Ok(range.net().network().to_string());
+    }
     let mut entropy: Entropy = call.entropy.clone();
     let found =
         range.ok_or(IpError::Full).and_then(|range| range.allocate(|ip| taken(call, ip), &mut entropy));
@@ -375,16 +384,25 @@ fn note_address(call: &mut Call<'_>, ip: &str) -> Result<(), Status> {
             "creationTimestamp": call.now.to_string(),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": parsed.map_or("IPv4", family),
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                MANAGED_BY: ALLOCATOR,
             },
         },
         "spec": {"parentRef": {
-            "group": "", "resource": "services", "namespace": call.key.namespace, "name": call.key.name,
+            "resource": "services", "namespace": call.key.namespace, "name": call.key.name,
         }},
     });
-    let body = super::convert::encode(call.served, &resource, &object)?;
-    call.txn.compares.push(Compare { key: key.clone(), revision: Revision(0) });
-    call.txn.ops.push(Op::Put(key, body));
+    let mut object = object;
+    let by = Writer {
+        manager: "kube-apiserver",
+        api_version: "networking.k8s.io/v1",
+        subresource: "",
+        now: call.now,
+        reset: &[],
+    };
+    let managed = managed_fields::create(&mut object, &by, &resource.schema, resource.ty);
+    let body = super::convert::encode_with(call.served, &resource, &object, managed.as_deref())?;
+    call.before.compares.push(Compare { key: key.clone(), revision: Revision(0) });
+    call.before.ops.push(Op::Put(key, body));
     Ok(())
 }
 
@@ -499,6 +517,31 @@ fn note_port(call: &mut Call<'_>, port: u16) -> Result<(), Status> {
     call.txn.compares.push(Compare { key: key.clone(), revision: Revision(0) });
     call.txn.ops.push(Op::Put(key, Arc::new(body)));
     Ok(())
+}
+
+/// What gives back the addresses of Services that are not there: of one that was never written because the process
+/// ended right after its address was taken.
+pub(super) fn unused(served: &super::Served, view: &dyn View) -> Vec<Txn> {
+    let services = Kind::namespaced("", "v1", "Service", "services");
+    let Some(prefix) = served.scheme.storage_range(&IP_ADDRESS, "") else { return Vec::new() };
+    let mut out = Vec::new();
+    for entry in view.range(&prefix, "", usize::MAX) {
+        let address = entry.object.to_value();
+        let parent = &address["spec"]["parentRef"];
+        if text(parent, &["resource"]) != "services"
+            || text(&address, &["metadata", "labels", MANAGED_BY]) != ALLOCATOR
+        {
+            continue;
+        }
+        let key = Key::new(text(parent, &["namespace"]), text(parent, &["name"]));
+        let service = served.scheme.storage_key(&services, &key).and_then(|key| view.get(&key));
+        let ip = text(&address, &["metadata", "name"]);
+        if service.is_none_or(|s| !cluster_ips(&s.object.to_value()["spec"]).contains(&ip)) {
+            let compare = Compare { key: entry.key.clone(), revision: entry.object.revision };
+            out.push(Txn { compares: vec![compare], ops: vec![Op::Delete(entry.key.clone())] });
+        }
+    }
+    out
 }
 
 /// What gives back everything that a Service holds.

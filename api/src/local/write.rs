@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::admit::{Admitted, Answer, Call, Then};
 use super::body::{self, Expect};
 use super::served::DEFINITIONS;
-use super::{hooks, kinds, meta, services};
+use super::{empty, hooks, kinds, meta, services};
 use crate::admission::{self, Operation, Review};
 use crate::request::{Body, MediaType, PatchType};
 use crate::status::{Cause, Status};
@@ -20,7 +20,13 @@ use crate::tree::{items, text};
 /// Creates an object.
 pub(crate) fn create(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
     let value = read(call, body)?;
-    create_object(call, value)
+    create_object(call, value).map_err(|status| empty::spelt(status, || as_sent(call, body)))
+}
+
+/// What a body holds, with what means nothing.
+fn as_sent(call: &Call<'_>, body: Option<&Body>) -> Option<Value> {
+    let decoded = body::decode(body, &call.served.scheme, orlop_core::codec::decode_untyped_json);
+    decoded.ok().map(|parsed| parsed.value)
 }
 
 /// Decodes a body that holds an object of the requested kind.
@@ -94,7 +100,7 @@ pub(crate) fn update(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitte
     };
     let old = call.tree(&entry.object);
     hooks::default(call, &mut value);
-    replace(call, &entry, &old, value)
+    replace(call, &entry, &old, value).map_err(|status| empty::spelt(status, || as_sent(call, body)))
 }
 
 /// Changes parts of an object.
@@ -109,6 +115,7 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
             "application/apply-patch+yaml",
         ]));
     }
+    let sent = body;
     let mut patch = body::decode(body, &call.served.scheme, orlop_core::codec::decode_untyped_json)
         .map_err(Status::bad_request)?;
     if ty == PatchType::Strategic && patch.value.is_array() {
@@ -120,13 +127,20 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
     let strange = if ty == PatchType::Json { strange_operations(&mut patch) } else { Vec::new() };
     let given = (ty == PatchType::Strategic).then(|| patch.value.clone());
     let patched = hooks::patch(call.resource, ty, &old, std::mem::take(&mut patch.value))?;
+    // A patch that leaves no entry means it, unlike a whole object of a client that knows none.
+    let forgets = patched["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
     let mut parsed = body::Parsed { value: patched, ..patch };
     conform_patched(call, &mut parsed, given.as_ref(), strange)?;
     let mut value = parsed.value;
+    if forgets && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("managedFields".into(), serde_json::json!([{}]));
+    }
     meta::check_name(call, &value)?;
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
-    replace(call, &entry, &old, value)
+    replace(call, &entry, &old, value).map_err(|status| {
+        empty::spelt(status, || hooks::patch(call.resource, ty, &old, as_sent(call, sent)?).ok())
+    })
 }
 
 /// What strict decoding says of a JSON patch itself. Keys that come twice in it say nothing of what it makes.

@@ -9,7 +9,7 @@ use super::cells::pod_row_conditions;
 use super::columns::{Column, printer};
 use super::json_path::JsonPath;
 use super::kept::Row;
-use super::splice;
+use super::{inner, splice};
 
 /// What a table's rows carry besides their cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +135,8 @@ pub(super) fn row(
     now: Timestamp,
     out: &mut Vec<u8>,
 ) {
+    let asked = stored;
+    let stored = &*inner::inner(kind, stored);
     if !custom.has(kind)
         && let Some(row) = Row::of(kind, stored)
         && let Some(row) = &*row
@@ -142,7 +144,7 @@ pub(super) fn row(
         row.cells(now, out);
         match include {
             Include::None => out.extend_from_slice(b"null"),
-            Include::Object => splice::object(kind, stored, out),
+            Include::Object => splice::object(kind, asked, out),
             Include::Metadata => row.partial(stored, out),
         }
         out.push(b'}');
@@ -164,7 +166,8 @@ pub(super) fn row(
     }
     // Printers of kinds that share one tell them apart by what they are asked for as.
     object["kind"] = kind.kind.as_str().into();
-    row_of(kind, &object, include, custom, now, out, |out| splice::object(kind, stored, out), || None);
+    let whole = if include == Include::Object { asked } else { stored };
+    row_of(kind, &object, include, custom, now, out, |out| splice::object(kind, whole, out), || None);
 }
 
 /// Appends the row of an object that is not stored.

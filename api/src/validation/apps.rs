@@ -231,6 +231,13 @@ pub(super) fn stateful_set(e: &mut Errors, object: &Value) {
     let claims: Vec<&str> =
         spec.list("volumeClaimTemplates").iter().map(|claim| claim["metadata"].text("name")).collect();
     selector_and_template(e, spec, "empty selector is invalid for statefulset", "", &claims);
+    // The template's metadata is judged by its own kind once more.
+    let template = &spec["template"];
+    if !template.is_null() && !spec["selector"].is_null() {
+        let at = SPEC.field("template");
+        pod::labelled(e, &at, &template["metadata"]);
+        pod::annotations(e, &at.field("annotations"), &template["metadata"]["annotations"], &template["spec"]);
+    }
 }
 
 /// What is asked of a new one only.

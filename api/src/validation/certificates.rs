@@ -79,7 +79,7 @@ pub(super) fn signer_name(e: &mut Errors, at: Path<'_>, name: &str) {
 pub(super) fn request(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     if let Some(why) = unreadable(spec.text("request")) {
-        e.invalid(SPEC.field("request"), &spec["request"], why);
+        e.invalid_text(SPEC.field("request"), spec.text("request"), why);
     }
     let list = SPEC.field("usages");
     let usages = spec.list("usages");
@@ -109,6 +109,92 @@ pub(super) fn request(e: &mut Errors, object: &Value) {
         e.invalid(SPEC.field("expirationSeconds"), &spec["expirationSeconds"], text);
     }
     conditions(e, object);
+    certificate(e, object);
+}
+
+/// What was issued: nothing but certificates in PEM.
+pub(super) fn certificate(e: &mut Errors, object: &Value) {
+    let issued = object["status"].text("certificate");
+    if issued.is_empty() {
+        return;
+    }
+    let bytes = STANDARD.decode(issued).unwrap_or_default();
+    if let Err(why) = certificates_in(&String::from_utf8_lossy(&bytes)) {
+        e.invalid_text(Path::root("status").field("certificate"), "<certificate data>", &why);
+    }
+}
+
+fn of_type<'a>(object: &'a Value, kind: &str) -> Vec<&'a Value> {
+    object["status"].list("conditions").iter().filter(|c| c.text("type") == kind).collect()
+}
+
+/// What was decided stays decided.
+pub(super) fn decided(e: &mut Errors, old: &Value, new: &Value) {
+    let at = Path::root("status");
+    for kind in ["Approved", "Denied", "Failed"] {
+        if of_type(new, kind).len() < of_type(old, kind).len() {
+            let text = format!("updates may not remove a condition of type {kind:?}");
+            e.forbidden(at.field("conditions"), &text);
+        }
+    }
+}
+
+/// Whoever signs neither approves nor denies, and signs once.
+pub(super) fn undecided(e: &mut Errors, old: &Value, new: &Value) {
+    let at = Path::root("status");
+    for kind in ["Approved", "Denied"] {
+        let (before, after) = (of_type(old, kind), of_type(new, kind));
+        let what = match after.len().cmp(&before.len()) {
+            std::cmp::Ordering::Less => continue,
+            std::cmp::Ordering::Greater => "add",
+            std::cmp::Ordering::Equal if after != before => "modify",
+            std::cmp::Ordering::Equal => continue,
+        };
+        e.forbidden(at.field("conditions"), &format!("updates may not {what} a condition of type {kind:?}"));
+    }
+    let certificate = |object: &Value| object["status"].text("certificate").to_owned();
+    if !certificate(old).is_empty() && certificate(new) != certificate(old) {
+        e.forbidden(at.field("certificate"), "updates may not modify existing certificate content");
+    }
+}
+
+/// Whether a text has blocks of PEM, and none but certificates (RFC 7468).
+fn certificates_in(pem: &str) -> Result<(), String> {
+    let mut found = false;
+    let mut rest = pem;
+    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
+        let Some((kind, after)) = after.split_once("-----") else { break };
+        let Some((inside, after)) = after.split_once(&format!("-----END {kind}-----")) else { break };
+        rest = after;
+        // A block that is no base64 is none at all; headers stand before an empty line.
+        let (headers, body) = match inside.split_once("\n\n") {
+            Some((headers, body)) if headers.contains(':') => (true, body),
+            _ => (false, inside),
+        };
+        let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+        let Ok(der) = STANDARD.decode(body) else { continue };
+        if kind != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {kind:?}"));
+        }
+        if headers {
+            return Err("no PEM block headers are permitted".into());
+        }
+        if der.is_empty() {
+            return Err("found CERTIFICATE PEM block containing 0 certificates".into());
+        }
+        // What an X.509 certificate begins with (a sequence of a sequence).
+        let sequence = |der: &[u8]| der.first() == Some(&0x30);
+        let inner = match der.get(1) {
+            Some(short) if *short < 0x80 => der.get(2..),
+            Some(long) => der.get(2 + usize::from(*long & 0x7f)..),
+            None => None,
+        };
+        if !sequence(&der) || !inner.is_some_and(sequence) {
+            return Err("x509: malformed certificate".into());
+        }
+        found = true;
+    }
+    if found { Ok(()) } else { Err("must contain at least one CERTIFICATE PEM block".into()) }
 }
 
 /// Why the text is not a request in PEM, itself in base64.

@@ -1,7 +1,9 @@
-//! Devices that pods claim (dynamic resource allocation), but for what their CEL expressions mean.
+//! Devices that pods claim (dynamic resource allocation).
 
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key, label_value};
 use serde_json::Value;
+
+use crate::cel::{self, Env, ObjectType, Type};
 
 use super::common::named;
 use super::config::fixed;
@@ -175,8 +177,33 @@ fn selectors(e: &mut Errors, list: &Path<'_>, selectors: &[Value]) {
             e.required(at.field("expression"), "");
         } else if expression.len() > MAX {
             e.too_long(at.field("expression"), MAX);
+        } else if let Err(why) = compiles(expression) {
+            e.invalid_text(at.field("expression"), expression, &why);
         }
     }
+}
+
+/// Whether an expression says of a device if it is wanted.
+fn compiles(expression: &str) -> Result<(), String> {
+    let program = cel::compile(expression, &device_env()).map_err(|why| format!("compilation failed: {why}"))?;
+    match program.result_type() {
+        Type::Bool | Type::Dyn => Ok(()),
+        other => Err(format!("must evaluate to bool or the unknown type, not {other}")),
+    }
+}
+
+/// What expressions about devices may name.
+fn device_env() -> Env {
+    let by_name = |ty: Type| Type::map(Type::String, Type::map(Type::String, ty));
+    let fields = [
+        ("driver", Type::String),
+        ("attributes", by_name(Type::Dyn)),
+        ("capacity", by_name(Type::Opaque("kubernetes.Quantity"))),
+        ("allowMultipleAllocations", Type::Bool),
+    ];
+    let fields = fields.into_iter().map(|(name, ty)| (name.to_owned(), ty)).collect();
+    let device = ObjectType { name: "kubernetes.DRADevice".into(), fields };
+    Env::default().with("device", Type::Object(std::sync::Arc::new(device)))
 }
 
 fn fully_qualified(e: &mut Errors, at: Path<'_>, name: &str) {

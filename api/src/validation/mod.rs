@@ -41,6 +41,7 @@ use serde_json::Value;
 use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
+pub(crate) use warnings::APP_ARMOR;
 pub use warnings::warnings;
 pub(crate) use webhook::client as webhook_client;
 
@@ -157,7 +158,12 @@ pub fn update_subresource(kind: &Kind, subresource: &str, old: &Value, new: &Val
     let mut errors = Errors::default();
     meta::update(&mut errors, old, new);
     match subresource {
-        "status" | "approval" => status::change(&mut errors, &kind.group, &kind.kind, old, new),
+        "status" | "approval" => {
+            status::change(&mut errors, &kind.group, &kind.kind, old, new);
+            if subresource == "status" && kind.kind == "CertificateSigningRequest" {
+                certificates::undecided(&mut errors, old, new);
+            }
+        }
         "finalize" => status::finalizers(&mut errors, new),
         "ephemeralcontainers" => pod_update::ephemeral_containers(&mut errors, old, new),
         "resize" => pod_update::resize(&mut errors, old, new),

@@ -67,7 +67,7 @@ pub(super) fn pod(e: &mut Errors, object: &Value) {
 }
 
 /// Annotations that mean something to Kubernetes.
-fn annotations(e: &mut Errors, at: &Path<'_>, annotations: &Value, spec: &Value) {
+pub(super) fn annotations(e: &mut Errors, at: &Path<'_>, annotations: &Value, spec: &Value) {
     let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
     if let Some(mirror) = annotation("kubernetes.io/config.mirror")
         && spec.text("nodeName").is_empty()

@@ -112,7 +112,11 @@ pub(super) fn change(e: &mut Errors, group: &str, kind: &str, old: &Value, new: 
         ("autoscaling", "HorizontalPodAutoscaler") => {
             counts(e, status, &["currentReplicas", "desiredReplicas"]);
         }
-        ("certificates.k8s.io", "CertificateSigningRequest") => super::certificates::conditions(e, new),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            super::certificates::conditions(e, new);
+            super::certificates::certificate(e, new);
+            super::certificates::decided(e, old, new);
+        }
         _ => {}
     }
 }

@@ -148,29 +148,29 @@ fn pod(out: &mut Vec<String>, at: &Path<'_>, spec: &Value, meta_at: &Path<'_>, m
             at.field("terminationGracePeriodSeconds")
         ));
     }
-    annotations(out, meta_at, meta);
     for name in ["initContainers", "containers"] {
         let list = at.field(name);
         for (i, container) in spec.list(name).iter().enumerate() {
+            app_armor(out, meta_at, meta, container);
             self::container(out, &list.index(i), container);
         }
     }
 }
 
-fn annotations(out: &mut Vec<String>, at: &Path<'_>, meta: &Value) {
-    const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-    // A pod's own metadata is at the root.
-    let root = Path::root("metadata");
-    let inner = at.field("metadata");
-    let at = if at.to_string().is_empty() { root } else { inner };
-    let list = at.field("annotations");
-    for (key, _) in meta.entries("annotations") {
-        if key.starts_with(APP_ARMOR) {
-            out.push(format!(
-                "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
-                list.key(key)
-            ));
-        }
+/// The beginning of the annotations that said, before there was a field, which AppArmor profile a container has.
+pub(crate) const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// A template's annotation in the place of a container's field. Those of pods are seen to when the field is set.
+fn app_armor(out: &mut Vec<String>, at: &Path<'_>, meta: &Value, container: &Value) {
+    let key = format!("{APP_ARMOR}{}", container.text("name"));
+    let field = container["securityContext"].has("appArmorProfile");
+    if !at.to_string().is_empty() && !field && meta["annotations"].has(&key) {
+        let (meta, list) = (at.field("metadata"), "annotations");
+        let list = meta.field(list);
+        out.push(format!(
+            "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+            list.key(&key)
+        ));
     }
 }
 

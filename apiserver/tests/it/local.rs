@@ -46,7 +46,9 @@ impl Local {
         let authorizer: Arc<dyn Authorizer> =
             if rbac { Arc::new(Rbac::default()) } else { Arc::new(AlwaysAllow) };
         let tokens = Arc::new(TokenFile::parse(TOKENS).expect("well-formed"));
-        let accounts = Arc::new(ServiceAccountTokens::generate("192.0.2.1:16443").expect("a key"));
+        // The recorded server signed with RSA, and says so to whoever asks.
+        let key = include_str!("../data/service-account.pem");
+        let accounts = Arc::new(ServiceAccountTokens::from_pem(key, "192.0.2.1:16443").expect("a key"));
         let authenticator = Arc::new(Authenticators(vec![tokens.clone(), accounts.clone()]));
         let config = Config { authorizer, authenticator, tokens: accounts.clone(), ..Config::default() };
         let api = LocalApi::new(store, clock.clone(), Entropy::seeded(1), config);

@@ -1,4 +1,4 @@
-//! Kubernetes' protobuf form to a tree, by the numbers in the schema.
+//! Kubernetes' protobuf form to a tree and back, by the numbers in the schema.
 
 use serde_json::{Map, Value};
 
@@ -6,6 +6,14 @@ use super::DEPTH_MAX;
 use super::scalar::encode_base64;
 use crate::schema::{AnyKind, Schema, StructId, StructType, Type};
 use crate::time::Timestamp;
+
+mod write;
+
+pub use write::{bytes, encode, encode_body};
+
+/// The type that JSON schemas within definitions have.
+const JSON_SCHEMA: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// What every protobuf body begins with.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -319,8 +327,38 @@ impl Decoder<'_> {
             }
             (Type::Time | Type::MicroTime, Wire::Bytes(raw)) => time(raw, *ty == Type::MicroTime)?,
             (Type::IntOrString, Wire::Bytes(raw)) => int_or_string(raw, name)?,
+            (
+                Type::Any(
+                    kind @ (AnyKind::SchemaOrArray | AnyKind::SchemaOrBool | AnyKind::SchemaOrStrings),
+                ),
+                Wire::Bytes(raw),
+            ) => self.schema_or(*kind, raw, name, depth)?,
             (Type::Any(kind), Wire::Bytes(raw)) => any(*kind, raw, name)?,
             _ => return Err(Invalid::WireType(name.to_owned())),
+        })
+    }
+
+    /// A JSON schema, or what may stand in its place.
+    fn schema_or(&self, kind: AnyKind, raw: &[u8], name: &str, depth: usize) -> Result<Value, Invalid> {
+        let id = self.schema.by_name(JSON_SCHEMA).ok_or_else(|| Invalid::NoMessage(name.to_owned()))?;
+        let schema = |wire| self.value(&Type::Struct(id), wire, name, depth + 1);
+        let (mut one, mut many, mut allows) = (None, Vec::new(), false);
+        for field in Fields(raw) {
+            match (kind, field?) {
+                (AnyKind::SchemaOrBool, (1, Wire::Varint(n))) => allows = n != 0,
+                (AnyKind::SchemaOrBool, (2, wire)) => one = Some(schema(wire)?),
+                (AnyKind::SchemaOrStrings, (2, wire)) => {
+                    many.push(self.value(&Type::String, wire, name, depth)?);
+                }
+                (AnyKind::SchemaOrArray, (2, wire)) => many.push(schema(wire)?),
+                (_, (1, wire)) => one = Some(schema(wire)?),
+                _ => {}
+            }
+        }
+        Ok(match (one, kind) {
+            (Some(schema), _) => schema,
+            (None, AnyKind::SchemaOrBool) => allows.into(),
+            (None, _) => many.into(),
         })
     }
 }

@@ -78,6 +78,30 @@ pub(super) static MUTATING_POLICY: Printer = Printer {
     cells: |o, now| vec![name(o), items(&o["spec"]["mutations"]).len().into(), param_kind(o), age(o, now)],
 };
 
+/// A selector as Go prints the struct, which is what Kubernetes shows here.
+fn printed(selector: &Value) -> String {
+    use std::fmt::Write;
+    let mut labels: Vec<(&String, &str)> =
+        selector["matchLabels"].as_object().into_iter().flatten().map(|(k, v)| (k, text(v))).collect();
+    labels.sort_unstable();
+    let mut out = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
+    for (key, value) in labels {
+        let _ = write!(out, "{key}: {value},");
+    }
+    out.push_str("},MatchExpressions:[]LabelSelectorRequirement{");
+    for one in items(&selector["matchExpressions"]) {
+        let values: Vec<&str> = items(&one["values"]).iter().map(text).collect();
+        let (key, operator) = (text(&one["key"]), text(&one["operator"]));
+        let _ = write!(
+            out,
+            "LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},",
+            values.join(" ")
+        );
+    }
+    out.push_str("},}");
+    out
+}
+
 pub(super) static POLICY_BINDING: Printer = Printer {
     columns: &[NAME, Known::text("PolicyName"), Known::text("ParamRef"), AGE],
     cells: |o, now| {
@@ -91,7 +115,7 @@ pub(super) static POLICY_BINDING: Printer = Printer {
                 namespace => format!("{namespace}/{}", text(&param["name"])),
             }
         } else {
-            super::selector(&param["selector"])
+            printed(&param["selector"])
         };
         vec![name(o), text(&spec["policyName"]).into(), shown.into(), age(o, now)]
     },
