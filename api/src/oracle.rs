@@ -134,6 +134,9 @@ fn validation_update(input: &Value) -> Answer {
         // A definition's status is not the client's to say.
         new["status"] = old["status"].clone();
     }
+    if kind.kind == "Service" {
+        crate::local::services::carry_over(&old["spec"], &mut new);
+    }
     complaints(&validation::update(&kind, &old, &new))
 }
 

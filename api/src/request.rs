@@ -213,6 +213,8 @@ pub struct Response {
     pub code: u16,
     /// Warnings for people, as kubectl prints them.
     pub warnings: Vec<String>,
+    /// What the audit log is told besides, by key: what admission policies and webhooks have to say.
+    pub audit: Vec<(String, String)>,
     /// What is answered.
     pub payload: Payload,
 }

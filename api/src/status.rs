@@ -24,6 +24,9 @@ pub struct Status {
     /// What the client is warned of besides.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What the audit log is told besides, by key.
+    #[serde(skip)]
+    pub audit: Vec<(String, String)>,
     /// The HTTP status code; 0 where the answer does not repeat it.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,
@@ -82,6 +85,7 @@ impl Default for Status {
             details: None,
             continue_token: String::new(),
             warnings: Vec::new(),
+            audit: Vec::new(),
             code: 500,
         }
     }

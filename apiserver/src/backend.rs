@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use orlop_api::auth::{Attributes, Decision};
 use orlop_api::fairness::FlowControl;
 use orlop_api::node::{NodeGateway, PodAt};
@@ -9,8 +10,10 @@ use orlop_api::render::CustomColumns;
 use orlop_api::{Api, Request, Status, User};
 use orlop_core::Name;
 use orlop_core::scheme::Scheme;
+use serde_json::Value;
 
 /// An [`Api`] with what is served beside its objects.
+#[async_trait]
 pub trait Backend: Api {
     /// The kinds that are served now.
     fn scheme(&self) -> Arc<Scheme>;
@@ -35,6 +38,12 @@ pub trait Backend: Api {
         None
     }
 
+    /// Asks admission about a session; see [`orlop_api::LocalApi::admit_session`].
+    ///
+    /// # Errors
+    /// When the user may not, or admission is against it.
+    async fn admit_session(&self, request: &Request, options: Value) -> Result<Vec<String>, Status>;
+
     /// Where the session is to be that `request` asks for; see [`orlop_api::LocalApi::locate_session`].
     ///
     /// # Errors
@@ -45,6 +54,7 @@ pub trait Backend: Api {
     fn nodes(&self) -> Arc<dyn NodeGateway>;
 }
 
+#[async_trait]
 impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
     fn scheme(&self) -> Arc<Scheme> {
         self.served().scheme.clone()
@@ -70,6 +80,10 @@ impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
 
     fn authenticate(&self, token: &str) -> Option<User> {
         orlop_api::LocalApi::authenticate(self, token).ok().flatten()
+    }
+
+    async fn admit_session(&self, request: &Request, options: Value) -> Result<Vec<String>, Status> {
+        orlop_api::LocalApi::admit_session(self, request, options).await
     }
 
     fn locate_session(&self, request: &Request, container: &str) -> Result<(PodAt, Name), Status> {

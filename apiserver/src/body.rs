@@ -63,7 +63,19 @@ pub(crate) fn refusal(status: &Status, encoding: Encoding) -> Answer {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     warn(&mut answer, &status.warnings);
+    note(&mut answer, status.audit.clone());
     answer
+}
+
+/// What the audit log is told of an answer besides, by key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes(pub(crate) Vec<(String, String)>);
+
+/// Leaves notes for the audit log with the answer.
+pub(crate) fn note(answer: &mut Answer, notes: Vec<(String, String)>) {
+    if !notes.is_empty() {
+        answer.extensions_mut().insert(Notes(notes));
+    }
 }
 
 /// The characters that all warnings of an answer may have before each is cut: Kubernetes' own limits.

@@ -35,7 +35,9 @@ pub(crate) fn discovery(
     let aggregated = accept.split(',').any(|range| {
         let range = range.replace(' ', "");
         range.starts_with("application/json")
-            && range.contains("as=APIGroupDiscoveryList") && range.contains("v=v2") && !range.contains("v=v2beta1")
+            && range.contains("as=APIGroupDiscoveryList")
+            && range.contains("v=v2")
+            && !range.contains("v=v2beta1")
     });
     let document = match (parts.as_slice(), aggregated) {
         (["api"], true) => return Ok(varied(AGGREGATED, &discovery::aggregated_api(scheme), headers)),

@@ -180,7 +180,12 @@ pub(crate) fn document(headers: &HeaderMap) -> Result<Encoding, Status> {
 
 /// How a refusal is written: as the client likes it, or in JSON.
 pub(crate) fn of_refusal(headers: &HeaderMap) -> Encoding {
-    ranges(headers).iter().find_map(|range| encoding(&range.media)).unwrap_or(Encoding::Json)
+    let ranges = ranges(headers);
+    let plain = ranges.iter().filter(|range| {
+        // JSON is what is answered anyway, and YAML needs no form; a refusal in protobuf has none but its own.
+        range.media != KNOWN[2] || range.parameters.iter().all(|(key, _)| *key != "as")
+    });
+    plain.filter_map(|range| encoding(&range.media)).next().unwrap_or(Encoding::Json)
 }
 
 /// The media type of an answer.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::audit::{Audit, Pending};
 use crate::auth::{Authentication, Remembered, asked, impersonated};
 use crate::backend::Backend;
-use crate::body::{Answer, answer, read, refusal, streaming, warn};
+use crate::body::{Answer, answer, note, read, refusal, streaming, warn};
 use crate::fairness::Gate;
 use crate::health::{Check, Health};
 use crate::lines::Lines;
@@ -377,6 +377,7 @@ impl Shell {
         let mut answer =
             answer(response.code, content_type(want.encoding), renderer.response(&response, want));
         warn(&mut answer, &response.warnings);
+        note(&mut answer, response.audit);
         Ok(answer)
     }
 

@@ -32,6 +32,7 @@ ValidatingWebhook.timeoutSeconds ClientIPConfig.timeoutSeconds FileKeySelector.o
 """.split())
 # Texts that are pointers: an empty one is a value of its own.
 POINTER = set("""
+HPAScalingRules.policies
 matchPolicy failurePolicy MutatingWebhook.reinvocationPolicy sideEffects RuleWithOperations.scope
 NamedRuleWithOperations.scope parameterNotFoundAction ServiceReference.path Validation.reason url selectPolicy timeZone
 completionMode managedBy podReplacementPolicy failedIndexes PodFailurePolicyOnExitCodesRequirement.containerName
@@ -225,7 +226,8 @@ def field_line(name, field, schema, required, number, package):
     elif ty == "str":
         pointer = not (zero and field != "service") and named(POINTER, name, field) and not named(NOT_POINTER, name, field)
     elif is_list_or_map or ty == "bytes":
-        pointer = False
+        # Lists are no pointers; but of some, an empty one is refused where an absent one is defaulted.
+        pointer = named(POINTER, name, field)
     else:
         # A struct that is no pointer is always written; a pointer without `omitempty` is written as null.
         pointer = not keep or named(KEEP, name, field)

@@ -229,6 +229,11 @@ impl Moment {
         Some((Moment { secs: secs - east, nanos }, digits))
     }
 
+    /// Seconds since the epoch, and billionths of the next one.
+    pub(crate) fn parts(self) -> (i64, u32) {
+        (self.secs, self.nanos)
+    }
+
     /// In UTC, with whole seconds, or microseconds where `micro`; `None` for years that have no four digits.
     #[cfg(feature = "schema")]
     pub(crate) fn text(self, micro: bool) -> Option<String> {

@@ -164,14 +164,16 @@ pub(crate) fn operation(operation: Operation) -> &'static str {
         Operation::Create => "CREATE",
         Operation::Update => "UPDATE",
         Operation::Delete => "DELETE",
+        Operation::Connect => "CONNECT",
     }
 }
 
 /// A write as an `AdmissionRequest` tells of it, without its objects.
 pub(crate) fn request(review: &Review<'_>) -> Value {
     let (kind, key) = (review.kind, &review.key);
+    let sort = review.object_kind();
     let gvk =
-        json!({"group": kind.group.as_str(), "version": kind.version.as_str(), "kind": kind.kind.as_str()});
+        json!({"group": sort.group.as_str(), "version": sort.version.as_str(), "kind": sort.kind.as_str()});
     let gvr = json!({"group": kind.group.as_str(), "version": kind.version.as_str(), "resource": kind.plural.as_str()});
     let user = review.user;
     let groups: Vec<&str> = user.groups.iter().map(|g| g.as_str()).collect();
@@ -186,14 +188,19 @@ pub(crate) fn request(review: &Review<'_>) -> Value {
         info["extra"] = Value::Object(extra.collect());
     }
     let options = match review.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
+        Operation::Create => Some("CreateOptions"),
+        Operation::Update => Some("UpdateOptions"),
+        Operation::Delete => Some("DeleteOptions"),
+        // What a session is asked for with is its object.
+        Operation::Connect => None,
     };
-    let mut options = json!({"kind": options, "apiVersion": "meta.k8s.io/v1"});
-    if review.dry_run {
-        options["dryRun"] = json!(["All"]);
-    }
+    let options = options.map(|kind| {
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if review.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    });
     let mut out = json!({"kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr});
     if !review.subresource.is_empty() {
         out["subResource"] = review.subresource.into();
@@ -210,13 +217,17 @@ pub(crate) fn request(review: &Review<'_>) -> Value {
     out["operation"] = operation(review.operation).into();
     out["userInfo"] = info;
     out["dryRun"] = review.dry_run.into();
-    out["options"] = options;
+    if let Some(options) = options {
+        out["options"] = options;
+    }
     out
 }
 
 /// The object's name; empty while the server has not made one.
 fn name_of<'a>(review: &'a Review<'_>) -> &'a str {
     match review.object["metadata"]["name"].as_str() {
+        // It is called as the object that it is about.
+        _ if review.sort.is_some() => &review.key.name,
         Some(name) => name,
         None if review.object.is_null() => &review.key.name,
         None => "",

@@ -87,6 +87,7 @@ mod pod_security;
 pub(crate) mod policy;
 mod priority;
 mod quota;
+mod reinvocation;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
@@ -106,6 +107,8 @@ pub enum Operation {
     Update,
     /// It goes.
     Delete,
+    /// Somebody connects to what it stands for: a session in a pod.
+    Connect,
 }
 
 /// One write, on its way in.
@@ -114,6 +117,8 @@ pub struct Review<'a> {
     pub operation: Operation,
     /// To which kind.
     pub kind: &'a Kind,
+    /// What the object is, where that is none of the resource's own: a Binding, an Eviction, a TokenRequest, a Scale.
+    pub(crate) sort: Option<&'a Kind>,
     /// To which object. The name is the prefix alone while the server has not made one yet.
     pub key: Key,
     /// `status`, …; empty for the object itself.
@@ -140,6 +145,8 @@ pub struct Review<'a> {
     pub authorizer: &'a dyn Authorizer,
     /// Policies and webhooks that have been read and compiled.
     pub(crate) compiled: &'a policy::Compiled,
+    /// What the audit log is told besides, by key.
+    pub(crate) audit: &'a mut Vec<(String, String)>,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut webhook::Conversation,
     /// What is drawn from quotas.
@@ -211,9 +218,28 @@ pub const JUDGES: &[(&str, Rule)] = &[
     ("ValidatingAdmissionWebhook", webhook::judge),
 ];
 
-/// Runs the built-in rules that change what is written.
+/// Runs the built-in rules that change what is written; all of them once more where a policy or a webhook has changed
+/// it.
 pub(crate) fn run(review: &mut Review<'_>) -> Result<(), Status> {
-    BUILTIN.iter().try_for_each(|(_, rule)| rule(review))
+    BUILTIN.iter().try_for_each(|(_, rule)| rule(review))?;
+    if review.hooks.rounds.begin_second() {
+        BUILTIN.iter().try_for_each(|(_, rule)| rule(review))?;
+    }
+    Ok(())
+}
+
+/// Lets policies and webhooks see what is asked rather than written: a session, a binding, an eviction, a token.
+pub(crate) fn observe(review: &mut Review<'_>) -> Result<(), Status> {
+    let change = |review: &mut Review<'_>| {
+        mutating_policy::mutate(review)?;
+        webhook::mutate(review)
+    };
+    change(review)?;
+    if review.hooks.rounds.begin_second() {
+        change(review)?;
+    }
+    policy::judge(review)?;
+    webhook::judge(review)
 }
 
 /// Runs the built-in rules that judge what is written.
@@ -226,6 +252,12 @@ pub(crate) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
 /// # Errors
 /// Why it is none any more.
 fn remade(review: &Review<'_>, mut object: Value) -> Result<Value, String> {
+    if let Some(sort) = review.sort {
+        if let Some((schema, ty)) = review.scheme.type_of(&sort.group, &sort.version, &sort.kind) {
+            orlop_core::codec::conform(&schema, ty, &mut object, &[]).map_err(|e| e.message)?;
+        }
+        return Ok(object);
+    }
     let kind = review.kind;
     let Some(resource) = review.scheme.resource(&kind.group, &kind.version, &kind.plural) else {
         return Ok(object);
@@ -287,6 +319,18 @@ impl Review<'_> {
     pub fn may(&self, attributes: &Attributes) -> bool {
         let decision = self.authorizer.authorize(self.user, attributes, self.view);
         decision.permits()
+    }
+
+    /// What the object is.
+    pub(crate) fn object_kind(&self) -> &Kind {
+        self.sort.unwrap_or(self.kind)
+    }
+
+    /// Tells the audit log something. What was said of a key first stays.
+    pub(crate) fn audit(&mut self, key: &str, value: &str) {
+        if self.audit.iter().all(|(known, _)| known != key) {
+            self.audit.push((key.to_owned(), value.to_owned()));
+        }
     }
 
     /// A refusal, in the words of admission.

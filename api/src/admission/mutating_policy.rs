@@ -1,7 +1,5 @@
 //! MutatingAdmissionPolicies: what they change in a write.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::expressions;
@@ -14,26 +12,36 @@ use crate::patch;
 use crate::request::User;
 use crate::status::Status;
 
-/// Lets the policies change the object. Those that ask for it are asked again once others have changed it.
+/// The name of policies among those that are asked twice.
+const SORT: &str = "policies";
+
+/// Lets the policies change the object, each as the one before it has left it.
 pub(super) fn mutate(review: &mut Review<'_>) -> Result<(), Status> {
     if review.operation == Operation::Delete || review.object.is_null() {
         return Ok(());
     }
-    let found = policy::about(review, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
-    let mut again: Vec<(Arc<Policy>, Arc<Value>, Value)> = Vec::new();
-    for (policy, bindings) in &found {
+    let known = policy::all(review, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
+    if known.is_empty() {
+        return Ok(());
+    }
+    review.hooks.rounds.enter(SORT, review.object);
+    for candidate in known {
+        if !review.hooks.rounds.asks(SORT, &candidate.policy.name) {
+            continue;
+        }
+        let bindings = candidate.about(review);
+        if bindings.is_empty() {
+            continue;
+        }
+        let before = review.object.clone();
         for binding in bindings {
-            run(review, policy, binding)?;
-            if policy.spec["reinvocationPolicy"] == "IfNeeded" {
-                again.push((policy.clone(), binding.clone(), review.object.clone()));
-            }
+            run(review, &candidate.policy, binding)?;
         }
+        let if_needed = candidate.policy.spec["reinvocationPolicy"] == "IfNeeded";
+        let changed = before != *review.object;
+        review.hooks.rounds.asked(SORT, candidate.policy.name.clone(), changed, if_needed);
     }
-    for (policy, binding, left) in again {
-        if *review.object != left {
-            run(review, &policy, &binding)?;
-        }
-    }
+    review.hooks.rounds.leave(SORT, review.object);
     Ok(())
 }
 
@@ -118,12 +126,18 @@ fn applied(review: &Review<'_>, result: &cel::Value) -> Result<Value, String> {
             return Err(format!("metadata.{field} may not be changed"));
         }
     }
-    map.insert("apiVersion".into(), review.kind.api_version().as_str().into());
-    map.insert("kind".into(), json!(review.kind.kind.as_str()));
-    let kind = review.kind;
-    let resource =
-        review.scheme.resource(&kind.group, &kind.version, &kind.plural).ok_or("the kind is not served")?;
-    let at = At::root(&resource.schema, resource.ty);
+    let kind = review.object_kind();
+    map.insert("apiVersion".into(), kind.api_version().as_str().into());
+    map.insert("kind".into(), json!(kind.kind.as_str()));
+    let (schema, ty) = match review.sort {
+        Some(sort) => review.scheme.type_of(&sort.group, &sort.version, &sort.kind),
+        None => {
+            let resource = review.scheme.resource(&kind.group, &kind.version, &kind.plural);
+            resource.map(|resource| (resource.schema.clone(), resource.ty))
+        }
+    }
+    .ok_or("the kind is not served")?;
+    let at = At::root(&schema, ty);
     crate::managed_fields::to_set(at, &config, false)?;
     Ok(merge(at, review.object, &config))
 }

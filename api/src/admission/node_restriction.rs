@@ -73,6 +73,7 @@ fn pod(review: &Review<'_>, node: &str) -> Result<(), Status> {
                 "unexpected operation \"UPDATE\", node \"{node}\" can only create and delete mirror pods"
             ));
         }
+        Operation::Connect => return Ok(()),
     }
     let pod = &*review.object;
     if at(pod, &["metadata", "annotations", MIRROR]).is_none() {

@@ -1,5 +1,6 @@
 //! ValidatingAdmissionPolicies: what they and their bindings say of a write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orlop_core::{Key, Kind, Stored};
@@ -31,10 +32,14 @@ impl std::fmt::Debug for Compiled {
     }
 }
 
-/// The policies of a kind that are about a write, with their bindings.
-pub(super) fn about(review: &Review<'_>, kind: &str, plural: &str) -> Vec<(Arc<Policy>, Vec<Arc<Value>>)> {
+/// The policies of a kind that have bindings, in order.
+pub(super) fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<Candidate> {
     // Nobody can lock themselves out of changing policies.
     if review.kind.group == GROUP && review.kind.plural.contains("admissionpolic") {
+        return Vec::new();
+    }
+    // What a Scale makes of its object was asked about as the Scale.
+    if review.subresource == "scale" && review.sort.is_none() {
         return Vec::new();
     }
     let of = |kind: String, plural: String| Kind {
@@ -57,23 +62,33 @@ pub(super) fn about(review: &Review<'_>, kind: &str, plural: &str) -> Vec<(Arc<P
     let mut out = Vec::new();
     for entry in &policies {
         let policy = compiled.policies.get(entry, |entry| Policy::read(&entry.object));
-        if !matching::constrained(review, &policy.spec["matchConstraints"]) {
-            continue;
-        }
-        let own: Vec<Arc<Value>> = bindings
-            .iter()
-            .filter(|b| b["spec"]["policyName"] == policy.name.as_str())
-            .filter(|b| {
-                b["spec"]["matchResources"].is_null()
-                    || matching::constrained(review, &b["spec"]["matchResources"])
-            })
-            .cloned()
-            .collect();
-        if !own.is_empty() {
-            out.push((policy, own));
+        let own = |b: &&Arc<Value>| b["spec"]["policyName"] == policy.name.as_str();
+        let bindings: Vec<Arc<Value>> = bindings.iter().filter(own).cloned().collect();
+        if !bindings.is_empty() {
+            out.push(Candidate { policy, bindings });
         }
     }
     out
+}
+
+/// A policy with its bindings.
+pub(super) struct Candidate {
+    pub(super) policy: Arc<Policy>,
+    bindings: Vec<Arc<Value>>,
+}
+
+impl Candidate {
+    /// The bindings by which the policy is about a write, as that is by now.
+    pub(super) fn about(&self, review: &Review<'_>) -> Vec<&Value> {
+        if !matching::constrained(review, &self.policy.spec["matchConstraints"]) {
+            return Vec::new();
+        }
+        let bindings = self.bindings.iter().filter(|b| {
+            b["spec"]["matchResources"].is_null()
+                || matching::constrained(review, &b["spec"]["matchResources"])
+        });
+        bindings.map(|b| &**b).collect()
+    }
 }
 
 /// A policy, ready to run.
@@ -83,6 +98,8 @@ pub(super) struct Policy {
     conditions: Vec<Expression>,
     variables: Vec<(String, Expression)>,
     validations: Vec<Validation>,
+    /// What goes into the audit log, by key.
+    notes: Vec<(String, Expression)>,
     pub(super) mutations: Vec<(String, Expression)>,
 }
 
@@ -149,6 +166,10 @@ impl Policy {
                 reason: text(&v["reason"]),
             })
             .collect();
+        let notes = list("auditAnnotations")
+            .iter()
+            .map(|n| (text(&n["key"]), Expression::new(&n["valueExpression"], &names, Wanted::TextOrNull)))
+            .collect();
         let making = Names { constructs: true, ..names.clone() };
         let mutations = list("mutations")
             .iter()
@@ -161,7 +182,8 @@ impl Policy {
                 (ty, Expression::new(&m[field]["expression"], &making, wanted))
             })
             .collect();
-        Policy { name: text(&tree["metadata"]["name"]), spec, conditions, variables, validations, mutations }
+        let name = text(&tree["metadata"]["name"]);
+        Policy { name, spec, conditions, variables, validations, notes, mutations }
     }
 
     fn fails_open(&self) -> bool {
@@ -246,10 +268,32 @@ impl Policy {
         Ok(found.into_iter().map(Some).collect())
     }
 
+    /// Adds what the policy has to say to the audit log, each text once.
+    fn note<'a>(&'a self, values: &Activation<'_>, out: &mut BTreeMap<&'a str, Vec<String>>) {
+        for (key, expression) in &self.notes {
+            let text = match expression.run(values) {
+                Ok(cel::Value::String(text)) => text.trim().to_owned(),
+                Ok(_) => continue,
+                Err(_) if self.fails_open() => continue,
+                Err(why) => format!("failed evaluating {:?}: {why}", expression.source),
+            };
+            let cut = text
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(|end| *end <= NOTE_MAX)
+                .last();
+            let text = text[..cut.unwrap_or_default()].to_owned();
+            let said = out.entry(key).or_default();
+            if !text.is_empty() && !said.contains(&text) {
+                said.push(text);
+            }
+        }
+    }
+
     /// Why the write should not be, if so.
     fn verdicts(&self, values: &Activation<'_>) -> Vec<Verdict> {
         let mut out = Vec::new();
-        for validation in &self.validations {
+        for (index, validation) in self.validations.iter().enumerate() {
             let reason = validation.reason.clone();
             match validation.condition.run(values) {
                 Ok(cel::Value::Bool(true)) => {}
@@ -263,13 +307,13 @@ impl Policy {
                         "" => format!("failed expression: {}", validation.condition.source.trim()),
                         message => message.to_owned(),
                     });
-                    out.push(Verdict { text, reason });
+                    out.push(Verdict { text, reason, index });
                 }
                 Err(_) if self.fails_open() => {}
                 Err(why) => {
                     let text =
                         format!("expression '{}' resulted in error: {why}", validation.condition.source);
-                    out.push(Verdict { text, reason });
+                    out.push(Verdict { text, reason, index });
                 }
             }
         }
@@ -280,21 +324,31 @@ impl Policy {
 struct Verdict {
     text: String,
     reason: String,
+    /// Which of the policy's validations says so.
+    index: usize,
 }
+
+/// The annotation of the audit log by which bindings with the action `Audit` note what failed.
+const FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
+/// Longer values are cut off in the audit log.
+const NOTE_MAX: usize = 10 * 1024;
 
 /// Asks the policies.
 pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
-    let found = about(review, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
+    let found = all(review, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
     if found.is_empty() {
         return Ok(());
     }
+    let mut noted: Vec<(String, String)> = Vec::new();
     let mut denied: Option<(String, String)> = None;
     let mut warned = Vec::new();
     let (authorizer, view) = (review.authorizer, review.view);
     let ask =
         |user: &User, attributes: &Attributes| -> Decision { authorizer.authorize(user, attributes, view) };
-    for (policy, bindings) in &found {
-        for binding in bindings {
+    for candidate in &found {
+        let policy = &candidate.policy;
+        let mut notes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for binding in candidate.about(review) {
             let at = binding["metadata"]["name"].as_str().unwrap_or_default();
             let verdicts = match policy.params(review, binding) {
                 Ok(params) => {
@@ -304,9 +358,13 @@ pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
                         let param = param.as_ref().map_or(cel::Value::Null, cel::Value::from_json);
                         values.set("params", Ok(param));
                         match policy.applies(&values) {
-                            Ok(true) => all.extend(policy.verdicts(&policy.with_variables(values))),
+                            Ok(true) => {
+                                let values = policy.with_variables(values);
+                                all.extend(policy.verdicts(&values));
+                                policy.note(&values, &mut notes);
+                            }
                             Ok(false) => {}
-                            Err(text) => all.push(Verdict { text, reason: String::new() }),
+                            Err(text) => all.push(Verdict { text, reason: String::new(), index: 0 }),
                         }
                     }
                     all
@@ -314,11 +372,16 @@ pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
                 Err(_) if policy.fails_open() => Vec::new(),
                 Err(why) => {
                     let text = format!("failed to configure binding: {why}");
-                    vec![Verdict { text, reason: String::new() }]
+                    vec![Verdict { text, reason: String::new(), index: 0 }]
                 }
             };
             let actions = binding["spec"]["validationActions"].as_array().map_or(&[][..], Vec::as_slice);
-            for Verdict { text, reason } in verdicts {
+            for Verdict { text, reason, index } in verdicts {
+                if actions.iter().any(|a| a == "Audit") {
+                    let failure = serde_json::json!([{"message": text, "policy": policy.name, "binding": at,
+                        "expressionIndex": index, "validationActions": actions}]);
+                    noted.push((FAILURE.into(), failure.to_string()));
+                }
                 if actions.iter().any(|a| a == "Warn") {
                     warned.push(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{at}': {text}",
@@ -334,8 +397,14 @@ pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
                 }
             }
         }
+        for (key, values) in notes {
+            noted.push((format!("{}/{key}", policy.name), values.join(", ")));
+        }
     }
     review.warnings.extend(warned);
+    for (key, value) in &noted {
+        review.audit(key, value);
+    }
     match denied {
         None => Ok(()),
         Some((message, reason)) => Err(refusal(review, &message, &reason)),

@@ -30,7 +30,7 @@ pub(super) fn admit(review: &mut Review<'_>) -> Result<(), Status> {
                     }
                 }
             }
-            Operation::Delete => {}
+            Operation::Delete | Operation::Connect => {}
         }
     }
     if review.is("scheduling.k8s.io", "priorityclasses") && review.operation != Operation::Delete {

@@ -14,6 +14,7 @@ use orlop_core::{Key, Kind};
 use serde_json::{Value, json};
 
 use super::expressions::{self, Names, Wanted};
+use super::reinvocation::Rounds;
 use super::{Operation, Review, matching};
 use crate::auth::{Attributes, Decision};
 use crate::cel::{self, Program};
@@ -64,6 +65,8 @@ pub(crate) struct Conversation {
     used: usize,
     /// What must be asked before there can be a decision.
     open: Option<(Webhook, Value)>,
+    /// Who is asked twice.
+    pub(super) rounds: Rounds,
 }
 
 impl Conversation {
@@ -71,6 +74,7 @@ impl Conversation {
     pub(crate) fn rewind(&mut self) {
         self.used = 0;
         self.open = None;
+        self.rounds = Rounds::default();
     }
 
     /// What is to be asked, if that is why there was no decision.
@@ -141,13 +145,16 @@ impl Hook {
     }
 }
 
-/// The webhooks that are asked about a write, in order.
-fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Arc<Hook>>, Status> {
+/// All webhooks of a sort, in order, each with a name of its own.
+fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<(String, Arc<Hook>)> {
     let own = review.kind.group == "admissionregistration.k8s.io";
     if own && (review.kind.plural.contains("webhook") || review.kind.plural.contains("admissionpolic")) {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let (kind, plural) = (kind.to_owned(), plural.to_owned());
+    // What a Scale makes of its object was asked about as the Scale.
+    if review.subresource == "scale" && review.sort.is_none() {
+        return Vec::new();
+    }
     let kind = Kind {
         kind: kind.into(),
         plural: plural.into(),
@@ -157,19 +164,21 @@ fn about(review: &Review<'_>, kind: &str, plural: &str) -> Result<Vec<Arc<Hook>>
     for stored in review.entries(&kind) {
         let configuration = review.compiled.webhooks.get(&stored, Configuration::read);
         for hook in &configuration.0 {
-            let entry = &hook.entry;
-            let equivalent = entry["matchPolicy"] != "Exact";
-            let ruled = entry["rules"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|rule| matching::ruled(review, rule, equivalent));
-            if ruled && matching::selected(review, entry) && conditions(review, hook)? {
-                out.push(hook.clone());
-            }
+            out.push((format!("{}/{}", stored.key, hook.text("name")), hook.clone()));
         }
     }
-    Ok(out)
+    out
+}
+
+/// Whether a webhook is to be asked about the write as it is by now.
+fn concerns(review: &Review<'_>, hook: &Hook) -> Result<bool, Status> {
+    let entry = &hook.entry;
+    let equivalent = entry["matchPolicy"] != "Exact";
+    let mut rules = entry["rules"].as_array().into_iter().flatten();
+    if !rules.any(|rule| matching::ruled(review, rule, equivalent)) || !matching::selected(review, entry) {
+        return Ok(false);
+    }
+    conditions(review, hook)
 }
 
 /// Whether the webhook's own conditions ask for it.
@@ -296,6 +305,9 @@ fn asked(review: &mut Review<'_>, hook: &Hook) -> Result<Option<Value>, Status> 
     for warning in response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         review.warnings.push(warning.to_owned());
     }
+    for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
+        review.audit(&format!("{name}/{key}"), value.as_str().unwrap_or_default());
+    }
     if response["allowed"] == true {
         return Ok(Some(response.clone()));
     }
@@ -317,29 +329,34 @@ fn denied(name: &str, status: &Value) -> Status {
     Status { message, reason: reason.into(), code, details: details.map(Box::new), ..Status::default() }
 }
 
-/// Lets webhooks change the object. Those that ask for it are asked again once others have changed it.
+/// The name of webhooks among those that are asked twice.
+const SORT: &str = "webhooks";
+
+/// Lets webhooks change the object, each as the one before it has left it.
 pub(super) fn mutate(review: &mut Review<'_>) -> Result<(), Status> {
-    let hooks = about(review, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")?;
-    let mut left: Vec<(Arc<Hook>, Value)> = Vec::new();
-    for hook in hooks {
-        change(review, &hook)?;
-        if hook.text("reinvocationPolicy") == "IfNeeded" {
-            left.push((hook, review.object.clone()));
-        }
+    let hooks = all(review, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations");
+    if hooks.is_empty() {
+        return Ok(());
     }
-    for (hook, object) in left {
-        if *review.object != object {
-            change(review, &hook)?;
+    review.hooks.rounds.enter(SORT, review.object);
+    for (name, hook) in hooks {
+        if !review.hooks.rounds.asks(SORT, &name) || !concerns(review, &hook)? {
+            continue;
         }
+        let changed = change(review, &hook)?;
+        let if_needed = hook.text("reinvocationPolicy") == "IfNeeded";
+        review.hooks.rounds.asked(SORT, name, changed, if_needed);
     }
+    review.hooks.rounds.leave(SORT, review.object);
     Ok(())
 }
 
-fn change(review: &mut Review<'_>, hook: &Hook) -> Result<(), Status> {
-    let Some(response) = asked(review, hook)? else { return Ok(()) };
+/// Asks one webhook. Answers whether it has changed the object.
+fn change(review: &mut Review<'_>, hook: &Hook) -> Result<bool, Status> {
+    let Some(response) = asked(review, hook)? else { return Ok(false) };
     let patch = response["patch"].as_str().unwrap_or_default();
     if patch.is_empty() || review.operation == Operation::Delete {
-        return Ok(());
+        return Ok(false);
     }
     let name = hook.text("name");
     let wrong = |why: String| {
@@ -353,14 +370,18 @@ fn change(review: &mut Review<'_>, hook: &Hook) -> Result<(), Status> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(patch).map_err(|e| wrong(e.to_string()))?;
     let patch: Value = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
     let object = crate::patch::json(review.object.clone(), &patch).map_err(|e| wrong(e.to_string()))?;
-    *review.object = super::remade(review, object).map_err(wrong)?;
-    Ok(())
+    let object = super::remade(review, object).map_err(wrong)?;
+    let changed = object != *review.object;
+    *review.object = object;
+    Ok(changed)
 }
 
 /// Asks webhooks whether the write may be.
 pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
-    for hook in about(review, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")? {
-        asked(review, &hook)?;
+    for (_, hook) in all(review, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations") {
+        if concerns(review, &hook)? {
+            asked(review, &hook)?;
+        }
     }
     Ok(())
 }

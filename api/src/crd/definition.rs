@@ -240,7 +240,7 @@ fn check_spec(e: &mut Errors, spec: &Value, old: Option<&Value>, options: &Optio
         let wrong = dns_1035_label(name);
         if !wrong.is_empty() {
             e.invalid_text(list.index(i).field("name"), name, &wrong.join(","));
-            if i == 0 {
+            if i == 0 && !name.is_empty() {
                 e.invalid_text(SPEC.field("version"), name, &wrong.join(","));
             }
         }

@@ -36,6 +36,10 @@ pub(super) fn unreadable(schema: &Value) -> Option<String> {
                 return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
             }
         }
+        if map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
+            let field = "x-kubernetes-preserve-unknown-fields";
+            return Some(format!("internal error: '{field}' must be true or undefined"));
+        }
         if map.get("items").is_some_and(Value::is_array) {
             return Some("OpenAPIV3Schema 'items' must be a schema object and not an array".into());
         }

@@ -27,10 +27,14 @@ pub(crate) struct Call<'a> {
     pub(crate) now: Timestamp,
     pub(crate) entropy: &'a mut Entropy,
     pub(crate) warnings: Vec<String>,
+    /// What the audit log is told besides, by key.
+    pub(crate) audit: Vec<(String, String)>,
     /// The managed fields of an object that is created, as text, as long as they are not in its tree.
     pub(crate) managed: Option<Vec<u8>>,
     /// Preconditions and operations beside those of the object itself.
     pub(crate) txn: Txn,
+    /// How the object is to be stored.
+    pub(crate) spelling: super::spelling::Spelling,
     /// What is committed before, and taken back where the object is not written after all.
     pub(crate) before: Txn,
     /// What webhooks were asked and answered.
@@ -53,6 +57,8 @@ pub(crate) struct Admitted {
     pub(crate) answer: Answer,
     pub(crate) code: u16,
     pub(crate) warnings: Vec<String>,
+    /// What the audit log is told besides.
+    pub(crate) audit: Vec<(String, String)>,
 }
 
 /// What follows the first commit.
@@ -84,6 +90,7 @@ impl Answer {
         self,
         code: u16,
         warnings: Vec<String>,
+        audit: Vec<(String, String)>,
         committed: Option<Revision>,
     ) -> Response {
         let payload = match self {
@@ -100,13 +107,13 @@ impl Answer {
             }
             Answer::Status(status) => Payload::Status(status),
         };
-        Response { code, warnings, payload }
+        Response { code, warnings, audit, payload }
     }
 }
 
 impl Response {
     pub(crate) fn list(kind: Kind, list: List, warnings: Vec<String>) -> Response {
-        Response { code: 200, warnings, payload: Payload::List(kind, list) }
+        Response { code: 200, warnings, audit: Vec::new(), payload: Payload::List(kind, list) }
     }
 }
 
@@ -175,6 +182,7 @@ impl<'a> Call<'a> {
             answer,
             code,
             warnings: std::mem::take(&mut self.warnings),
+            audit: std::mem::take(&mut self.audit),
         }
     }
 

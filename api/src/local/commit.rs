@@ -7,6 +7,7 @@ use orlop_core::scheme::Resource;
 use orlop_core::store::{Compare, Op, Revision, Store, StoreError, Txn};
 
 use super::admit::{Admitted, Call, Then};
+use super::spelling::Spelling;
 use super::{LocalApi, charge, crd, delete, registrations};
 use crate::admission::webhook::Conversation;
 use crate::request::{Request, Response, Verb};
@@ -61,9 +62,11 @@ impl<S: Store> LocalApi<S> {
                     now,
                     entropy: &mut entropy,
                     warnings: Vec::new(),
+                    audit: Vec::new(),
                     managed: None,
                     txn: Txn::default(),
                     before: Txn::default(),
+                    spelling: Spelling::default(),
                     hooks: &mut hooks,
                     charges: Vec::new(),
                     paid,
@@ -72,6 +75,7 @@ impl<S: Store> LocalApi<S> {
                 // What was noticed is told, even where the request is refused.
                 decided.map_err(|mut status| {
                     status.warnings.append(&mut call.warnings);
+                    status.audit.append(&mut call.audit);
                     status
                 })
             };
@@ -118,7 +122,12 @@ impl<S: Store> LocalApi<S> {
                 Ok(revision) => {
                     paid.clear();
                     let last = self.follow_up(admitted.then, revision).await?;
-                    return Ok(admitted.answer.into_response(admitted.code, admitted.warnings, Some(last)));
+                    return Ok(admitted.answer.into_response(
+                        admitted.code,
+                        admitted.warnings,
+                        admitted.audit,
+                        Some(last),
+                    ));
                 }
                 Err(StoreError::Conflict { .. }) => self.give_back(taken).await,
                 Err(other) => return Err(Status::unavailable(other.to_string())),
@@ -209,8 +218,8 @@ impl<S: Store> LocalApi<S> {
 
 /// The answer to what is not written.
 fn dry(admitted: Admitted) -> Response {
-    let Admitted { answer, code, warnings, txn, .. } = admitted;
+    let Admitted { answer, code, warnings, audit, txn, .. } = admitted;
     // An object that exists keeps its revision; a new one has none.
     let seen = txn.compares.iter().map(|c| c.revision).next_back().filter(|r| r.0 > 0);
-    answer.into_response(code, warnings, seen)
+    answer.into_response(code, warnings, audit, seen)
 }

@@ -22,8 +22,8 @@ fn status(resource: &Resource, name: &str) -> Result<Stored, Status> {
         "metadata": {"name": name, "creationTimestamp": null},
         "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
     });
-    let body = codec::encode(&resource.schema, resource.ty, &value)
-        .map_err(|e| Status::internal(&e.to_string()))?;
+    let body =
+        codec::encode(&resource.schema, resource.ty, &value).map_err(|e| Status::internal(&e.to_string()))?;
     Ok(Stored { body: Arc::new(body), revision: Revision(0) })
 }
 

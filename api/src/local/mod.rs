@@ -10,7 +10,9 @@ use orlop_core::scheme::Resource;
 use orlop_core::store::{Entry, Store};
 use orlop_core::{Clock, Entropy, Kind, Name, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
 
+use crate::admission::Operation;
 use crate::api::{Api, Cuts, WatchStream};
 use crate::auth::{Attributes, Decision, Target};
 use crate::node::PodAt;
@@ -25,14 +27,14 @@ pub(crate) mod body;
 mod bootstrap;
 mod charge;
 mod commit;
-mod components;
 mod complete;
+mod components;
 mod config;
 mod convert;
 mod crd;
 mod custom;
-mod empty;
 pub(crate) mod delete;
+mod empty;
 mod follow;
 pub(crate) mod hooks;
 pub(crate) mod kinds;
@@ -40,7 +42,8 @@ mod meta;
 mod read;
 mod registrations;
 mod served;
-mod services;
+pub(crate) mod services;
+mod spelling;
 mod watch;
 pub(crate) mod write;
 
@@ -50,7 +53,7 @@ pub(crate) use convert::encode;
 pub(crate) use hooks::own_review;
 pub(crate) use served::ScalePaths;
 pub use served::Served;
-pub(crate) use write::restrict_token;
+pub(crate) use write::{observe, restrict_token};
 
 use admit::{check_scope, verb_name};
 
@@ -245,7 +248,7 @@ impl<S: Store> LocalApi<S> {
             Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
             None => crate::request::ByteStream::new(futures_util::stream::empty()),
         };
-        Ok(Response { code: 200, warnings: Vec::new(), payload: Payload::Stream(stream) })
+        Ok(Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload: Payload::Stream(stream) })
     }
 
     fn pod_of(&self, request: &Request, resource: &Resource) -> Result<Entry, Status> {
@@ -276,6 +279,30 @@ impl<S: Store> LocalApi<S> {
         log::locate_session(&entry, &request.key.namespace, container)
     }
 
+    /// Asks admission about a session: `options` is the object that the request's parameters make, a `PodExecOptions`,
+    /// `PodAttachOptions` or `PodPortForwardOptions`. Policies, webhooks and an embedder's own see it as the operation
+    /// `CONNECT`. Comes after the question who may, and before the pod is looked for. Answers with warnings.
+    ///
+    /// # Errors
+    /// Forbidden in Kubernetes' words, or what admission says against it.
+    pub async fn admit_session(&self, request: &Request, options: Value) -> Result<Vec<String>, Status> {
+        self.check_access(request, verb_name(request.verb))?;
+        if request.verb != Verb::Create {
+            self.check_access(request, "create")?;
+        }
+        let resource = self.route(request, &self.shared.served())?;
+        let kind = options["kind"].as_str().unwrap_or_default();
+        let sort = Kind { kind: kind.into(), ..Kind::namespaced("", "v1", "", "pods") };
+        let done = self
+            .write(request, &resource, |call| {
+                let mut options = options.clone();
+                write::observe(call, Operation::Connect, &sort, &mut options, None)?;
+                Ok(call.answer(200, Answer::Status(Status::success(200, None))))
+            })
+            .await?;
+        Ok(done.warnings)
+    }
+
     async fn subresource(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
         let body = request.body.as_ref();
         match (request.subresource.as_str(), request.verb) {
@@ -303,7 +330,7 @@ impl<S: Store> LocalApi<S> {
             Verb::Get if components::is_one(resource) => {
                 let payload =
                     Payload::Object(resource.kind.clone(), components::get(resource, &request.key.name)?);
-                Ok(Response { code: 200, warnings: Vec::new(), payload })
+                Ok(Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload })
             }
             Verb::Get => {
                 let served = self.shared.served();

@@ -13,8 +13,7 @@ use crate::managed_fields::{self, Writer};
 use crate::status::Status;
 use crate::tree::{metadata, text};
 
-const API_SERVICE: Kind =
-    Kind::cluster("apiregistration.k8s.io", "v1", "APIService", "apiservices");
+const API_SERVICE: Kind = Kind::cluster("apiregistration.k8s.io", "v1", "APIService", "apiservices");
 
 const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
@@ -126,7 +125,8 @@ pub(super) fn settle(
     let prefix = scheme.storage_range(&API_SERVICE, "").ok_or_else(Status::no_resource)?;
     for entry in view.range(&prefix, "", usize::MAX) {
         let object = entry.object.to_value();
-        let managed = object["metadata"]["labels"][AUTOMANAGED] == "true" && object["spec"]["service"].is_null();
+        let managed =
+            object["metadata"]["labels"][AUTOMANAGED] == "true" && object["spec"]["service"].is_null();
         if managed && !names.iter().any(|name| name == text(&object, &["metadata", "name"])) {
             txn.compares.push(Compare { key: entry.key.clone(), revision: entry.object.revision });
             txn.ops.push(Op::Delete(entry.key.clone()));

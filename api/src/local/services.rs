@@ -68,8 +68,7 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
         return Ok(());
     }
     if let Some(old) = old.and_then(|old| old.get("spec")) {
-        patch_allocated(old, value);
-        drop_unused(old, value);
+        carry_over(old, value);
     }
     let spec = object(value, "spec");
     // One address may be given by the older field alone.
@@ -88,6 +87,12 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
         return Err(call.invalid(vec![cause]));
     }
     Ok(())
+}
+
+/// What an update takes from the Service as it was, whose spec is `old`.
+pub(crate) fn carry_over(old: &Value, value: &mut Value) {
+    patch_allocated(old, value);
+    drop_unused(old, value);
 }
 
 /// An update that leaves addresses and ports out means to keep them.

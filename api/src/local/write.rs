@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::admit::{Admitted, Answer, Call, Then};
 use super::body::{self, Expect};
 use super::served::DEFINITIONS;
+use super::spelling::{self, Spelling};
 use super::{empty, hooks, kinds, meta, services};
 use crate::admission::{self, Operation, Review};
 use crate::request::{Body, MediaType, PatchType};
@@ -20,7 +21,11 @@ use crate::tree::{items, text};
 /// Creates an object.
 pub(crate) fn create(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
     let value = read(call, body)?;
-    create_object(call, value).map_err(|status| empty::spelt(status, || as_sent(call, body)))
+    create_object(call, value).map_err(|status| empty::spelt(status, typed(call), || as_sent(call, body)))
+}
+
+fn typed<'a>(call: &Call<'a>) -> (&'a orlop_core::schema::Schema, orlop_core::schema::StructId) {
+    (&call.resource.schema, call.resource.ty)
 }
 
 /// What a body holds, with what means nothing.
@@ -33,6 +38,7 @@ fn as_sent(call: &Call<'_>, body: Option<&Body>) -> Option<Value> {
 fn read(call: &mut Call<'_>, body: Option<&Body>) -> Result<Value, Status> {
     let mut parsed = body::object(body, Expect::of(call.resource), &call.served.scheme)?;
     body::conform(call.resource, &mut parsed, &call.options.field_validation, &mut call.warnings)?;
+    call.spelling = spelling::sent(call.resource, body, &parsed.value);
     Ok(parsed.value)
 }
 
@@ -67,14 +73,18 @@ fn create_owned(call: &mut Call<'_>, mut value: Value, owned: bool) -> Result<Ad
         return Err(call.invalid(causes));
     }
     call.warnings.extend(hooks::warnings(call, &value, None));
+    let labels = value["metadata"].get("labels").cloned();
     kinds::settle_new(call, &mut value);
+    if spelling::unsettled(call.resource, labels.as_ref(), &value) {
+        call.spelling = Spelling::Unsettled;
+    }
     meta::name_owners_once(&mut value);
     judge(call, Operation::Create, &mut value, None)?;
     if call.current()?.is_some() {
         let kind = call.kind();
         return Err(Status::already_exists(&kind.group, &kind.plural, &call.key.name));
     }
-    let body = call.encode(&value)?;
+    let body = call.spelling.mark(call.encode(&value)?);
     let txn = call.put(body.clone(), None)?;
     let answer = Answer::Written(call.kind().clone(), call.shown_body(body));
     Ok(Admitted { txn, then: settle(call)?, ..call.answer(201, answer) })
@@ -100,7 +110,8 @@ pub(crate) fn update(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitte
     };
     let old = call.tree(&entry.object);
     hooks::default(call, &mut value);
-    replace(call, &entry, &old, value).map_err(|status| empty::spelt(status, || as_sent(call, body)))
+    replace(call, &entry, &old, value)
+        .map_err(|status| empty::spelt(status, typed(call), || as_sent(call, body)))
 }
 
 /// Changes parts of an object.
@@ -139,7 +150,7 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
     replace(call, &entry, &old, value).map_err(|status| {
-        empty::spelt(status, || hooks::patch(call.resource, ty, &old, as_sent(call, sent)?).ok())
+        empty::spelt(status, typed(call), || hooks::patch(call.resource, ty, &old, as_sent(call, sent)?).ok())
     })
 }
 
@@ -276,7 +287,16 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     kinds::merge(call, old, &mut value, strategy);
     services::prepare(call, &mut value, Some(old))?;
     admit(call, Operation::Update, &mut value, Some(old))?;
-    let causes = hooks::validate_change(call, &value, old);
+    let before = Spelling::of(entry);
+    if !call.subresource.is_empty() {
+        // What it does not write, it does not spell anew.
+        call.spelling = if before == Spelling::Spaced { before } else { Spelling::Settled };
+    }
+    let respelt = (before == Spelling::Spaced) != (call.spelling == Spelling::Spaced);
+    let mut causes = hooks::validate_change(call, &value, old);
+    if let Some(field) = spelling::fixed(call.resource).filter(|_| respelt && causes.is_empty()) {
+        causes.push(Cause::invalid(field, &value[field], "field is immutable"));
+    }
     let causes = services::allocate(call, &mut value, Some(old), causes)?;
     if !causes.is_empty() {
         return Err(call.invalid(causes));
@@ -292,12 +312,13 @@ fn change(call: &mut Call<'_>, entry: &Entry, old: &Value, mut value: Value) -> 
     let status_apart = call.resource.subresource("status").is_some() || !call.resource.custom;
     if strategy.generation
         && !strategy.generation_stays
-        && desires_other(&entry.object.body, &body, strategy, status_apart)
+        && (respelt || desires_other(&entry.object.body, &body, strategy, status_apart))
     {
         let generation = entry.object.body.header().generation + 1;
         crate::tree::metadata(&mut value).insert("generation".into(), generation.into());
         body = call.encode(&value)?;
     }
+    body = call.spelling.mark(body);
     if body.bytes() == entry.object.body.bytes() {
         let answer = Answer::Stored(call.kind().clone(), call.shown(&entry.object));
         return Ok(call.answer(200, answer));
@@ -398,6 +419,31 @@ fn judge(
     admission::charge(&mut review)
 }
 
+/// Admission of what is asked of an object and is none of its own kind: a session, a binding, an eviction, a token, a
+/// scale; `sort` says which. Policies, webhooks and an embedder's own see it, and may change what is asked.
+pub(crate) fn observe(
+    call: &mut Call<'_>,
+    operation: Operation,
+    sort: &orlop_core::Kind,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let plugins = call.config.admission.clone();
+    if plugins.is_empty() && OBSERVERS.iter().all(|range| call.view.range(range, "", 1).is_empty()) {
+        return Ok(());
+    }
+    let mut kind = sort.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.insert("kind".into(), kind.kind.as_str().into());
+        map.insert("apiVersion".into(), kind.api_version().as_str().into());
+    }
+    kind.plural = call.resource.kind.plural.clone();
+    let mut review = Review { sort: Some(&kind), ..review(call, operation, object, old) };
+    admission::observe(&mut review)?;
+    plugins.iter().try_for_each(|plugin| plugin.mutate(&mut review))?;
+    plugins.iter().try_for_each(|plugin| plugin.validate(&review))
+}
+
 /// Admission of a request for a token, by the rules that concern it.
 pub(crate) fn restrict_token(call: &mut Call<'_>, request: &mut Value) -> Result<(), Status> {
     admission::restrict_token(&mut review(call, Operation::Create, request, None))
@@ -412,6 +458,7 @@ pub(super) fn review<'r>(
     Review {
         operation,
         kind: &call.resource.kind,
+        sort: None,
         key: call.key.clone(),
         subresource: &call.subresource,
         user: call.user,
@@ -425,6 +472,7 @@ pub(super) fn review<'r>(
         warnings: &mut call.warnings,
         authorizer: &*call.config.authorizer,
         compiled: &call.served.compiled,
+        audit: &mut call.audit,
         hooks: call.hooks,
         charges: &mut call.charges,
         paid: call.paid,

@@ -15,7 +15,9 @@ use crate::local::kinds::TEMPLATE_GENERATION;
 pub(super) fn inner<'a>(kind: &Kind, stored: &'a Stored) -> Cow<'a, Stored> {
     let (annotations, older): (&[&str], bool) = match (kind.group.as_str(), kind.plural.as_str()) {
         ("apps", "daemonsets") => (&[TEMPLATE_GENERATION], false),
-        ("autoscaling", "horizontalpodautoscalers") if kind.version == "v1" => (&autoscaler::ANNOTATIONS, true),
+        ("autoscaling", "horizontalpodautoscalers") if kind.version == "v1" => {
+            (&autoscaler::ANNOTATIONS, true)
+        }
         _ => return Cow::Borrowed(stored),
     };
     let mut value = stored.to_value();

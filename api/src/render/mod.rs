@@ -14,9 +14,9 @@ mod columns;
 mod inner;
 mod json_path;
 mod kept;
-mod protobuf;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+mod protobuf;
 mod splice;
 mod table;
 mod yaml;
@@ -130,7 +130,14 @@ impl Renderer<'_> {
 
     /// Appends one event of a watch as it goes in protobuf: a frame with a length before it. An event without such a
     /// form, which no negotiation lets come to this, is left out.
-    pub fn protobuf_frame(&self, kind: &Kind, frame: &WatchFrame, form: Form, first: bool, out: &mut Vec<u8>) {
+    pub fn protobuf_frame(
+        &self,
+        kind: &Kind,
+        frame: &WatchFrame,
+        form: Form,
+        first: bool,
+        out: &mut Vec<u8>,
+    ) {
         let mut line = Vec::new();
         self.line(kind, frame, form, first, &mut line);
         if let Ok(event) = serde_json::from_slice(&line) {

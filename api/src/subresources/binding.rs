@@ -1,26 +1,30 @@
 //! Giving a pod to a node.
 
-use orlop_core::Name;
 use orlop_core::codec::Change;
+use orlop_core::{Kind, Name};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use crate::local::{Admitted, Answer, Call, body};
+use crate::admission::Operation;
+use crate::local::{Admitted, Answer, Call, body, observe};
 use crate::request::Body;
 use crate::status::Status;
 use crate::tree::{at, text};
 
+const BINDING: Kind = Kind::namespaced("", "v1", "Binding", "bindings");
+
 /// Binds a pod. Not to be undone: a pod that is bound stays where it is.
 pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitted, Status> {
     let expect = body::Expect { kind: "Binding", group: "", version: "v1", custom: false };
-    let binding = body::object(given, expect, &call.served.scheme)?.value;
+    let mut binding = body::object(given, expect, &call.served.scheme)?.value;
     let name = text(&binding, &["metadata", "name"]);
     if call.key.name.is_empty() {
         call.key.name = name.into();
     } else if name != call.key.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
+    observe(call, Operation::Create, &BINDING, &mut binding, None)?;
     let target = &binding["target"];
     let kind = text(target, &["kind"]);
     if !matches!(kind, "" | "Node") {

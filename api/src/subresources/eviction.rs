@@ -7,11 +7,13 @@ use orlop_core::store::{Compare, Op};
 use orlop_core::{Kind, Labels, Timestamp};
 use serde_json::{Value, json};
 
-use crate::local::{Admitted, Answer, Call, body, delete};
+use crate::admission::Operation;
+use crate::local::{Admitted, Answer, Call, body, delete, observe};
 use crate::request::Body;
 use crate::status::{Cause, Status};
 use crate::tree::{at, items, object, text};
 
+const EVICTION: Kind = Kind::namespaced("policy", "v1", "Eviction", "evictions");
 const BUDGET: Kind = Kind::namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
 /// As many evictions may wait for a budget's controller to notice them.
 const DISRUPTED_MAX: usize = 2000;
@@ -155,11 +157,12 @@ fn disrupted(pod: &mut Value, now: Timestamp) {
 /// Evicts a pod: its budget and the pod change together.
 pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitted, Status> {
     let expect = body::Expect { kind: "Eviction", group: "policy", version: "v1", custom: false };
-    let eviction = body::object(given, expect, &call.served.scheme)?.value;
+    let mut eviction = body::object(given, expect, &call.served.scheme)?.value;
     let name = text(&eviction, &["metadata", "name"]);
     if !name.is_empty() && name != call.key.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    observe(call, Operation::Create, &EVICTION, &mut eviction, None)?;
     let asked = eviction.get("deleteOptions").filter(|o| !o.is_null());
     let asked = asked.map(|options| Body::Value(options.clone()));
     let (mut options, dry_run) = delete::options(&call.options.delete, asked.as_ref(), &call.served.scheme)?;

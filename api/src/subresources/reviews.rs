@@ -34,6 +34,8 @@ fn review(
     body::conform(call.resource, &mut parsed, &call.options.field_validation, &mut call.warnings)?;
     let mut review = parsed.value;
     crate::local::own_review(call, &mut review);
+    let kind = call.kind().clone();
+    crate::local::observe(call, crate::admission::Operation::Create, &kind, &mut review, None)?;
     answering(call, &mut review)?;
     let shown = orlop_core::codec::canonical(&call.resource.schema, call.resource.ty, &review);
     Ok(call.answer(201, Answer::Value(call.kind().clone(), shown, false)))

@@ -188,13 +188,17 @@ fn set(call: &mut Call<'_>, entry: &Entry, scale: &Value) -> Result<Admitted, St
     }
     let paths = paths(call);
     let old = call.tree(&entry.object);
+    let mut scale = scale.clone();
+    let before = scale_of(&paths, &old, false)?;
+    crate::local::observe(call, crate::admission::Operation::Update, &SCALE, &mut scale, Some(&before))?;
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
     let mut new = old.clone();
     let meta = metadata(&mut new);
     for field in ["uid", "resourceVersion"] {
-        crate::tree::copy(meta, at(scale, &["metadata", field]), field);
+        crate::tree::copy(meta, at(&scale, &["metadata", field]), field);
     }
     // A Scale may always be replaced as a whole.
-    if text(scale, &["metadata", "resourceVersion"]).is_empty() {
+    if text(&scale, &["metadata", "resourceVersion"]).is_empty() {
         crate::tree::copy(meta, at(&old, &["metadata", "resourceVersion"]), "resourceVersion");
     }
     put(&mut new, &paths.spec, replicas.into());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use orlop_core::{Key, Kind, Name};
 use serde_json::Value;
 
+use crate::admission::Operation;
 use crate::auth::{Exactly, ISSUER, TokenClaims};
 use crate::local::{Admitted, Answer, Call, body};
 use crate::managed_fields::{self, Writer};
@@ -51,6 +52,7 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
         return refuse("may not specify a duration larger than 2^32 seconds");
     }
     crate::local::restrict_token(call, &mut request)?;
+    crate::local::observe(call, Operation::Create, &TOKEN_REQUEST, &mut request, None)?;
     let bound = bound(call, &request)?;
     let mut audiences: Vec<Name> =
         items(&request, &["spec", "audiences"]).iter().filter_map(Value::as_str).map(Name::from).collect();

@@ -236,7 +236,12 @@ pub(super) fn stateful_set(e: &mut Errors, object: &Value) {
     if !template.is_null() && !spec["selector"].is_null() {
         let at = SPEC.field("template");
         pod::labelled(e, &at, &template["metadata"]);
-        pod::annotations(e, &at.field("annotations"), &template["metadata"]["annotations"], &template["spec"]);
+        pod::annotations(
+            e,
+            &at.field("annotations"),
+            &template["metadata"]["annotations"],
+            &template["spec"],
+        );
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn signer_name(e: &mut Errors, at: Path<'_>, name: &str) {
 pub(super) fn request(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     if let Some(why) = unreadable(spec.text("request")) {
-        e.invalid_text(SPEC.field("request"), spec.text("request"), why);
+        e.invalid(SPEC.field("request"), &spec["request"], why);
     }
     let list = SPEC.field("usages");
     let usages = spec.list("usages");

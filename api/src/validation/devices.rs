@@ -185,7 +185,8 @@ fn selectors(e: &mut Errors, list: &Path<'_>, selectors: &[Value]) {
 
 /// Whether an expression says of a device if it is wanted.
 fn compiles(expression: &str) -> Result<(), String> {
-    let program = cel::compile(expression, &device_env()).map_err(|why| format!("compilation failed: {why}"))?;
+    let program =
+        cel::compile(expression, &device_env()).map_err(|why| format!("compilation failed: {why}"))?;
     match program.result_type() {
         Type::Bool | Type::Dyn => Ok(()),
         other => Err(format!("must evaluate to bool or the unknown type, not {other}")),

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::policy::Wanted;
 use super::{Level, Log, source, user_info};
-use crate::body::{Answer, AnswerBody};
+use crate::body::{Answer, AnswerBody, Notes};
 
 /// A request of which something is to be noted.
 pub(crate) struct Pending {
@@ -98,6 +98,9 @@ impl Pending {
     pub(crate) async fn answered(mut self, mut answer: Answer, lasting: bool) -> Answer {
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             answer.headers_mut().insert(source::AUDIT_ID, id);
+        }
+        if let Some(Notes(notes)) = answer.extensions().get() {
+            self.annotations.extend(notes.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
         }
         let status = answer.status();
         let mut told = json!({"metadata": {}, "code": status.as_u16()});

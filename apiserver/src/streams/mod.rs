@@ -25,11 +25,12 @@ use http::Method;
 use hyper::upgrade::OnUpgrade;
 use orlop_api::{Options, Request, Status, User, Verb};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::audit::SessionEnd;
 use crate::backend::Backend;
-use crate::body::Answer;
+use crate::body::{Answer, warn};
 use crate::path::Target;
 use crate::query::Query;
 
@@ -54,6 +55,37 @@ impl What {
             "portforward" => Some(What::PortForward),
             _ => None,
         }
+    }
+
+    /// The object that a request's parameters make, as admission sees it.
+    fn options(self, query: &Query) -> Value {
+        let kind = match self {
+            What::Exec => "PodExecOptions",
+            What::Attach => "PodAttachOptions",
+            What::PortForward => "PodPortForwardOptions",
+        };
+        let mut out = json!({"kind": kind, "apiVersion": "v1"});
+        if self == What::PortForward {
+            let ports: Vec<i32> =
+                query.all("ports").flat_map(|list| list.split(',')).filter_map(|p| p.parse().ok()).collect();
+            if !ports.is_empty() {
+                out["ports"] = ports.into();
+            }
+            return out;
+        }
+        for flag in ["stdin", "stdout", "stderr", "tty"] {
+            if query.flag(flag) {
+                out[flag] = true.into();
+            }
+        }
+        if let Some(container) = query.get("container").filter(|name| !name.is_empty()) {
+            out["container"] = container.into();
+        }
+        let command: Vec<&str> = query.all("command").collect();
+        if self == What::Exec && !command.is_empty() {
+            out["command"] = command.into();
+        }
+        out
     }
 }
 
@@ -101,6 +133,7 @@ where
         options: Options::default(),
         body: None,
     };
+    let warnings = place.backend.admit_session(&request, what.options(query)).await?;
     let container = query.get("container").unwrap_or_default();
     let (pod, container) = place.backend.locate_session(&request, container)?;
     let wish = upgrade::wish(&head.headers)?;
@@ -112,6 +145,7 @@ where
         }
         What::PortForward => forward::open(&wish, upgraded, query, nodes, pod)?,
     };
+    warn(&mut answer, &warnings);
     let closed = place.closed;
     let end = SessionEnd::default();
     answer.extensions_mut().insert(end.clone());

@@ -34,7 +34,7 @@ impl Asked {
             (_, Some(raw)) => STANDARD.decode(raw).expect("base64").into(),
             (Value::Null, None) => Bytes::new(),
             (Value::String(text), None) => text.clone().into(),
-            (tree, None) => tree.to_string().into(),
+            (tree, None) => spaced(tree).into(),
         };
         Asked { method: text("method"), path: text("path"), headers, body }
     }
@@ -60,6 +60,35 @@ impl Asked {
     pub(crate) fn timeout_seconds(&self) -> u64 {
         self.query("timeoutSeconds").and_then(|v| v.parse().ok()).unwrap_or(1)
     }
+}
+
+/// JSON as the recorder wrote it: with a space behind each comma and colon. Of free-form parts of objects, Kubernetes
+/// keeps it.
+fn spaced(tree: &Value) -> Vec<u8> {
+    struct Spaced;
+    impl serde_json::ser::Formatter for Spaced {
+        fn begin_array_value<W: std::io::Write + ?Sized>(
+            &mut self,
+            w: &mut W,
+            first: bool,
+        ) -> std::io::Result<()> {
+            if first { Ok(()) } else { w.write_all(b", ") }
+        }
+        fn begin_object_key<W: std::io::Write + ?Sized>(
+            &mut self,
+            w: &mut W,
+            first: bool,
+        ) -> std::io::Result<()> {
+            if first { Ok(()) } else { w.write_all(b", ") }
+        }
+        fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, w: &mut W) -> std::io::Result<()> {
+            w.write_all(b": ")
+        }
+    }
+    let mut out = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
+    serde::Serialize::serialize(tree, &mut writer).expect("writing to memory");
+    out
 }
 
 /// A response in the recorded form.

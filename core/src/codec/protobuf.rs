@@ -12,8 +12,7 @@ mod write;
 pub use write::{bytes, encode, encode_body};
 
 /// The type that JSON schemas within definitions have.
-const JSON_SCHEMA: &str =
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+const JSON_SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 /// What every protobuf body begins with.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -300,7 +299,7 @@ impl Decoder<'_> {
             (Type::Int32, Wire::Varint(n)) => (n as i32).into(),
             #[allow(clippy::cast_possible_wrap)]
             (Type::Int64, Wire::Varint(n)) => (n as i64).into(),
-            (Type::Float, Wire::Fixed64(bits)) => f64::from_bits(bits).into(),
+            (Type::Float, Wire::Fixed64(bits)) => float(f64::from_bits(bits)),
             (Type::Struct(id), Wire::Bytes(raw)) => {
                 let mut map = Map::new();
                 self.message(&self.schema[*id], &[], raw, &mut map, depth + 1)?;
@@ -328,9 +327,7 @@ impl Decoder<'_> {
             (Type::Time | Type::MicroTime, Wire::Bytes(raw)) => time(raw, *ty == Type::MicroTime)?,
             (Type::IntOrString, Wire::Bytes(raw)) => int_or_string(raw, name)?,
             (
-                Type::Any(
-                    kind @ (AnyKind::SchemaOrArray | AnyKind::SchemaOrBool | AnyKind::SchemaOrStrings),
-                ),
+                Type::Any(kind @ (AnyKind::SchemaOrArray | AnyKind::SchemaOrBool | AnyKind::SchemaOrStrings)),
                 Wire::Bytes(raw),
             ) => self.schema_or(*kind, raw, name, depth)?,
             (Type::Any(kind), Wire::Bytes(raw)) => any(*kind, raw, name)?,
@@ -361,6 +358,16 @@ impl Decoder<'_> {
             (None, _) => many.into(),
         })
     }
+}
+
+/// A number as JSON has it: a whole one without a fraction.
+fn float(number: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() < EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and within what is exact")]
+        return (number as i64).into();
+    }
+    number.into()
 }
 
 fn time(raw: &[u8], micro: bool) -> Result<Value, Invalid> {

@@ -222,9 +222,15 @@ fn protobuf_goes_there_and_back() {
     for (name, conversation) in recorded("api-conversations") {
         for step in conversation["steps"].as_array().into_iter().flatten() {
             let mut object = step["response"]["body"].clone();
-            let Some(ty) = object["metadata"]["uid"].as_str().and_then(|_| type_of(&object)) else { continue };
+            let Some(ty) = object["metadata"]["uid"].as_str().and_then(|_| type_of(&object)) else {
+                continue;
+            };
             codec::conform(schema, ty, &mut object, &[]).unwrap();
-            let object = codec::canonical(schema, ty, &object);
+            let mut object = codec::canonical(schema, ty, &object);
+            // Objects within objects have no kind in protobuf: only an envelope has one.
+            for claim in object["spec"]["volumeClaimTemplates"].as_array_mut().into_iter().flatten() {
+                claim.as_object_mut().unwrap().retain(|key, _| key != "kind" && key != "apiVersion");
+            }
             assert_eq!(there_and_back(ty, &object), object, "{name}");
             count += 1;
         }

@@ -179,10 +179,10 @@ impl Encoder<'_> {
             }
             (Type::Time | Type::MicroTime, Value::String(text)) => {
                 let time = parse_time(text, *ty == Type::MicroTime).ok_or_else(wrong)?;
-                let (secs, nanos) = (time.nanos().div_euclid(1_000_000_000), time.nanos().rem_euclid(1_000_000_000));
+                let (secs, nanos) = time.parts();
                 let mut inner = Vec::new();
                 number(1, secs, &mut inner);
-                number(2, nanos, &mut inner);
+                number(2, i64::from(nanos), &mut inner);
                 bytes(at, &inner, out);
             }
             (Type::IntOrString, value) => {
@@ -206,7 +206,8 @@ impl Encoder<'_> {
 
     fn any(&self, kind: AnyKind, value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Invalid> {
         let schema = |at: u16, value: &Value, out: &mut Vec<u8>| {
-            let id = self.schema.by_name(JSON_SCHEMA).ok_or_else(|| Invalid::NoMessage(JSON_SCHEMA.to_owned()))?;
+            let id =
+                self.schema.by_name(JSON_SCHEMA).ok_or_else(|| Invalid::NoMessage(JSON_SCHEMA.to_owned()))?;
             self.value(&Type::Struct(id), at, value, "schema", out, depth + 1)
         };
         match (kind, value) {
