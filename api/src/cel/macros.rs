@@ -39,6 +39,7 @@ pub(super) fn member(
         ("all" | "exists" | "exists_one" | "existsOne" | "filter" | "optMap" | "optFlatMap", 2)
             | ("all" | "exists" | "existsOne" | "exists_one", 3)
             | ("map", 2 | 3)
+            | ("sortBy", 2)
             | ("transformList" | "transformMap" | "transformMapEntry", 3 | 4)
     );
     if !known {
@@ -60,7 +61,33 @@ pub(super) fn member(
     if matches!(name.as_str(), "optMap" | "optFlatMap") {
         return Ok(optional(made, at, target, &var, rest, name == "optMap"));
     }
+    if name == "sortBy" {
+        return Ok(sort_by(made, at, target, var, rest));
+    }
     Ok(fold(made, at, target, (var, var2), &name, rest))
+}
+
+/// `let list = target in list.@sortByAssociatedKeys(list.map(var, key))`.
+fn sort_by(made: &mut Maker, at: Offset, target: Expr, var: String, rest: Vec<Expr>) -> Expr {
+    const INPUT: &str = "@__sortBy_input__";
+    let range = made.ident(at, INPUT);
+    let keys = fold(made, at, range, (var, None), "map", rest);
+    let sorted = Kind::Call {
+        target: Some(Box::new(made.ident(at, INPUT))),
+        function: "@sortByAssociatedKeys".into(),
+        args: vec![keys],
+    };
+    let bind = Fold {
+        range: made.make(at, Kind::List(Vec::new(), Vec::new())),
+        var: "#unused".into(),
+        var2: None,
+        accu: INPUT.into(),
+        init: target,
+        condition: made.make(at, Kind::Const(Const::Bool(false))),
+        step: made.ident(at, INPUT),
+        result: made.make(at, sorted),
+    };
+    made.make(at, Kind::Fold(Box::new(bind)))
 }
 
 fn fold(

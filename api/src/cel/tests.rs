@@ -139,6 +139,11 @@ fn libraries() {
         'v1'.matches('^v\\d$') => true
         '%s has %d of %.2f'.format(['x', 3, 2.5]) => "x has 3 of 2.50"
         [3, 1, 2].sort() => [1,2,3]
+        ["ccc", "a", "bb"].sortBy(s, size(s)) => ["a","bb","ccc"]
+        [{"n": 2}, {"n": 1}].sortBy(m, int(m.n)).map(m, m.n) => [1,2]
+        timestamp("2026-07-01T12:00:00Z").getHours("Europe/Berlin") => 14
+        timestamp("2026-01-01T12:00:00Z").getHours("Europe/Berlin") => 13
+        timestamp("2026-01-01T02:00:00Z").getDate("America/New_York") => 31
         [1, 2, 2].isSorted() && [1, 2].sum() == 3 => true
         [3, 1, 2].min() + [3, 1, 2].max() => 4
         sets.contains([1, 2, 3], [2]) => true

@@ -208,3 +208,55 @@ fn policies_see_managed_fields() {
     let made = world.ok(&format!("create {MAPS}"), map("m", json!({"a": "1"})));
     assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:a"], json!({}));
 }
+
+/// Bindings, evictions and sessions used to go past policies: nobody could say who may open a shell where.
+#[test]
+fn policies_see_what_is_asked_of_pods() {
+    let world = world();
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    world.ok(&format!("create {PODS}"), pod);
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "CONNECT"],
+        "resources": ["pods/binding", "pods/eviction", "pods/exec"]});
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "false", "messageExpression": "request.operation + ' ' + request.kind.kind + ' ' + request.name"}],
+    });
+    world.ok(
+        &format!("create {GROUP}/validatingadmissionpolicies"),
+        json!({"metadata": {"name": "p"}, "spec": spec}),
+    );
+    world.ok(
+        &format!("create {GROUP}/validatingadmissionpolicybindings"),
+        json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}}),
+    );
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let refused = world.refused(&format!("create {PODS}/p/binding"), binding);
+    assert!(refused.ends_with("denied request: CREATE Binding p"), "{refused}");
+    let eviction = json!({"metadata": {"name": "p"}});
+    let refused = world.refused(&format!("create {PODS}/p/eviction"), eviction);
+    assert!(refused.ends_with("denied request: CREATE Eviction p"), "{refused}");
+    let session = crate::world::request(&format!("create {PODS}/p/exec"), Value::Null);
+    let options = json!({"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"]});
+    let refused = crate::world::now(world.api.admit_session(&session, options)).unwrap_err().message;
+    assert!(refused.ends_with("denied request: CONNECT PodExecOptions p"), "{refused}");
+}
+
+/// What a binding with the action `Audit` finds goes to the audit log, and to nobody else.
+#[test]
+fn a_policy_may_only_be_noted() {
+    let world = world();
+    let spec = json!({
+        "validations": [{"expression": "has(object.data)", "message": "no data"}],
+        "auditAnnotations": [{"key": "who", "valueExpression": "'by ' + request.userInfo.username"}],
+    });
+    policy(&world, "ValidatingAdmission", spec, json!({"validationActions": ["Audit"]}));
+    let made = world.call(&format!("create {MAPS}"), json!({"metadata": {"name": "m"}})).unwrap();
+    assert!(made.warnings.is_empty());
+    let failure = r#"[{"message":"no data","policy":"p","binding":"b","expressionIndex":0,"validationActions":["Audit"]}]"#;
+    let noted: Vec<(&str, &str)> = made.audit.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        noted,
+        [("validation.policy.admission.k8s.io/validation_failure", failure), ("p/who", "by admin")]
+    );
+}

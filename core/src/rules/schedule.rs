@@ -50,6 +50,12 @@ pub fn zone(name: &str) -> Option<TimeZone> {
     TimeZone::tzif(name, data).ok()
 }
 
+/// Seconds east of Greenwich, in a time zone by its name, at a moment in seconds since the epoch.
+pub fn zone_offset(name: &str, at: i64) -> Option<i64> {
+    let at = jiff::Timestamp::from_second(at).ok()?;
+    Some(i64::from(zone(name)?.to_offset(at).seconds()))
+}
+
 impl Schedule {
     /// Reads a schedule, which may begin with a time zone, `TZ=Europe/Berlin 0 2 * * *`.
     ///

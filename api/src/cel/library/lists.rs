@@ -94,6 +94,15 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
             out.sort_by(|a, b| compare(a, b).unwrap_or(Ordering::Equal));
             Ok(Value::list(out))
         }
+        ("@sortByAssociatedKeys", [Value::List(keys)]) => {
+            let comparable = |pair: &[Value]| compare(&pair[0], &pair[1]).is_some();
+            if keys.items.len() != items.len() || !keys.items.windows(2).all(comparable) {
+                return no_overload();
+            }
+            let mut order: Vec<usize> = (0..items.len()).collect();
+            order.sort_by(|a, b| compare(&keys.items[*a], &keys.items[*b]).unwrap_or(Ordering::Equal));
+            Ok(Value::list(order.into_iter().map(|at| items[at].clone()).collect()))
+        }
         ("first", []) => Ok(items.first().map_or(Value::Optional(None), |item| Value::some(item.clone()))),
         ("last", []) => Ok(items.last().map_or(Value::Optional(None), |item| Value::some(item.clone()))),
         ("unwrapOpt", []) => convert::optional("unwrapOpt", args),

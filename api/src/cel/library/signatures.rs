@@ -327,6 +327,14 @@ flatten list_flatten_int list<dyn>.(int) -> list<dyn>
 distinct list_distinct list<A>.() -> list<A>
 reverse list_reverse list<A>.() -> list<A>
 sort list_sort list<A>.() -> list<A>
+@sortByAssociatedKeys list_int_sortByAssociatedKeys list<A>.(list<int>) -> list<A>
+@sortByAssociatedKeys list_uint_sortByAssociatedKeys list<A>.(list<uint>) -> list<A>
+@sortByAssociatedKeys list_double_sortByAssociatedKeys list<A>.(list<double>) -> list<A>
+@sortByAssociatedKeys list_bool_sortByAssociatedKeys list<A>.(list<bool>) -> list<A>
+@sortByAssociatedKeys list_duration_sortByAssociatedKeys list<A>.(list<duration>) -> list<A>
+@sortByAssociatedKeys list_timestamp_sortByAssociatedKeys list<A>.(list<timestamp>) -> list<A>
+@sortByAssociatedKeys list_string_sortByAssociatedKeys list<A>.(list<string>) -> list<A>
+@sortByAssociatedKeys list_bytes_sortByAssociatedKeys list<A>.(list<bytes>) -> list<A>
 first list_first list<A>.() -> optional<A>
 last list_last list<A>.() -> optional<A>
 lists.range lists_range (int) -> list<int>

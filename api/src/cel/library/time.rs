@@ -55,11 +55,14 @@ pub(super) fn shown(nanos: i128) -> String {
     )
 }
 
-/// Seconds east of Greenwich, of `+02:00`, `-08:00` or `UTC`. Names of regions would need their history.
-fn offset(zone: &str) -> Result<i64, String> {
+/// Seconds east of Greenwich at a moment, of `+02:00`, `-08:00`, `UTC` or a name in IANA's database.
+fn offset(zone: &str, at: i64) -> Result<i64, String> {
     let unknown = || format!("unknown time zone {zone}");
     if matches!(zone, "" | "UTC") {
         return Ok(0);
+    }
+    if !zone.contains(':') {
+        return orlop_core::rules::schedule::zone_offset(zone, at).ok_or_else(unknown);
     }
     let (sign, rest) = match zone.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -74,7 +77,10 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
     let (nanos, zone) = match args {
         [Value::Duration(nanos)] => return of_duration(function, *nanos),
         [Value::Timestamp(nanos)] => (*nanos, 0),
-        [Value::Timestamp(nanos), Value::String(zone)] => (*nanos, offset(zone)?),
+        [Value::Timestamp(nanos), Value::String(zone)] => {
+            let at = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or_default();
+            (*nanos, offset(zone, at)?)
+        }
         _ => return no_overload(),
     };
     let secs = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or_default() + zone;
