@@ -147,8 +147,17 @@ pub(super) fn cost_before(function: &str, args: &[Value]) -> u64 {
             _ => 1,
         },
         "string" | "bytes" | "format" | "strings.quote" => walk(size(0)).max(1),
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "distinct" | "flatten"
-        | "reverse" | "sort" | "@sortByAssociatedKeys" => args.first().map_or(1, weight),
+        "isSorted"
+        | "sum"
+        | "max"
+        | "min"
+        | "indexOf"
+        | "lastIndexOf"
+        | "distinct"
+        | "flatten"
+        | "reverse"
+        | "sort"
+        | "@sortByAssociatedKeys" => args.first().map_or(1, weight),
         "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "quantity" | "isQuantity"
         | "ip" | "isIP" | "cidr" | "isCIDR" | "semver" | "isSemver" | "validate" => walk(size(0)).max(1),
         "replace" | "split" | "ip.isCanonical" => walk(size(0) * 2),
