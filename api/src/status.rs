@@ -18,15 +18,9 @@ pub struct Status {
     /// What the failure is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<Details>>,
-    /// Where an expired list can go on, though not as it was.
+    /// What is rarely there.
     #[serde(skip)]
-    pub continue_token: String,
-    /// What the client is warned of besides.
-    #[serde(skip)]
-    pub warnings: Vec<String>,
-    /// What the audit log is told besides, by key.
-    #[serde(skip)]
-    pub audit: Vec<(String, String)>,
+    pub beside: Option<Box<Beside>>,
     /// The HTTP status code; 0 where the answer does not repeat it.
     #[serde(skip_serializing_if = "is_zero")]
     pub code: u16,
@@ -35,6 +29,17 @@ pub struct Status {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(code: &u16) -> bool {
     *code == 0
+}
+
+/// What few answers carry, and none in its body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Where an expired list can go on, though not as it was.
+    pub continue_token: String,
+    /// What the client is warned of.
+    pub warnings: Vec<String>,
+    /// What the audit log is told, by key.
+    pub audit: Vec<(String, String)>,
 }
 
 /// What a failure is about.
@@ -83,9 +88,7 @@ impl Default for Status {
             message: String::new(),
             reason: String::new(),
             details: None,
-            continue_token: String::new(),
-            warnings: Vec::new(),
-            audit: Vec::new(),
+            beside: None,
             code: 500,
         }
     }
@@ -284,6 +287,11 @@ impl Status {
         self.status == "Success"
     }
 
+    /// What it carries besides, made where there is nothing yet.
+    pub fn beside_mut(&mut self) -> &mut Beside {
+        self.beside.get_or_insert_default()
+    }
+
     /// The object as clients see it.
     pub fn to_bytes(&self) -> Vec<u8> {
         #[derive(Serialize)]
@@ -296,8 +304,9 @@ impl Status {
             status: &'a Status,
         }
         let mut metadata = serde_json::Map::new();
-        if !self.continue_token.is_empty() {
-            metadata.insert("continue".into(), self.continue_token.as_str().into());
+        if let Some(token) = self.beside.as_ref().map(|b| b.continue_token.as_str()).filter(|t| !t.is_empty())
+        {
+            metadata.insert("continue".into(), token.into());
         }
         let wire = Wire { kind: "Status", api_version: "v1", metadata, status: self };
         serde_json::to_vec(&wire).expect("a Status has nothing that JSON cannot say")

@@ -62,8 +62,10 @@ pub(crate) fn refusal(status: &Status, encoding: Encoding) -> Answer {
     if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    warn(&mut answer, &status.warnings);
-    note(&mut answer, status.audit.clone());
+    if let Some(beside) = &status.beside {
+        warn(&mut answer, &beside.warnings);
+        note(&mut answer, beside.audit.clone());
+    }
     answer
 }
 

@@ -74,8 +74,11 @@ impl<S: Store> LocalApi<S> {
                 let decided = decide(&mut call);
                 // What was noticed is told, even where the request is refused.
                 decided.map_err(|mut status| {
-                    status.warnings.append(&mut call.warnings);
-                    status.audit.append(&mut call.audit);
+                    if !call.warnings.is_empty() || !call.audit.is_empty() {
+                        let beside = status.beside_mut();
+                        beside.warnings.append(&mut call.warnings);
+                        beside.audit.append(&mut call.audit);
+                    }
                     status
                 })
             };

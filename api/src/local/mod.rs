@@ -449,7 +449,7 @@ impl<S: Store> Api for LocalApi<S> {
         if let Some(warning) = warning {
             match &mut result {
                 Ok(response) => response.warnings.insert(0, warning),
-                Err(status) => status.warnings.insert(0, warning),
+                Err(status) => status.beside_mut().warnings.insert(0, warning),
             }
         }
         result

@@ -248,7 +248,7 @@ fn at<S: Store>(
             let mut status = Status::expired(
                 "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
             );
-            status.continue_token = URL_SAFE_NO_PAD.encode(token.to_string());
+            status.beside_mut().continue_token = URL_SAFE_NO_PAD.encode(token.to_string());
             status
         }
         (StoreError::Expired { .. }, None) => Status::expired(

@@ -45,9 +45,10 @@ fn an_expired_token_names_another() {
     world.ok(&format!("create {MAPS}"), map("d", "x"));
     now(world.api.store().compact(world.api.store().view().revision())).unwrap();
     let token = first["continue"].as_str().unwrap();
-    let status = world.call(&format!("list {MAPS}?limit=5&continue={token}"), Value::Null).unwrap_err();
+    let mut status = world.call(&format!("list {MAPS}?limit=5&continue={token}"), Value::Null).unwrap_err();
     assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
-    let rest = world.ok(&format!("list {MAPS}?limit=5&continue={}", status.continue_token), Value::Null);
+    let rest = world
+        .ok(&format!("list {MAPS}?limit=5&continue={}", status.beside_mut().continue_token), Value::Null);
     assert_eq!(rest["items"].as_array().map(Vec::len), Some(3));
 }
 

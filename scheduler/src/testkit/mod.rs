@@ -213,6 +213,7 @@ impl Suite {
     ///
     /// # Errors
     /// The first law that is broken, on the smallest cluster found that shows it.
+    #[expect(clippy::result_large_err, reason = "a failure is made once, at the end of a test")]
     pub fn run(&self) -> Result<(), Failure> {
         let config =
             Config { cases: self.cases, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
