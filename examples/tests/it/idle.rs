@@ -91,6 +91,8 @@ impl Server {
 async fn ask(stream: &mut Tls) {
     let exchange = async {
         stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        // What a socket does not take at once waits within TLS for this.
+        stream.flush().await.expect("sent");
         let mut answer = Vec::new();
         while !answer.ends_with(b"ok") {
             let mut part = [0; 1024];
