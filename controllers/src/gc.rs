@@ -89,9 +89,7 @@ impl Object<'_> {
     }
 
     fn without_finalizer(&self, finalizer: &str) -> Write {
-        let rest: Vec<&Name> =
-            self.stored.body.header().finalizers.iter().filter(|f| *f != finalizer).collect();
-        self.merge(json!({"finalizers": if rest.is_empty() { Value::Null } else { json!(rest) }}))
+        self.merge(without_finalizer(&self.stored.body.header().finalizers, finalizer))
     }
 
     fn with_owners(&self, owners: &[&OwnerReference]) -> Write {
@@ -240,4 +238,10 @@ fn finish_foreground(object: &Object<'_>, world: &World, plan: &mut Plan) {
     if !owned_by(object, world).any(|owned| blocks(&owned)) {
         plan.writes.push(object.without_finalizer(FOREGROUND));
     }
+}
+
+/// A patch of metadata that takes one finalizer away.
+pub(crate) fn without_finalizer(all: &[Name], gone: &str) -> Value {
+    let rest: Vec<&Name> = all.iter().filter(|finalizer| *finalizer != gone).collect();
+    json!({"finalizers": if rest.is_empty() { Value::Null } else { json!(rest) }})
 }

@@ -8,7 +8,10 @@ use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim, Pod};
 use orlop_core::world::Index;
 use orlop_core::{Item, Key, Name, Object, Plan, World, Write};
-use serde_json::{Value, json};
+
+use serde_json::json;
+
+use crate::gc::without_finalizer;
 
 const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
@@ -89,7 +92,6 @@ fn let_go<T: Object>(object: &Item<T>, finalizer: &str) -> Plan {
     if !meta.is_terminating() || !meta.finalizers.iter().any(|f| f == finalizer) {
         return Plan::nothing();
     }
-    let rest: Vec<&Name> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
-    let rest = if rest.is_empty() { Value::Null } else { json!(rest) };
-    Plan::write(Write::merge_seen(object, json!({"metadata": {"finalizers": rest}})))
+    let patch = json!({"metadata": without_finalizer(&meta.finalizers, finalizer)});
+    Plan::write(Write::merge_seen(object, patch))
 }

@@ -26,7 +26,7 @@ use orlop_core::runtime::{
 };
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, WriteHalf};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
 use crate::runtime::Shared;
@@ -271,24 +271,33 @@ impl Program {
 }
 
 async fn accept(listener: TcpListener, program: Arc<Program>) {
+    let begin = |stream: TcpStream| {
+        let _ = stream.set_nodelay(true);
+        drop(tokio::spawn(serve(stream, program.clone())));
+    };
     loop {
         let accepted = {
             let (ended, accepted) = (pin!(program.reached(Phase::Ended)), pin!(listener.accept()));
             match select(ended, accepted).await {
+                Either::Left((Phase::Ended, _)) => break,
                 Either::Left(_) => return,
                 Either::Right((accepted, _)) => accepted,
             }
         };
         match accepted {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                drop(tokio::spawn(serve(stream, program.clone())));
-            }
+            Ok((stream, _)) => begin(stream),
             Err(error) => {
                 // Out of descriptors, most likely: what is connected goes on.
                 tracing::warn!(container = %program.container, %error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+        }
+    }
+    // Who came before the end is connected, though not accepted yet: to close the port now would reset it.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, _)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            begin(stream);
         }
     }
 }

@@ -91,6 +91,4 @@ pub use resources::Resources;
 pub use schedule::{place, schedule};
 pub use scheduler::{Scheduler, Stats};
 pub use snapshot::{Delta, NodeId, NodeView, PodId, Snapshot};
-pub use volumes::{
-    Attachable, AttachmentFacts, ClaimFacts, ClassFacts, CsiNodeFacts, Disk, Reachable, VolumeFacts,
-};
+pub use volumes::{Attachable, AttachmentFacts, ClaimFacts, ClassFacts, CsiNodeFacts, Disk, VolumeFacts};

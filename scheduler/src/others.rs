@@ -26,72 +26,49 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Takes in a change of something that is neither node nor pod.
-    pub(crate) fn apply(&mut self, change: Change) {
+    /// Takes in a change of something that is neither node nor pod. Answers whether that changed anything.
+    pub(crate) fn apply(&mut self, change: Change) -> bool {
         match change {
-            Change::Namespace(name, labels) => drop(self.namespaces.insert(name, labels)),
-            Change::NamespaceGone(name) => drop(self.namespaces.remove(&name)),
+            Change::Namespace(name, labels) => put(&mut self.namespaces, name, labels),
+            Change::NamespaceGone(name) => self.namespaces.remove(&name).is_some(),
             Change::Workload(facts) => {
-                drop(self.workloads.insert((facts.kind.clone(), facts.key.clone()), facts));
+                put(&mut self.workloads, (facts.kind.clone(), facts.key.clone()), facts)
             }
-            Change::WorkloadGone(kind, key) => drop(self.workloads.remove(&(kind, key))),
-            Change::Budget(facts) => drop(self.budgets.insert(facts.key.clone(), facts)),
-            Change::BudgetGone(key) => drop(self.budgets.remove(&key)),
-            Change::Volume(facts) => drop(self.volumes.insert(facts.name.clone(), facts)),
-            Change::VolumeGone(name) => drop(self.volumes.remove(&name)),
-            Change::Claim(facts) => drop(self.claims.insert(facts.key.clone(), facts)),
-            Change::ClaimGone(key) => drop(self.claims.remove(&key)),
-            Change::Class(facts) => drop(self.classes.insert(facts.name.clone(), facts)),
-            Change::ClassGone(name) => drop(self.classes.remove(&name)),
-            Change::CsiNode(facts) => drop(self.csi_nodes.insert(facts.name.clone(), facts)),
-            Change::CsiNodeGone(name) => drop(self.csi_nodes.remove(&name)),
+            Change::WorkloadGone(kind, key) => self.workloads.remove(&(kind, key)).is_some(),
+            Change::Budget(facts) => put(&mut self.budgets, facts.key.clone(), facts),
+            Change::BudgetGone(key) => self.budgets.remove(&key).is_some(),
+            Change::Volume(facts) => put(&mut self.volumes, facts.name.clone(), facts),
+            Change::VolumeGone(name) => self.volumes.remove(&name).is_some(),
+            Change::Claim(facts) => put(&mut self.claims, facts.key.clone(), facts),
+            Change::ClaimGone(key) => self.claims.remove(&key).is_some(),
+            Change::Class(facts) => put(&mut self.classes, facts.name.clone(), facts),
+            Change::ClassGone(name) => self.classes.remove(&name).is_some(),
+            Change::CsiNode(facts) => put(&mut self.csi_nodes, facts.name.clone(), facts),
+            Change::CsiNodeGone(name) => self.csi_nodes.remove(&name).is_some(),
             Change::Attachment(facts) => {
+                if self.attachments.get(&facts.name) == Some(&facts) {
+                    return false;
+                }
                 self.detach(&facts.name);
                 self.attached.entry(facts.node.clone()).or_default().insert(facts.name.clone());
-                self.attachments.insert(facts.name.clone(), facts);
+                put(&mut self.attachments, facts.name.clone(), facts)
             }
             Change::AttachmentGone(name) => self.detach(&name),
-            Change::Group(facts) => drop(self.groups.insert(facts.key.clone(), facts)),
-            Change::GroupGone(key) => drop(self.groups.remove(&key)),
-            Change::Node(_) | Change::NodeGone(_) | Change::Pod(_) | Change::PodGone(_) => {}
-        }
-    }
-
-    /// Whether a change changes nothing.
-    pub(crate) fn knows(&self, change: &Change) -> bool {
-        match change {
-            Change::Namespace(name, labels) => self.namespaces.get(name) == Some(labels),
-            Change::NamespaceGone(name) => !self.namespaces.contains_key(name),
-            Change::Workload(facts) => {
-                self.workloads.get(&(facts.kind.clone(), facts.key.clone())) == Some(facts)
-            }
-            Change::WorkloadGone(kind, key) => !self.workloads.contains_key(&(kind.clone(), key.clone())),
-            Change::Budget(facts) => self.budgets.get(&facts.key) == Some(facts),
-            Change::BudgetGone(key) => !self.budgets.contains_key(key),
-            Change::Volume(facts) => self.volumes.get(&facts.name) == Some(facts),
-            Change::VolumeGone(name) => !self.volumes.contains_key(name),
-            Change::Claim(facts) => self.claims.get(&facts.key) == Some(facts),
-            Change::ClaimGone(key) => !self.claims.contains_key(key),
-            Change::Class(facts) => self.classes.get(&facts.name) == Some(facts),
-            Change::ClassGone(name) => !self.classes.contains_key(name),
-            Change::CsiNode(facts) => self.csi_nodes.get(&facts.name) == Some(facts),
-            Change::CsiNodeGone(name) => !self.csi_nodes.contains_key(name),
-            Change::Attachment(facts) => self.attachments.get(&facts.name) == Some(facts),
-            Change::AttachmentGone(name) => !self.attachments.contains_key(name),
-            Change::Group(facts) => self.groups.get(&facts.key) == Some(facts),
-            Change::GroupGone(key) => !self.groups.contains_key(key),
+            Change::Group(facts) => put(&mut self.groups, facts.key.clone(), facts),
+            Change::GroupGone(key) => self.groups.remove(&key).is_some(),
             Change::Node(_) | Change::NodeGone(_) | Change::Pod(_) | Change::PodGone(_) => false,
         }
     }
 
-    fn detach(&mut self, name: &str) {
-        let Some(facts) = self.attachments.remove(name) else { return };
+    fn detach(&mut self, name: &str) -> bool {
+        let Some(facts) = self.attachments.remove(name) else { return false };
         if let Some(all) = self.attached.get_mut(&facts.node) {
             all.remove(name);
             if all.is_empty() {
                 self.attached.remove(&facts.node);
             }
         }
+        true
     }
 
     /// The keys of everything of a kind.
@@ -114,6 +91,15 @@ impl Others {
             }
         }
     }
+}
+
+/// Whether the value is another than the one that was there.
+fn put<K: Ord, V: PartialEq>(all: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    let changed = all.get(&key) != Some(&value);
+    if changed {
+        all.insert(key, value);
+    }
+    changed
 }
 
 impl Snapshot {

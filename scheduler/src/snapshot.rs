@@ -93,22 +93,24 @@ impl Snapshot {
             Change::Pod(facts) => self.put_pod(Arc::new(facts)),
             Change::PodGone(key) => self.remove_pod(&key),
             other => {
-                if !self.others.knows(&other) {
-                    match &other {
-                        Change::Namespace(..) | Change::NamespaceGone(_) => self.journal.terms += 1,
-                        Change::Workload(_) | Change::WorkloadGone(..) => self.journal.selectors += 1,
-                        Change::Budget(_) | Change::BudgetGone(_) => self.journal.budgets += 1,
-                        _ => {}
-                    }
-                    self.others.apply(other);
-                }
+                self.take_other(other);
             }
         }
     }
 
-    /// Whether a change of something other than nodes and pods changes nothing.
-    pub(crate) fn knows(&self, change: &Change) -> bool {
-        self.others.knows(change)
+    /// Takes in a change of something other than nodes and pods. Answers whether that changed anything.
+    pub(crate) fn take_other(&mut self, change: Change) -> bool {
+        let counter = match &change {
+            Change::Namespace(..) | Change::NamespaceGone(_) => Some(&mut self.journal.terms),
+            Change::Workload(_) | Change::WorkloadGone(..) => Some(&mut self.journal.selectors),
+            Change::Budget(_) | Change::BudgetGone(_) => Some(&mut self.journal.budgets),
+            _ => None,
+        };
+        let changed = self.others.apply(change);
+        if let Some(counter) = counter.filter(|_| changed) {
+            *counter += 1;
+        }
+        changed
     }
 
     /// A pod came to a node that is here, or left it.

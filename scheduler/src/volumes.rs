@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orlop_core::kinds::{self, CSINode, NodeSelector, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use orlop_core::kinds::{self, CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::rules::node_affinity::{NodeTerm, terms};
 use orlop_core::rules::{Quantity, Selector};
 use orlop_core::{Key, Kind, Labels, Name, Object};
@@ -38,7 +38,7 @@ const GCE: &str = "pd.csi.storage.gke.io";
 const PORTWORX: &str = "pxd.portworx.com";
 
 /// A volume that a driver attaches to nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attachable {
     /// The driver.
     pub driver: Name,
@@ -53,44 +53,64 @@ impl Attachable {
 
     /// The volume that a pod names itself, if a driver attaches it.
     pub(crate) fn of_pod(volume: &kinds::Volume) -> Option<Attachable> {
-        let text = |value: &Value, field: &str| value[field].as_str().map(Name::from);
-        if let Some(disk) = &volume.aws_elastic_block_store {
-            return Some(Attachable::new(AWS, last_part(&disk.volume_id)));
+        InTree {
+            aws: volume.aws_elastic_block_store.as_ref(),
+            gce: volume.gce_persistent_disk.as_ref(),
+            labels: &Labels::new(),
+            azure: &volume.azure_disk,
+            portworx: &volume.portworx_volume,
+            cinder: &volume.cinder,
         }
-        if let Some(disk) = &volume.gce_persistent_disk {
-            return Some(Attachable::new(GCE, gce_handle(&disk.pd_name, &Labels::new())));
-        }
-        if let Some(uri) = text(&volume.azure_disk, "diskURI") {
-            return Some(Attachable::new(AZURE, uri));
-        }
-        if let Some(id) = text(&volume.portworx_volume, "volumeID") {
-            return Some(Attachable::new(PORTWORX, id));
-        }
-        text(&volume.cinder, "volumeID").map(|id| Attachable::new(CINDER, id))
+        .attachable()
     }
 
     /// The same of a persistent volume.
     fn of_volume(volume: &PersistentVolume) -> Option<Attachable> {
         let spec = &volume.spec;
-        let text = |value: &Value, field: &str| value[field].as_str().map(Name::from);
         if let Some(csi) = &spec.csi {
             let known = !csi.driver.is_empty() && !csi.volume_handle.is_empty();
             return known
                 .then(|| Attachable { driver: csi.driver.clone(), handle: csi.volume_handle.clone() });
         }
-        if let Some(disk) = &spec.aws_elastic_block_store {
+        InTree {
+            aws: spec.aws_elastic_block_store.as_ref(),
+            gce: spec.gce_persistent_disk.as_ref(),
+            labels: &volume.metadata.labels,
+            azure: &spec.azure_disk,
+            portworx: &spec.portworx_volume,
+            cinder: &spec.cinder,
+        }
+        .attachable()
+    }
+}
+
+/// The sources that were once plugins of Kubernetes' own. Pods and volumes name them alike.
+struct InTree<'a> {
+    aws: Option<&'a kinds::AWSElasticBlockStoreVolumeSource>,
+    gce: Option<&'a kinds::GCEPersistentDiskVolumeSource>,
+    /// Of the volume; they say where a disk of Compute Engine is.
+    labels: &'a Labels,
+    azure: &'a Value,
+    portworx: &'a Value,
+    cinder: &'a Value,
+}
+
+impl InTree<'_> {
+    fn attachable(&self) -> Option<Attachable> {
+        let text = |value: &Value, field: &str| value[field].as_str().map(Name::from);
+        if let Some(disk) = self.aws {
             return Some(Attachable::new(AWS, last_part(&disk.volume_id)));
         }
-        if let Some(disk) = &spec.gce_persistent_disk {
-            return Some(Attachable::new(GCE, gce_handle(&disk.pd_name, &volume.metadata.labels)));
+        if let Some(disk) = self.gce {
+            return Some(Attachable::new(GCE, gce_handle(&disk.pd_name, self.labels)));
         }
-        if let Some(uri) = text(&spec.azure_disk, "diskURI") {
+        if let Some(uri) = text(self.azure, "diskURI") {
             return Some(Attachable::new(AZURE, uri));
         }
-        if let Some(id) = text(&spec.portworx_volume, "volumeID") {
+        if let Some(id) = text(self.portworx, "volumeID") {
             return Some(Attachable::new(PORTWORX, id));
         }
-        text(&spec.cinder, "volumeID").map(|id| Attachable::new(CINDER, id))
+        text(self.cinder, "volumeID").map(|id| Attachable::new(CINDER, id))
     }
 }
 
@@ -230,25 +250,6 @@ pub(crate) fn volume_attachment() -> Kind {
     Kind::cluster("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments")
 }
 
-/// Nodes that a volume can be reached from.
-#[derive(Clone, Debug)]
-pub struct Reachable {
-    said: NodeSelector,
-    terms: Vec<NodeTerm>,
-}
-
-impl PartialEq for Reachable {
-    fn eq(&self, other: &Reachable) -> bool {
-        self.said == other.said
-    }
-}
-
-impl From<&NodeSelector> for Reachable {
-    fn from(selector: &NodeSelector) -> Reachable {
-        Reachable { said: selector.clone(), terms: terms(selector) }
-    }
-}
-
 /// A persistent volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VolumeFacts {
@@ -271,7 +272,7 @@ pub struct VolumeFacts {
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Where it can be reached from; `None`: anywhere.
-    pub nodes: Option<Reachable>,
+    pub nodes: Option<Vec<NodeTerm>>,
     /// What it is to the driver that attaches it, if one does.
     pub attachable: Option<Attachable>,
     /// Whether it names that driver itself.
@@ -281,7 +282,7 @@ pub struct VolumeFacts {
 impl VolumeFacts {
     /// Whether it can be reached from a node with these labels.
     pub fn reaches(&self, labels: &Labels) -> bool {
-        self.nodes.as_ref().is_none_or(|nodes| nodes.terms.iter().any(|term| term.matches(labels, "")))
+        self.nodes.as_ref().is_none_or(|nodes| nodes.iter().any(|term| term.matches(labels, "")))
     }
 
     fn is_of(&self, claim: &ClaimFacts) -> bool {
@@ -327,7 +328,7 @@ impl From<&PersistentVolume> for VolumeFacts {
                 .map(|c| (Key::new(c.namespace.clone(), c.name.clone()), c.uid.clone())),
             available: volume.status.phase == "Available",
             terminating: volume.metadata.is_terminating(),
-            nodes: spec.node_affinity.as_ref().and_then(|a| a.required.as_ref()).map(Reachable::from),
+            nodes: spec.node_affinity.as_ref().and_then(|a| a.required.as_ref()).map(terms),
             attachable: Attachable::of_volume(volume),
             is_csi: spec.csi.is_some(),
         }

@@ -11,7 +11,7 @@ use orlop::spec::{ClusterSpec, NodeSpec};
 use orlop::stats::Watched;
 use orlop_api::{Api, Link, LocalApi, User};
 use orlop_core::runtime::{ContainerId, RunState, Runtime, SandboxId, SandboxStatus};
-use orlop_core::store::{Revision, Store};
+use orlop_core::store::{Revision, Store, StoreError};
 use orlop_core::{Clock, Entropy, Key, ManualClock, Name};
 use orlop_runtime_mock::{Fault, MockRuntime, Policy};
 use orlop_scheduler::Profile;
@@ -127,16 +127,12 @@ impl Control {
     pub fn stored(&self) -> Stored {
         let store = self.0.api.store();
         let view = store.view();
-        // Of the history the newer part is kept: by halves, where it begins.
-        let (mut gone, mut kept) = (0, view.revision().0);
-        while kept - gone > 1 {
-            let middle = gone + (kept - gone) / 2;
-            match store.view_at(Revision(middle)) {
-                Ok(_) => kept = middle,
-                Err(_) => gone = middle,
-            }
-        }
-        Stored { objects: view.count("", ""), revisions: view.revision().0 - kept }
+        // The refusal of what is gone says where the history begins.
+        let oldest = match store.view_at(Revision(0)) {
+            Err(StoreError::Expired { oldest, .. }) => oldest.0,
+            _ => 0,
+        };
+        Stored { objects: view.count("", ""), revisions: view.revision().0 - oldest }
     }
 
     /// A node's name.

@@ -117,7 +117,7 @@ pub struct Review<'a> {
     pub operation: Operation,
     /// To which kind.
     pub kind: &'a Kind,
-    /// What the object is, where that is none of the resource's own: a Binding, an Eviction, a TokenRequest, a Scale.
+    /// What the object is, where it is asked and not written: a Binding, an Eviction, a TokenRequest, a Scale, a review.
     pub(crate) sort: Option<&'a Kind>,
     /// To which object. The name is the prefix alone while the server has not made one yet.
     pub key: Key,
@@ -228,8 +228,8 @@ pub(crate) fn run(review: &mut Review<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Lets policies and webhooks see what is asked rather than written: a session, a binding, an eviction, a token.
-pub(crate) fn observe(review: &mut Review<'_>) -> Result<(), Status> {
+/// Lets policies and webhooks change what is asked rather than written: a session, a binding, an eviction, a token.
+pub(crate) fn change_asked(review: &mut Review<'_>) -> Result<(), Status> {
     let change = |review: &mut Review<'_>| {
         mutating_policy::mutate(review)?;
         webhook::mutate(review)
@@ -238,6 +238,11 @@ pub(crate) fn observe(review: &mut Review<'_>) -> Result<(), Status> {
     if review.hooks.rounds.begin_second() {
         change(review)?;
     }
+    Ok(())
+}
+
+/// Lets them judge it, once nothing changes it any more.
+pub(crate) fn judge_asked(review: &mut Review<'_>) -> Result<(), Status> {
     policy::judge(review)?;
     webhook::judge(review)
 }

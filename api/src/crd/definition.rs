@@ -15,7 +15,6 @@ use crate::validation::{FieldError, changed_metadata, new_metadata, webhook_clie
 
 const SPEC: Path<'static> = Path::root("spec");
 const STATUS: Path<'static> = Path::root("status");
-/// Groups that are Kubernetes' own ask for this annotation.
 const COLUMN_TYPES: &str = "must be one of boolean,date,integer,number,string";
 const COLUMN_FORMATS: &str = "must be one of byte,date,date-time,double,float,int32,int64,password";
 const SELECTABLE_MAX: usize = 8;

@@ -1,5 +1,6 @@
 //! The formats that a text may be asked to have.
 
+pub(crate) use orlop_core::rules::duration::go_duration;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use orlop_core::Timestamp;
@@ -216,46 +217,6 @@ pub(crate) fn date_time(text: &str) -> Option<Timestamp> {
         _ => return format!("{text}Z").parse().ok().filter(|_| text.contains('T')),
     };
     format!("{main}{offset}").parse().ok()
-}
-
-/// Nanoseconds of a duration in Go's notation: `1h30m`, `-1.5s`, `0`.
-pub(crate) fn go_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number = &rest[..digits];
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit: i128 = match &rest[..letters] {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        rest = &rest[letters..];
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || whole.len() > 19 {
-            return None;
-        }
-        total += if whole.is_empty() { 0 } else { whole.parse::<i128>().ok()? } * unit;
-        let places = fraction.len().min(18);
-        let part = fraction[..places].parse::<i128>().unwrap_or(0);
-        total += part * unit / 10_i128.pow(u32::try_from(places).unwrap_or(18));
-    }
-    i64::try_from(if negative { -total } else { total }).ok()
 }
 
 /// `3 days`, `1 hour 5 minutes`: what the registry of formats accepts besides.

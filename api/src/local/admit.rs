@@ -113,7 +113,11 @@ impl Answer {
 
 impl Response {
     pub(crate) fn list(kind: Kind, list: List, warnings: Vec<String>) -> Response {
-        Response { code: 200, warnings, audit: Vec::new(), payload: Payload::List(kind, list) }
+        Response { warnings, ..Response::of(Payload::List(kind, list)) }
+    }
+
+    pub(crate) fn of(payload: Payload) -> Response {
+        Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload }
     }
 }
 

@@ -248,7 +248,7 @@ impl<S: Store> LocalApi<S> {
             Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
             None => crate::request::ByteStream::new(futures_util::stream::empty()),
         };
-        Ok(Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload: Payload::Stream(stream) })
+        Ok(Response::of(Payload::Stream(stream)))
     }
 
     fn pod_of(&self, request: &Request, resource: &Resource) -> Result<Entry, Status> {
@@ -330,7 +330,7 @@ impl<S: Store> LocalApi<S> {
             Verb::Get if components::is_one(resource) => {
                 let payload =
                     Payload::Object(resource.kind.clone(), components::get(resource, &request.key.name)?);
-                Ok(Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload })
+                Ok(Response::of(payload))
             }
             Verb::Get => {
                 let served = self.shared.served();

@@ -388,6 +388,12 @@ const OBSERVERS: [&str; 4] = [
     "/registry/validatingwebhookconfigurations/",
 ];
 
+/// Whether a policy, a webhook or an embedder's own admission may look at what is decided.
+fn is_observed(call: &Call<'_>) -> bool {
+    !call.config.admission.is_empty()
+        || OBSERVERS.iter().any(|range| !call.view.range(range, "", 1).is_empty())
+}
+
 /// Runs admission's changes.
 fn admit(
     call: &mut Call<'_>,
@@ -397,7 +403,7 @@ fn admit(
 ) -> Result<(), Status> {
     let plugins = call.config.admission.clone();
     // Policies, webhooks and an embedder's own see the object in full.
-    if !plugins.is_empty() || OBSERVERS.iter().any(|range| !call.view.range(range, "", 1).is_empty()) {
+    if is_observed(call) {
         call.spell_out(value);
     }
     let mut review = review(call, operation, value, old);
@@ -419,8 +425,8 @@ fn judge(
     admission::charge(&mut review)
 }
 
-/// Admission of what is asked of an object and is none of its own kind: a session, a binding, an eviction, a token, a
-/// scale; `sort` says which. Policies, webhooks and an embedder's own see it, and may change what is asked.
+/// Admission of what is asked and not written: a session, a binding, an eviction, a token, a scale, a review; `sort` says
+/// which. Policies, webhooks and an embedder's own see it, and may change what is asked.
 pub(crate) fn observe(
     call: &mut Call<'_>,
     operation: Operation,
@@ -429,7 +435,7 @@ pub(crate) fn observe(
     old: Option<&Value>,
 ) -> Result<(), Status> {
     let plugins = call.config.admission.clone();
-    if plugins.is_empty() && OBSERVERS.iter().all(|range| call.view.range(range, "", 1).is_empty()) {
+    if !is_observed(call) {
         return Ok(());
     }
     let mut kind = sort.clone();
@@ -439,8 +445,9 @@ pub(crate) fn observe(
     }
     kind.plural = call.resource.kind.plural.clone();
     let mut review = Review { sort: Some(&kind), ..review(call, operation, object, old) };
-    admission::observe(&mut review)?;
+    admission::change_asked(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.mutate(&mut review))?;
+    admission::judge_asked(&mut review)?;
     plugins.iter().try_for_each(|plugin| plugin.validate(&review))
 }
 

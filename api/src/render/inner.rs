@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use orlop_core::schema::Schema;
-use orlop_core::{Kind, Stored, codec};
+use orlop_core::{Body, Kind, Stored, codec};
 use serde_json::Value;
 
 use crate::local::autoscaler;
 use crate::local::kinds::TEMPLATE_GENERATION;
+
+/// Kept with the object, so that its row is kept with this in turn. `None`: it cannot be made.
+struct Inner(Option<Arc<Body>>);
 
 /// The object without what its version adds.
 pub(super) fn inner<'a>(kind: &Kind, stored: &'a Stored) -> Cow<'a, Stored> {
@@ -20,6 +23,14 @@ pub(super) fn inner<'a>(kind: &Kind, stored: &'a Stored) -> Cow<'a, Stored> {
         }
         _ => return Cow::Borrowed(stored),
     };
+    let inner = stored.body.kept(|| Inner(strip(kind, stored, annotations, older)));
+    match &inner.0 {
+        Some(body) => Cow::Owned(Stored { body: Arc::clone(body), revision: stored.revision }),
+        None => Cow::Borrowed(stored),
+    }
+}
+
+fn strip(kind: &Kind, stored: &Stored, annotations: &[&str], older: bool) -> Option<Arc<Body>> {
     let mut value = stored.to_value();
     if older {
         autoscaler::to_v2(&mut value);
@@ -34,11 +45,6 @@ pub(super) fn inner<'a>(kind: &Kind, stored: &'a Stored) -> Cow<'a, Stored> {
     }
     let version = if older { "v2" } else { &kind.version };
     let schema = Schema::builtin();
-    let body = schema
-        .by_kind(&kind.group, version, &kind.kind)
-        .and_then(|ty| codec::encode(schema, ty, &value).ok());
-    match body {
-        Some(body) => Cow::Owned(Stored { body: Arc::new(body), revision: stored.revision }),
-        None => Cow::Borrowed(stored),
-    }
+    let ty = schema.by_kind(&kind.group, version, &kind.kind)?;
+    codec::encode(schema, ty, &value).ok().map(Arc::new)
 }

@@ -209,7 +209,7 @@ fn refused(causes: Vec<Cause>) -> Result<(), Status> {
 
 fn decide(call: &mut Call<'_>, review: &mut Value, user: &User) {
     let decision = call.config.authorizer.authorize(user, &attributes(review), call.view);
-    let mut status = json!({"allowed": decision.allowed});
+    let mut status = json!({"allowed": decision.permits()});
     if decision.denied {
         status["denied"] = true.into();
     }

@@ -1,4 +1,4 @@
-//! Admission webhooks and admission policies.
+//! Admission webhooks, and what admission policies share with them.
 
 use orlop_core::rules::names::{dns_1035_label, dns_subdomain, label_key};
 use serde_json::Value;

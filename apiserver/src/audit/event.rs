@@ -53,8 +53,8 @@ impl Pending {
     pub(crate) fn sent(&mut self, body: &Body, scheme: &Scheme) {
         let Some(object) = body.tree(scheme) else { return };
         if let Some(about) = self.event.get_mut("objectRef").and_then(Value::as_object_mut) {
-            for (field, given) in [("name", "name"), ("namespace", "namespace"), ("uid", "uid")] {
-                if let Some(text) = object["metadata"][given].as_str().filter(|text| !text.is_empty())
+            for field in ["name", "namespace", "uid"] {
+                if let Some(text) = object["metadata"][field].as_str().filter(|text| !text.is_empty())
                     && !about.contains_key(field)
                 {
                     about.insert(field.to_owned(), text.into());

@@ -23,6 +23,7 @@ pub use ttl::TtlAfterFinishedController;
 pub use view::{JobStatus, JobView};
 
 use crate::claim::{Claim, claim, is_adoption, watch_orphans};
+use crate::gc::without_finalizer;
 
 /// The name by which `managedBy` means this controller.
 const MANAGER: &str = "kubernetes.io/job-controller";
@@ -99,9 +100,8 @@ fn counts_for_nobody(pod: &Pod, key: &Key, job: Option<&Item<JobView>>) -> bool 
 }
 
 fn release(pod: &Item<Pod>) -> Write {
-    let rest: Vec<&Name> = pod.metadata.finalizers.iter().filter(|f| *f != pod::TRACKING).collect();
-    let rest = if rest.is_empty() { Value::Null } else { json!(rest) };
-    let mut write = Write::merge(Pod::KIND, pod.key(), json!({"metadata": {"finalizers": rest}}));
+    let patch = json!({"metadata": without_finalizer(&pod.metadata.finalizers, pod::TRACKING)});
+    let mut write = Write::merge(Pod::KIND, pod.key(), patch);
     write.uid = Some(pod.metadata.uid.clone());
     write
 }

@@ -1,6 +1,7 @@
 //! Rules that several parts share: quantities, selectors, tolerations, pod resources.
 
 mod decimal;
+pub mod duration;
 mod field_selector;
 mod int_or_string;
 mod label_selector;

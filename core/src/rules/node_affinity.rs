@@ -6,7 +6,7 @@ use crate::object::Name;
 use super::selector::{LabelSet, Operator, Requirement, Selector};
 
 /// One term of a node selector, ready to match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeTerm {
     labels: Selector,
     /// Whether the node's name must (`true`) or must not be this one.

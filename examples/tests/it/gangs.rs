@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use orlop::api::Link;
 use orlop::base::kinds::{Pod, ServiceAccount};
-use orlop::base::scheme::OptionalVersion;
 use orlop::base::{Key, Kind, Object, Write};
 use orlop::{Cluster, NodeSpec};
 use serde_json::{Value, json};
@@ -139,6 +138,5 @@ async fn the_kinds_of_gangs_are_kinds_of_the_api() {
 
     let plain = Cluster::builder().no_nodes().start().await.expect("a cluster that starts");
     assert!(plain.scheme().storage(&POD_GROUP).is_none());
-    assert_eq!(OptionalVersion::SchedulingV1Alpha2.as_str(), "scheduling.k8s.io/v1alpha2");
     plain.shutdown().await;
 }

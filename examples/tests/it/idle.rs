@@ -81,8 +81,9 @@ impl Server {
     fn memory(&self) -> usize {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        let kib: usize = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("what the process holds");
+        let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
         kib * 1024
     }
 }

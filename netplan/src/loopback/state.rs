@@ -170,15 +170,10 @@ impl State {
                 let Entry::Vacant(place) = now.entry(id) else { continue };
                 let stays =
                     |front: &Front| Arc::ptr_eq(&front.backend, &backend) && front.entrance == entrance;
-                let front = if before.get(&id).is_some_and(stays) { before.remove(&id) } else { None };
-                let mut front = front.unwrap_or_else(|| {
-                    changed = true;
-                    let at = self.prospect(id);
-                    Front { what: what.clone(), entrance, backend: Arc::clone(&backend), at }
-                });
-                changed |= front.what != what;
-                front.what = what;
-                place.insert(front);
+                let kept = if before.get(&id).is_some_and(stays) { before.remove(&id) } else { None };
+                changed |= kept.as_ref().is_none_or(|front| front.what != what);
+                let at = kept.map_or_else(|| self.prospect(id), |front| front.at);
+                place.insert(Front { what, entrance, backend: Arc::clone(&backend), at });
             }
         }
         changed |= !before.is_empty();

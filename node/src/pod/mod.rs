@@ -189,8 +189,7 @@ impl PodMachine {
 
     /// Nothing runs, and nothing under way could make something run.
     fn quiet(&self) -> bool {
-        self.sandbox != Sandbox::Creating
-            && self.units.iter().all(|unit| unit.running().is_none() && !unit.in_flight())
+        self.sandbox != Sandbox::Creating && self.units.iter().all(|unit| !unit.is_alive())
     }
 
     /// The object has changed.

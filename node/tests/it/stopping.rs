@@ -19,24 +19,18 @@ containers:
 ",
         2.0,
     );
+    world.trace.clear();
     world.delete("web", 30);
     world.run(10.0);
     expect![[r#"
-        1.00 web Pending
-        1.00 web Pending main=ContainerCreating
-          Pulling web/main: Pulling image "web:1"
-          Pulled web/main: Successfully pulled image "web:1" in 0ms (0ms including waiting). Image size: 1048576 bytes.
-          Created web/main: Container created
-          Started web/main: Container started
-        1.15 web Running main=running
-        1.15 web Running ready main=running+
         3.00 web Running terminating ready main=running+
           Killing web/main: Stopping container main
           Unhealthy web/main: Readiness probe failed: HTTP probe failed with statuscode: 503 (warning)
         5.15 web Running terminating main=running
         9.00 web Succeeded terminating main=Completed(0)
         9.00 web gone
-    "#]].assert_eq(&world.trace);
+    "#]]
+    .assert_eq(&world.trace);
 }
 
 /// All sidecars ended at once, so that the log shipper did not hear the proxy's last words (KEP-753).
@@ -53,28 +47,10 @@ initContainers:
 ",
         2.0,
     );
+    world.trace.clear();
     world.delete("web", 30);
     world.run(10.0);
     expect![[r#"
-        1.00 web Pending
-        1.00 web Pending a=PodInitializing b=PodInitializing c=PodInitializing main=PodInitializing
-          Pulling web/a: Pulling image "web:1"
-          Pulled web/a: Successfully pulled image "web:1" in 0ms (0ms including waiting). Image size: 1048576 bytes.
-          Created web/a: Container created
-          Started web/a: Container started
-        1.15 web Pending a=running+ b=PodInitializing c=PodInitializing main=PodInitializing
-          Pulled web/b: Container image "web:1" already present on machine
-          Created web/b: Container created
-          Started web/b: Container started
-        1.30 web Pending a=running+ b=running+ c=PodInitializing main=PodInitializing
-          Pulled web/c: Container image "web:1" already present on machine
-          Created web/c: Container created
-          Started web/c: Container started
-        1.45 web Pending a=running+ b=running+ c=running+ main=PodInitializing
-          Pulled web/main: Container image "web:1" already present on machine
-          Created web/main: Container created
-          Started web/main: Container started
-        1.60 web Running ready a=running+ b=running+ c=running+ main=running+
         3.00 web Running terminating ready a=running+ b=running+ c=running+ main=running+
           Killing web/a: Stopping container a
           Killing web/b: Stopping container b
@@ -85,7 +61,8 @@ initContainers:
         6.00 web Running terminating a=running+ b=Completed(0) c=Completed(0) main=Completed(0)
         7.00 web Succeeded terminating a=Completed(0) b=Completed(0) c=Completed(0) main=Completed(0)
         7.00 web gone
-    "#]].assert_eq(&world.trace);
+    "#]]
+    .assert_eq(&world.trace);
 }
 
 /// The grace is one for all: when it is over, nobody waits for its turn any more. Hooks do not wait for it at all.
@@ -101,24 +78,10 @@ initContainers:
 ",
         2.0,
     );
+    world.trace.clear();
     world.delete("web", 5);
     world.run(10.0);
     expect![[r#"
-        1.00 web Pending
-        1.00 web Pending a=PodInitializing b=PodInitializing main=PodInitializing
-          Pulling web/a: Pulling image "web:1"
-          Pulled web/a: Successfully pulled image "web:1" in 0ms (0ms including waiting). Image size: 1048576 bytes.
-          Created web/a: Container created
-          Started web/a: Container started
-        1.15 web Pending a=running+ b=PodInitializing main=PodInitializing
-          Pulled web/b: Container image "web:1" already present on machine
-          Created web/b: Container created
-          Started web/b: Container started
-        1.30 web Pending a=running+ b=running+ main=PodInitializing
-          Pulled web/main: Container image "web:1" already present on machine
-          Created web/main: Container created
-          Started web/main: Container started
-        1.45 web Running ready a=running+ b=running+ main=running+
         3.00 web Running terminating ready a=running+ b=running+ main=running+
           Killing web/a: Stopping container a
           Killing web/b: Stopping container b
@@ -127,7 +90,8 @@ initContainers:
         8.00 web Running terminating a=running+ b=Error(137) main=Completed(0)
         9.00 web Succeeded terminating a=Completed(0) b=Error(137) main=Completed(0)
         9.00 web gone
-    "#]].assert_eq(&world.trace);
+    "#]]
+    .assert_eq(&world.trace);
 }
 
 /// `Failed` is told when nothing runs any more, as others take what the pod holds by that word; that it is not ready

@@ -231,13 +231,17 @@ impl Cluster {
         mut wanted: impl FnMut(&serde_json::Value) -> bool,
     ) -> Result<Stored, WaitError> {
         let mut cuts = self.api.follow(&owner(), std::slice::from_ref(kind)).await?;
-        let mut timeout = self.clock.sleep_until(self.clock.now() + limit);
+        let deadline = self.clock.now() + limit;
+        let mut timeout = self.clock.sleep_until(deadline);
         loop {
             tokio::select! {
                 biased;
                 cut = cuts.next() => {
                     let Some(cut) = cut else {
                         // The store has ended the stream: another tells everything anew.
+                        if self.clock.now() >= deadline {
+                            return Err(WaitError::TimedOut { what: format!("{} {key}", kind.kind), limit });
+                        }
                         self.clock.sleep_until(self.clock.now() + FOLLOW_PAUSE).await;
                         cuts = self.api.follow(&owner(), std::slice::from_ref(kind)).await?;
                         continue;

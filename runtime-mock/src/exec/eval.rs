@@ -108,12 +108,19 @@ impl<'a> Eval<'a> {
         self.depth -= 1;
     }
 
+    /// Counts a command. What loops without ever sleeping is cut off, as `timeout` does.
+    fn is_spent(&mut self) -> bool {
+        self.commands += 1;
+        let spent = self.commands > COMMANDS_MAX;
+        if spent {
+            self.end.get_or_insert(End::Exit(124));
+        }
+        spent
+    }
+
     /// Runs one command whose words are words already.
     pub(super) fn words(&mut self, words: &[String]) {
-        self.commands += 1;
-        if self.commands > COMMANDS_MAX {
-            // What loops without ever sleeping is cut off, as `timeout` does.
-            self.end = Some(End::Exit(124));
+        if self.is_spent() {
             return;
         }
         let Some((program, arguments)) = words.split_first() else { return };
@@ -257,10 +264,11 @@ impl<'a> Eval<'a> {
             Command::Simple { words, redirects } => self.simple(words, redirects),
             Command::Group(list) => self.list(list),
             Command::Loop { wanted, condition, body } => loop {
-                self.commands += 1;
+                if self.is_spent() {
+                    return;
+                }
                 self.list(condition);
-                if self.end.is_some() || self.commands > COMMANDS_MAX {
-                    self.end.get_or_insert(End::Exit(124));
+                if self.end.is_some() {
                     return;
                 }
                 if (self.code == 0) != *wanted {
@@ -275,9 +283,7 @@ impl<'a> Eval<'a> {
             Command::For { name, words, body } => {
                 let values: Vec<String> = words.iter().flat_map(|word| self.expand(word)).collect();
                 for value in values {
-                    self.commands += 1;
-                    if self.commands > COMMANDS_MAX {
-                        self.end.get_or_insert(End::Exit(124));
+                    if self.is_spent() {
                         return;
                     }
                     self.env.insert(name.clone(), value);

@@ -112,6 +112,24 @@ fn a_port_in_use_is_an_error_of_the_start() {
     });
 }
 
+/// On a busy machine a container may end before it has accepted who had already come; these were reset.
+#[test]
+fn who_came_before_the_end_is_answered() {
+    run(async {
+        let runtime = serving(Script::server().stops(Some(Duration::from_millis(50))));
+        let id = start(&runtime, "web-1", 8186).await.unwrap();
+        runtime.stop_container(&id, Duration::from_secs(30)).await.unwrap();
+        // Nothing else runs from here to the end.
+        std::thread::sleep(Duration::from_millis(100));
+        let stream = std::net::TcpStream::connect((HOME, 8186)).unwrap();
+        runtime.list().await.unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let answer = get(&mut TcpStream::from_std(stream).unwrap(), "/", "").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(TcpStream::connect((HOME, 8186)).await.is_err(), "the port is closed");
+    });
+}
+
 /// A client that keeps its connection must not be cut off by a rolling update: from the stop on each answer asks it
 /// to connect anew, new connections are taken until the end, and one that was idle meanwhile gets one more answer.
 #[test]

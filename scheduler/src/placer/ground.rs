@@ -160,12 +160,15 @@ impl Ground {
         let sample = self.sample.clone();
         let Some(mut local) = Local::prepare(&sample, cluster, profile)? else { return Ok(false) };
         let mut axes = Axes::new();
+        let columns: Vec<_> = self.starts.iter().map(|start| start.column(cluster)).collect();
         for node in nodes.iter().copied() {
             let place = self.ring.place(node);
             let mut slot = Slot::NOWHERE;
             if local.fits(cluster, node)? {
                 axes.clear();
-                axes.extend(self.starts.iter().map(|start| start.place(start.column(cluster), node)));
+                axes.extend(
+                    self.starts.iter().zip(&columns).map(|(start, column)| start.place(*column, node)),
+                );
                 slot.score = local.score(cluster, node, &mut axes)?;
                 if axes.len() != self.starts.len() + self.scaled.len() {
                     return Ok(false);

@@ -132,12 +132,8 @@ impl Lane {
         Start { key: self.key.clone(), narrow: self.narrow }
     }
 
-    /// Where a node is on the lane's axis.
-    fn place(&self, column: Option<&LabelColumn>, node: NodeId) -> i64 {
-        let value = column.map_or(LabelColumn::ABSENT, |c| c.value(node));
-        if !self.narrow {
-            return value.into();
-        }
+    /// Where a node with this value of the label is on the lane's axis, which is narrow.
+    fn narrow_place(&self, value: u32, node: NodeId) -> i64 {
         if value == LabelColumn::ABSENT {
             return LACKING;
         }
@@ -428,8 +424,9 @@ impl Lanes {
     pub(super) fn settle(&self, columns: &[Option<&LabelColumn>], node: NodeId, axes: &mut Axes) -> bool {
         let mut moved = false;
         for (lane, column) in self.all.iter().zip(columns).filter(|(lane, _)| lane.narrow) {
-            let place = lane.place(*column, node);
-            moved |= place != lane_start(column.is_some_and(|c| c.value(node) != LabelColumn::ABSENT));
+            let value = column.map_or(LabelColumn::ABSENT, |c| c.value(node));
+            let place = lane.narrow_place(value, node);
+            moved |= place != lane_start(value != LabelColumn::ABSENT);
             axes[lane.axis] = place;
         }
         moved

@@ -3,15 +3,14 @@
 //! A hint that is too eager costs a vain attempt after a back-off; one that is too strict leaves a pod pending for up to
 //! five minutes. Where a rule is not certain, it queues.
 
-use orlop_core::kinds::{CSINode, Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
+use orlop_core::kinds::{Namespace, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::{Kind, Object, kinds};
 
-use crate::change::pod_group;
+use crate::change::{attaching, pod_group};
 use crate::facts::{NodeFacts, PodFacts};
 use crate::framework::{Event, Hint, QueueingHint};
 use crate::plugins::node_affinity::Required;
 use crate::profile::Profile;
-use crate::volumes::volume_attachment;
 
 /// The hint of one built-in plugin.
 struct BuiltIn {
@@ -82,8 +81,7 @@ fn volume_restrictions(_: &PodFacts, event: &Event<'_>) -> bool {
 
 /// What is attached goes with the pods that use it, or says so itself.
 fn volume_limits(_: &PodFacts, event: &Event<'_>) -> bool {
-    let attached =
-        |kind: &Kind| kind.same_resource(&CSINode::KIND) || kind.same_resource(&volume_attachment());
+    let attached = |kind: &Kind| attaching().iter().any(|k| k.same_resource(kind));
     let node_gone = |kind: &Kind| kind.same_resource(&kinds::Node::KIND);
     match event {
         Event::AssignedPodGone(_) => true,

@@ -162,6 +162,13 @@ impl PreFilter for NodeAffinity {
         }
     }
 
+    fn remedy(&self, pod: &PodFacts, _: &Snapshot) -> Option<String> {
+        let names = required(pod.node_affinity.as_deref()).and_then(named)?;
+        names
+            .is_empty()
+            .then(|| "the terms of its node affinity must leave a node's name possible".to_owned())
+    }
+
     fn depends_on(&self) -> Depends {
         Depends::NODE_LABELS.and(Depends::NODE_NAME)
     }

@@ -4,7 +4,7 @@
 //! and those that a `VolumeAttachment` says are attached, each once. Volumes of plugins that were once part of Kubernetes
 //! count for the drivers that have taken their place (KEP-625).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use orlop_core::Name;
 
@@ -21,8 +21,8 @@ pub(crate) const NODE_VOLUME_LIMITS: &str = "NodeVolumeLimits";
 #[derive(Clone, Copy, Debug)]
 pub struct NodeVolumeLimits;
 
-/// Volumes to attach, each with its driver.
-type Attached = BTreeMap<(Name, Name), Name>;
+/// Volumes to attach.
+type Attached = BTreeSet<Attachable>;
 
 impl PreFilter for NodeVolumeLimits {
     fn name(&self) -> &str {
@@ -56,14 +56,8 @@ impl PreFilter for NodeVolumeLimits {
 
 /// The volumes of a pod that drivers attach.
 fn volumes(pod: &PodFacts, cluster: &Snapshot) -> Attached {
-    let mut all = Attached::new();
-    let mut add = |volume: Attachable| {
-        all.insert((volume.driver.clone(), volume.handle), volume.driver);
-    };
-    pod.attached.iter().cloned().for_each(&mut add);
     let claims = pod.claims.iter().filter_map(|claim| cluster.claim(&key(pod, &claim.name)));
-    claims.filter_map(|claim| of_claim(claim, cluster)).for_each(add);
-    all
+    pod.attached.iter().cloned().chain(claims.filter_map(|claim| of_claim(claim, cluster))).collect()
 }
 
 /// The volume of a claim; one that is still to be made counts for who will make it.
@@ -89,18 +83,17 @@ impl Limits<'_> {
     /// The first driver of which too many volumes would be attached to the node.
     fn exceeded(&self, node: &NodeView<'_>) -> Option<&Name> {
         let limits = &self.cluster.csi_node(node.name())?.limits;
-        if limits.is_empty() || self.wanted.is_empty() {
+        if !self.wanted.iter().any(|volume| limits.contains_key(&volume.driver)) {
             return None;
         }
         let mut there = self.attached_to(node.name());
         for pod in node.pods() {
             there.extend(volumes(pod, self.cluster));
         }
-        let new = || self.wanted.iter().filter(|(volume, _)| !there.contains_key(volume));
-        new().map(|(_, driver)| driver).find(|driver| {
+        let new = self.wanted.iter().filter(|volume| !there.contains(volume));
+        new.map(|volume| &volume.driver).find(|driver| {
             let Some(limit) = limits.get(*driver) else { return false };
-            let count = there.values().filter(|other| other == driver).count()
-                + new().filter(|(_, other)| other == driver).count();
+            let count = self.wanted.union(&there).filter(|volume| volume.driver == **driver).count();
             count as i64 > i64::from(*limit)
         })
     }
@@ -113,7 +106,7 @@ impl Limits<'_> {
                 let volume = self.cluster.volume(&attachment.volume)?;
                 // Only what a driver's own volume says is known to be one of it.
                 let handle = volume.attachable.as_ref().filter(|_| volume.is_csi)?.handle.clone();
-                Some(((attachment.attacher.clone(), handle), attachment.attacher.clone()))
+                Some(Attachable { driver: attachment.attacher.clone(), handle })
             })
             .collect()
     }

@@ -79,10 +79,12 @@ impl Restricted<'_> {
     }
 
     fn has_its_disks(&self, node: &NodeView<'_>) -> bool {
-        self.pod.disks.is_empty()
-            || !node.pods().any(|other| {
-                other.disks.iter().any(|had| self.pod.disks.iter().any(|disk| disk.conflicts(had)))
-            })
+        self.pod.disks.is_empty() || !node.pods().any(|other| self.is_kept_off_by(other))
+    }
+
+    /// Whether another pod has a disk that both cannot have.
+    fn is_kept_off_by(&self, other: &PodFacts) -> bool {
+        other.disks.iter().any(|had| self.pod.disks.iter().any(|disk| disk.conflicts(had)))
     }
 }
 
@@ -111,11 +113,8 @@ impl Predicate for Restricted<'_> {
         if self.has_its_disks(node) {
             return Some("the pods that use the claim must end first".to_owned());
         }
-        let conflicts = |other: &&PodFacts| {
-            other.disks.iter().any(|had| self.pod.disks.iter().any(|disk| disk.conflicts(had)))
-        };
-        let mut holders: Vec<String> =
-            node.pods().filter(conflicts).map(|other| other.key.to_string()).collect();
+        let holders = node.pods().filter(|other| self.is_kept_off_by(other));
+        let mut holders: Vec<String> = holders.map(|other| other.key.to_string()).collect();
         holders.sort_unstable();
         Some(format!("{} must leave the node: it has the disk", holders.join(", ")))
     }

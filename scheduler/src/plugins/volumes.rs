@@ -43,6 +43,12 @@ pub(super) fn key(pod: &PodFacts, name: &Name) -> Key {
     Key { namespace: pod.key.namespace.clone(), name: name.clone() }
 }
 
+/// Whether a claim gets its volume once a pod that uses it has a node.
+fn waits(claim: &ClaimFacts, cluster: &Snapshot) -> bool {
+    claim.volume.is_empty()
+        && cluster.storage_class(&claim.class).is_some_and(|class| class.waits_for_consumer)
+}
+
 /// What of a pod's claims and their volumes is not there.
 pub(super) fn missing(pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
     let mut said = Vec::new();
@@ -51,8 +57,8 @@ pub(super) fn missing(pod: &PodFacts, cluster: &Snapshot) -> Option<String> {
         match cluster.claim(&key(pod, name)) {
             None => said.push(format!("claim {name} must be created")),
             Some(facts) if facts.terminating => said.push(format!("claim {name} must be created anew")),
-            Some(facts) if facts.volume.is_empty() => said.push(format!("claim {name} must be bound")),
-            Some(facts) if cluster.volume(&facts.volume).is_none() => {
+            Some(facts) if waits(facts, cluster) => {}
+            Some(facts) if !facts.volume.is_empty() && cluster.volume(&facts.volume).is_none() => {
                 said.push(format!("volume {} of claim {name} must exist", facts.volume));
             }
             Some(facts) if !facts.bound => said.push(format!("claim {name} must be bound")),
@@ -93,10 +99,9 @@ impl PreFilter for VolumeBinding {
             if facts.terminating {
                 return refuse(format!("persistentvolumeclaim {name:?} is being deleted"));
             }
-            let waits = || cluster.storage_class(&facts.class).is_some_and(|class| class.waits_for_consumer);
             if facts.bound {
                 wanted.bound.push(facts);
-            } else if facts.volume.is_empty() && waits() {
+            } else if waits(facts, cluster) {
                 wanted.unbound.push(facts);
             } else {
                 immediate = true;

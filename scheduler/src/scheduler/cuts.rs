@@ -106,11 +106,9 @@ impl Scheduler {
                 self.tell(&Event::Other(&Node::KIND));
             }
             other => {
-                if self.snapshot.knows(&other) {
-                    return;
+                if self.snapshot.take_other(other) {
+                    self.tell(&Event::Other(kind));
                 }
-                self.snapshot.apply(other);
-                self.tell(&Event::Other(kind));
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn call(function: &str, args: &[Value]) -> Answer {
         Opaque::Authorizer(of) => authority(function, of, &texts),
         Opaque::Question(question) => asked(function, question, &texts),
         Opaque::Decision(decision) if texts.is_empty() => Ok(match function {
-            "allowed" => Value::Bool(decision.allowed),
+            "allowed" => Value::Bool(decision.permits()),
             "reason" => Value::text(&decision.reason),
             "errored" => Value::Bool(false),
             "error" => Value::text(""),

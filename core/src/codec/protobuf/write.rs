@@ -60,7 +60,7 @@ fn varint(mut n: u64, out: &mut Vec<u8>) {
 
 fn number(at: u16, n: i64, out: &mut Vec<u8>) {
     tag(at, 0, out);
-    #[allow(clippy::cast_sign_loss, reason = "negative numbers go with 64 bits")]
+    #[expect(clippy::cast_sign_loss, reason = "negative numbers go with 64 bits")]
     varint(n as u64, out);
 }
 
