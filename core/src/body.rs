@@ -26,10 +26,14 @@ pub struct Body {
     /// Offset just behind the brace that opens `metadata`.
     revision_at: usize,
     header: Header,
-    known: OnceLock<Arc<dyn Any + Send + Sync>>,
+    known: Kept,
     /// The view that those who look at the object have in common, while any of them holds it.
     view: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
 }
+
+/// What was made of an object and is kept with it, each for its type; mostly nothing.
+#[derive(Default)]
+struct Kept(OnceLock<Box<(Arc<dyn Any + Send + Sync>, Kept)>>);
 
 /// A view that many share. Boxed, so that what is left behind by the last of them is small.
 pub(crate) type View<T> = Arc<Boxed<T>>;
@@ -159,13 +163,13 @@ impl Body {
             deleted: fields.deletion_timestamp,
             generation: fields.generation,
         };
-        Ok(Body { bytes, revision_at, header, known: OnceLock::new(), view: Mutex::default() })
+        Ok(Body { bytes, revision_at, header, known: Kept::default(), view: Mutex::default() })
     }
 
     /// The object that was encoded a moment ago: `metadata` opens just before `revision_at`, and is not empty.
     #[cfg(feature = "schema")]
     pub(crate) fn assemble(bytes: Bytes, revision_at: usize, header: Header) -> Body {
-        Body { bytes, revision_at, header, known: OnceLock::new(), view: Mutex::default() }
+        Body { bytes, revision_at, header, known: Kept::default(), view: Mutex::default() }
     }
 
     /// The stored bytes, without `resourceVersion`.
@@ -207,7 +211,7 @@ impl Body {
     }
 
     /// A typed view that is kept with the object, for the few objects that many decisions look at: a namespace, a service
-    /// account, a quota. Only the first type that is asked for is kept.
+    /// account, a quota.
     ///
     /// # Errors
     /// Those of [`Stored::decode`].
@@ -219,19 +223,35 @@ impl Body {
         Ok(self.kept(|| view))
     }
 
-    /// What `make` makes of the object, kept with it as [`Body::known`] keeps its view, and in the same place.
+    /// What `make` makes of the object, kept with it. There is one for each type: what types those are is to depend on
+    /// the program alone.
     pub fn kept<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         if let Some(known) = self.at_hand() {
             return known;
         }
         let made = Arc::new(make());
-        // Whoever was quicker has kept theirs.
-        let _ = self.known.set(made.clone());
+        let mut new = Box::new((made.clone() as Arc<dyn Any + Send + Sync>, Kept::default()));
+        let mut place = &self.known;
+        // Where somebody was quicker, this goes behind theirs; of one type, theirs is found from then on.
+        while let Err(refused) = place.0.set(new) {
+            new = refused;
+            match place.0.get() {
+                Some(before) => place = &before.1,
+                None => break,
+            }
+        }
         made
     }
 
     fn at_hand<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.known.get()?.clone().downcast().ok()
+        let mut place = &self.known;
+        while let Some(kept) = place.0.get() {
+            if kept.0.is::<T>() {
+                return kept.0.clone().downcast().ok();
+            }
+            place = &kept.1;
+        }
+        None
     }
 
     /// One label's text.
@@ -337,6 +357,16 @@ mod tests {
             }
             assert_eq!((at, &tree["metadata"]["resourceVersion"]), (&1.into(), &"7".into()), "{levels}");
         }
+    }
+
+    /// A table's row once kept an account's view away, which was then decoded for every decision.
+    #[test]
+    fn keeps_one_of_each_type() {
+        let body = Body::parse(Bytes::from_static(br#"{"metadata":{"name":"a"}}"#)).unwrap();
+        let row = body.kept(|| 1u8);
+        let view = body.known::<serde_json::Value>().unwrap();
+        assert!(Arc::ptr_eq(&row, &body.kept(|| 2u8)) && Arc::ptr_eq(&view, &body.known().unwrap()));
+        assert_eq!((*row, view["metadata"]["name"].as_str()), (1, Some("a")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use orlop_core::{Key, Labels, Name, OwnerReference, Timestamp};
 use serde::Deserialize;
 use smallvec::SmallVec;
 
-use crate::resources::{Resources, pod_requests, scored_requests, scored_usage};
+use crate::resources::{Resources, amounts};
 use crate::volumes::{Attachable, Disk};
 
 /// What decisions need of a pod.
@@ -156,6 +156,7 @@ impl From<&kinds::Pod> for PodFacts {
         };
         let mut preferred = weighted(&near.preferred_during_scheduling_ignored_during_execution, 1);
         preferred.extend(weighted(&apart.preferred_during_scheduling_ignored_during_execution, -1));
+        let (requests, scored_requests, scored_usage) = amounts(pod);
         PodFacts {
             key: pod.metadata.key(),
             uid: pod.metadata.uid.clone(),
@@ -171,9 +172,9 @@ impl From<&kinds::Pod> for PodFacts {
             node: spec.node_name.clone(),
             nominated: pod.status.nominated_node_name.clone(),
             gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
-            requests: pod_requests(pod),
-            scored_requests: scored_requests(pod),
-            scored_usage: scored_usage(pod),
+            requests,
+            scored_requests,
+            scored_usage,
             best_effort: spec
                 .init_containers
                 .iter()

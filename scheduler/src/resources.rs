@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use orlop_core::Name;
-use orlop_core::kinds::Pod;
+use orlop_core::kinds::{Container, Pod};
 use orlop_core::rules::Quantity;
 use orlop_core::rules::pod_resources::{self, Counting};
 use smallvec::SmallVec;
@@ -75,19 +75,31 @@ fn is_accounted(name: &str) -> bool {
     name.contains('/') && (name.contains("kubernetes.io/") || !name.starts_with("requests."))
 }
 
-/// What a pod asks for in all.
-pub(crate) fn pod_requests(pod: &Pod) -> Resources {
-    Resources::of_list(&counted(pod, None))
+/// What a pod asks for in all; what it is taken to ask for when nodes are scored for it: containers that do not say
+/// count by the defaults; and what it is taken to use of the node that it is on.
+pub(crate) fn amounts(pod: &Pod) -> (Resources, Resources, (i64, i64)) {
+    let requests = Resources::of_list(&counted(pod, None));
+    if says_all(pod) {
+        let usage = (requests.cpu_milli, requests.memory);
+        return (requests.clone(), requests, usage);
+    }
+    (requests, Resources::of_list(&counted(pod, Some(&unsaid()))), scored_usage(pod))
 }
 
-/// What a pod is taken to ask for when nodes are scored for it: containers that do not say count by the defaults.
-pub(crate) fn scored_requests(pod: &Pod) -> Resources {
-    Resources::of_list(&counted(pod, Some(&unsaid())))
+/// Whether defaults count for nothing, as every container says what it takes, and no status says otherwise.
+fn says_all(pod: &Pod) -> bool {
+    let says = |container: &Container| {
+        let requests = &container.resources.requests;
+        requests.contains_key("cpu") && requests.contains_key("memory")
+    };
+    pod.status.container_statuses.is_empty()
+        && pod.status.init_container_statuses.is_empty()
+        && pod.spec.init_containers.iter().chain(&pod.spec.containers).all(says)
 }
 
 /// What a pod on a node is taken to use when that node is scored: thousandths of a CPU, bytes of memory. The same, but a
 /// pod that asks for something as a whole counts by defaults only what neither it nor a container says.
-pub(crate) fn scored_usage(pod: &Pod) -> (i64, i64) {
+fn scored_usage(pod: &Pod) -> (i64, i64) {
     let mut missing = unsaid();
     if pod.spec.resources.requests.keys().any(|name| matches!(name.as_str(), "cpu" | "memory")) {
         let said = counted(pod, None);

@@ -39,6 +39,15 @@ pub(crate) struct Call<'a> {
     pub(crate) paid: &'a super::charge::Paid,
 }
 
+/// What is the same for all that is decided at once.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) view: &'a dyn View,
+    pub(super) served: &'a Served,
+    pub(super) config: &'a Config,
+    pub(super) now: Timestamp,
+}
+
 /// What was decided.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -96,17 +105,45 @@ impl Answer {
             }
             Answer::Status(status) => Payload::Status(status),
         };
-        Response { code, warnings, payload }
+        Response { code, warnings, payload, committed }
     }
 }
 
 impl Response {
     pub(crate) fn list(kind: Kind, list: List, warnings: Vec<String>) -> Response {
-        Response { code: 200, warnings, payload: Payload::List(kind, list) }
+        Response { code: 200, warnings, payload: Payload::List(kind, list), committed: None }
     }
 }
 
 impl<'a> Call<'a> {
+    /// A decision that is to be made.
+    pub(super) fn new(
+        request: &'a Request,
+        resource: &'a Arc<Resource>,
+        moment: Moment<'a>,
+        entropy: &'a mut Entropy,
+        (hooks, paid): (&'a mut Conversation, &'a super::charge::Paid),
+    ) -> Call<'a> {
+        Call {
+            user: &request.user,
+            options: &request.options,
+            resource,
+            key: request.key.clone(),
+            subresource: request.subresource.clone(),
+            view: moment.view,
+            served: moment.served,
+            config: moment.config,
+            now: moment.now,
+            entropy,
+            warnings: Vec::new(),
+            managed: None,
+            txn: Txn::default(),
+            hooks,
+            charges: Vec::new(),
+            paid,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'a Kind {
         &self.resource.kind
     }

@@ -36,6 +36,7 @@ mod meta;
 mod read;
 mod served;
 mod services;
+mod together;
 mod watch;
 pub(crate) mod write;
 
@@ -240,7 +241,7 @@ impl<S: Store> LocalApi<S> {
             Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
             None => crate::request::ByteStream::new(futures_util::stream::empty()),
         };
-        Ok(Response { code: 200, warnings: Vec::new(), payload: Payload::Stream(stream) })
+        Ok(Response { code: 200, warnings: Vec::new(), payload: Payload::Stream(stream), committed: None })
     }
 
     fn pod_of(&self, request: &Request, resource: &Resource) -> Result<Entry, Status> {
@@ -399,7 +400,7 @@ impl<S: Store> Api for LocalApi<S> {
         check_options(&request)?;
         let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
         drop(served);
-        let warning = deprecation.or_else(|| deprecated(&resource.kind));
+        let warning = deprecation.or_else(|| deprecated(&resource.kind.group, &resource.kind.plural));
         let mut result = if request.subresource.is_empty() {
             self.object(&request, &resource).await
         } else {
@@ -412,6 +413,10 @@ impl<S: Store> Api for LocalApi<S> {
             }
         }
         result
+    }
+
+    async fn call_all(&self, requests: &[Request]) -> Vec<Result<Response, Status>> {
+        self.write_together(requests).await
     }
 
     async fn watch(&self, request: Request) -> Result<WatchStream, Status> {
@@ -447,8 +452,8 @@ impl<S: Store> Api for LocalApi<S> {
 }
 
 /// What clients of a kind that is on its way out are warned of.
-fn deprecated(kind: &Kind) -> Option<String> {
-    let text = match (kind.group.as_str(), kind.plural.as_str()) {
+fn deprecated(group: &str, plural: &str) -> Option<String> {
+    let text = match (group, plural) {
         ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
         _ => return None,

@@ -98,7 +98,7 @@ pub(super) fn get(
         view.get(&key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, &request.key.name))?;
     let shown = convert::shown(served, resource, &entry.object);
     let payload = crate::request::Payload::Object(kind.clone(), shown);
-    Ok(Response { code: 200, warnings: Vec::new(), payload })
+    Ok(Response { code: 200, warnings: Vec::new(), payload, committed: None })
 }
 
 fn check_future(asked: Option<u64>, view: &dyn View) -> Result<(), Status> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Entry;
 
 /// Entries of a leaf and children of a branch.
-const WIDTH: usize = 32;
+const WIDTH: usize = 16;
 
 /// Entries by key.
 #[derive(Clone, Default)]

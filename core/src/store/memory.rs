@@ -62,6 +62,10 @@ impl Store for MemoryStore {
         self.0.commit_now(txn)
     }
 
+    async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Revision, StoreError>> {
+        self.0.commit_all(txns).await
+    }
+
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
         self.0.watch(prefix, after)
     }

@@ -221,6 +221,19 @@ pub trait Store: Send + Sync + 'static {
     /// A call that is dropped may or may not have happened.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
 
+    /// Does several transactions in this order, each as [`Store::commit`] does one: each has a revision of its own, and
+    /// one that fails keeps none of the others back. A store may do once what they have in common, such as a flush.
+    ///
+    /// # Cancellation
+    /// As of [`Store::commit`], for each of them.
+    async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Revision, StoreError>> {
+        let mut outcomes = Vec::with_capacity(txns.len());
+        for txn in txns {
+            outcomes.push(self.commit(txn).await);
+        }
+        outcomes
+    }
+
     /// The changes after `after` of keys that begin with `prefix`.
     ///
     /// # Errors
@@ -258,6 +271,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         S::commit(self, txn).await
+    }
+
+    async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Revision, StoreError>> {
+        S::commit_all(self, txns).await
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {

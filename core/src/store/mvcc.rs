@@ -1,7 +1,7 @@
 //! The state machine: transactions in, revisions out.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::log::{Commit, Image};
@@ -46,7 +46,11 @@ const OBJECT_BYTES: usize = 640;
 /// that is pending. Nobody sees the outcome before [`Mvcc::publish`]; [`Mvcc::rollback`] undoes all that is pending.
 pub struct Mvcc {
     limits: Limits,
-    published: Arc<At>,
+    /// The latest published revision.
+    published: Revision,
+    /// What is published, once somebody has asked for it. Nobody has, mostly, when the next commit comes: then that
+    /// changes the nodes of the tip where they are instead of copies of them.
+    at_hand: OnceLock<Arc<At>>,
     tip: Map,
     pending: Vec<Arc<Commit>>,
     /// Published commits without gaps; the last one is the latest.
@@ -77,8 +81,9 @@ impl Mvcc {
         }
         Mvcc {
             limits,
-            tip: map.clone(),
-            published: Arc::new(At { revision: image.revision, map }),
+            tip: map,
+            published: image.revision,
+            at_hand: OnceLock::new(),
             pending: Vec::new(),
             history: VecDeque::new(),
             history_bytes: 0,
@@ -89,7 +94,7 @@ impl Mvcc {
 
     /// The latest published revision.
     pub fn revision(&self) -> Revision {
-        self.published.revision
+        self.published
     }
 
     /// The oldest revision that can be read or watched from.
@@ -99,7 +104,7 @@ impl Mvcc {
 
     /// The revision of the last pending commit, or the published one.
     fn tip_revision(&self) -> Revision {
-        self.pending.last().map_or(self.published.revision, |commit| commit.revision)
+        self.pending.last().map_or(self.published, |commit| commit.revision)
     }
 
     /// Decides a transaction on top of all that is pending. A transaction that changes nothing makes no commit.
@@ -112,6 +117,10 @@ impl Mvcc {
             if current.map_or(Revision(0), |e| e.object.revision) != compare.revision {
                 return Err(StoreError::Conflict { key: compare.key.clone(), current: current.cloned() });
             }
+        }
+        if self.at_hand.get().is_some_and(|view| Arc::strong_count(view) == 1) {
+            // Nobody holds it any more; who asks again meanwhile gets one made anew.
+            self.at_hand = OnceLock::new();
         }
         let revision = Revision(self.tip_revision().0 + 1);
         let events: Box<[Event]> = txn.ops.iter().filter_map(|op| self.step(op, revision)).collect();
@@ -152,7 +161,8 @@ impl Mvcc {
         if self.pending.is_empty() {
             return;
         }
-        self.published = Arc::new(At { revision: self.tip_revision(), map: self.tip.clone() });
+        self.published = self.tip_revision();
+        self.at_hand = OnceLock::new();
         for commit in self.pending.drain(..) {
             self.history_bytes += cost(&commit);
             self.history.push_back(commit);
@@ -168,13 +178,21 @@ impl Mvcc {
 
     /// Takes everything that is pending back.
     pub fn rollback(&mut self) {
+        self.tip = self.latest().map.clone();
         self.pending.clear();
-        self.tip = self.published.map.clone();
     }
 
     /// Everything at the latest published revision.
     pub fn view(&self) -> Arc<dyn View> {
-        self.published.clone()
+        self.latest().clone()
+    }
+
+    fn latest(&self) -> &Arc<At> {
+        self.at_hand.get_or_init(|| {
+            let mut map = self.tip.clone();
+            self.pending.iter().rev().for_each(|commit| undo(&mut map, commit));
+            Arc::new(At { revision: self.published, map })
+        })
     }
 
     /// Everything at an older revision. The first read at a revision costs a step for each event since.
@@ -184,19 +202,14 @@ impl Mvcc {
     pub fn view_at(&mut self, revision: Revision) -> Result<Arc<dyn View>, StoreError> {
         self.check(revision)?;
         let nearest = self.old_views.iter().filter(|v| v.revision >= revision).min_by_key(|v| v.revision);
-        let nearest = nearest.unwrap_or(&self.published).clone();
+        let nearest = nearest.unwrap_or_else(|| self.latest()).clone();
         if nearest.revision == revision {
             return Ok(nearest);
         }
         let mut map = nearest.map.clone();
         let first = (revision.0 - self.oldest.0) as usize;
         let last = (nearest.revision.0 - self.oldest.0) as usize;
-        for event in self.history.range(first..last).rev().flat_map(|commit| commit.events.iter().rev()) {
-            match &event.before {
-                Some(before) => map.insert(before.clone()),
-                None => map.remove(&event.key),
-            };
-        }
+        self.history.range(first..last).rev().for_each(|commit| undo(&mut map, commit));
         let view = Arc::new(At { revision, map });
         if self.old_views.len() == OLD_VIEWS {
             self.old_views.pop_front();
@@ -269,6 +282,16 @@ impl Mvcc {
 
     fn forget_views(&mut self) {
         self.old_views.retain(|view| view.revision >= self.oldest);
+    }
+}
+
+/// Makes a state what it was before a commit.
+fn undo(map: &mut Map, commit: &Commit) {
+    for event in commit.events.iter().rev() {
+        match &event.before {
+            Some(before) => map.insert(before.clone()),
+            None => map.remove(&event.key),
+        };
     }
 }
 

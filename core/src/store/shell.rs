@@ -75,6 +75,14 @@ impl LogStore {
             writer.turn();
         }
     }
+
+    /// Takes what is queued through the log, where commits do that themselves.
+    fn turn_inline(&self) {
+        if let Some(writer) = &self.inline {
+            let mut writer = writer.lock();
+            while writer.turn() {}
+        }
+    }
 }
 
 #[async_trait]
@@ -89,6 +97,16 @@ impl Store for LogStore {
 
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         if self.inline.is_some() { self.commit_now(txn) } else { self.shared.submit(txn).await }
+    }
+
+    async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Revision, StoreError>> {
+        let answers = self.shared.submit_all(txns);
+        self.turn_inline();
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for answer in answers {
+            outcomes.push(answer.await);
+        }
+        outcomes
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {

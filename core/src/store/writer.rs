@@ -65,6 +65,18 @@ impl Drop for Request {
     }
 }
 
+impl Queue {
+    fn take_in(&mut self, txn: Txn) -> Answer {
+        let answer = Answer::default();
+        if self.abandoned {
+            answer.give(Err(ended()));
+        } else {
+            self.requests.push_back(Request { txn, answer: answer.clone(), answered: false });
+        }
+        answer
+    }
+}
+
 fn ended() -> StoreError {
     StoreError::Unavailable("the store's writer has ended".to_owned())
 }
@@ -77,15 +89,18 @@ impl Shared {
 
     /// Queues a transaction.
     pub(super) fn submit(&self, txn: Txn) -> Answer {
-        let answer = Answer::default();
         let mut queue = self.queue.lock();
-        if queue.abandoned {
-            answer.give(Err(ended()));
-        } else {
-            queue.requests.push_back(Request { txn, answer: answer.clone(), answered: false });
-            self.work.notify_one();
-        }
+        let answer = queue.take_in(txn);
+        self.work.notify_one();
         answer
+    }
+
+    /// Queues transactions, so that nobody else's come between.
+    pub(super) fn submit_all(&self, txns: Vec<Txn>) -> Vec<Answer> {
+        let mut queue = self.queue.lock();
+        let answers = txns.into_iter().map(|txn| queue.take_in(txn)).collect();
+        self.work.notify_one();
+        answers
     }
 
     /// Nobody will ask for anything any more: the writer ends once the queue is empty, watches when they have told all.

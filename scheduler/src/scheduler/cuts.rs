@@ -65,16 +65,19 @@ impl Scheduler {
     /// Takes in the binding of an assumed pod, if nothing else about the pod has changed: then nothing new is to be read.
     fn bound_as_assumed(&mut self, key: &Key, before: &Stored, after: &Stored) -> bool {
         let (was, is) = (before.body.header(), after.body.header());
-        if self.assumed.is_empty() || self.assumed.get(key) != Some(&is.uid) {
+        let Some(assumed) = self.assumed.get(key).filter(|assumed| assumed.uid == is.uid && !assumed.changed)
+        else {
             return false;
-        }
+        };
+        let known = assumed.bound == Some(after.revision);
         let alike = was.uid == is.uid
             && was.deleted.is_none()
             && is.deleted.is_none()
             && was.labels == is.labels
             && was.owners == is.owners;
-        let there = self.snapshot.pod(key).map(|pod| pod.node.clone());
-        let same = alike && there.is_some_and(|node| only_binds(before, after, &node).unwrap_or(false));
+        let there = || self.snapshot.pod(key).map(|pod| pod.node.clone());
+        let same =
+            alike && (known || there().is_some_and(|node| only_binds(before, after, &node).unwrap_or(false)));
         if same {
             self.assumed.remove(key);
             self.give_up_waiting(key);
@@ -116,7 +119,7 @@ impl Scheduler {
         let key = facts.key.clone();
         let same = |uid: &Name| *uid == facts.uid;
         let replaced = self.queue.get(&key).is_some_and(|p| !same(&p.facts.uid))
-            || self.assumed.get(&key).is_some_and(|uid| !same(uid));
+            || self.assumed.get(&key).is_some_and(|assumed| !same(&assumed.uid));
         if replaced {
             self.pod_gone(&key);
         }
@@ -132,7 +135,11 @@ impl Scheduler {
             }
             return;
         }
-        if self.assumed.contains_key(&key) && !facts.finished && !facts.is_terminating() {
+        if let Some(assumed) = self.assumed.get_mut(&key)
+            && !facts.finished
+            && !facts.is_terminating()
+        {
+            assumed.changed = true;
             return;
         }
         let Some(rank) = self

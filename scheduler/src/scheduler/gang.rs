@@ -119,7 +119,7 @@ impl Scheduler {
             };
         }
         self.snapshot.put_pod(Arc::new(PodFacts { node: node.clone(), ..(*facts).clone() }));
-        self.assumed.insert(facts.key.clone(), facts.uid.clone());
+        self.assumed.insert(facts.key.clone(), super::Assumed::new(&facts.uid));
         Member::Placed(Placed { facts, node })
     }
 

@@ -7,7 +7,9 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use orlop_core::{Attempt, AttemptId, Failure, Key, Kind, Name, Outcome, Recorder, Stored, Timestamp, Write};
+use orlop_core::{
+    Attempt, AttemptId, Failure, Key, Kind, Name, Outcome, Recorder, Revision, Stored, Timestamp, Write,
+};
 use rustc_hash::FxHashMap;
 
 use crate::change::{attaching, pod_group, watched};
@@ -42,8 +44,8 @@ pub struct Scheduler {
     snapshot: Snapshot,
     queue: Queue,
     stored: FxHashMap<Key, Stored>,
-    /// Pods that count as bound, though no cut has shown it yet: their UIDs.
-    assumed: BTreeMap<Key, Name>,
+    /// Pods that count as bound, though no cut has shown it yet.
+    assumed: FxHashMap<Key, Assumed>,
     /// Placed pods whose permit plugins say: wait.
     waiting: BTreeMap<Key, Waiting>,
     under_way: FxHashMap<AttemptId, Placed>,
@@ -69,6 +71,21 @@ pub struct Stats {
     pub errors: u64,
     /// Objects that cannot be read as they are now, and are taken as not there.
     pub malformed: usize,
+}
+
+/// A pod that counts as bound.
+struct Assumed {
+    uid: Name,
+    /// The commit that bound it, once that is known.
+    bound: Option<Revision>,
+    /// Something else about the pod has changed since.
+    changed: bool,
+}
+
+impl Assumed {
+    fn new(uid: &Name) -> Assumed {
+        Assumed { uid: uid.clone(), bound: None, changed: false }
+    }
 }
 
 #[derive(Clone)]
@@ -102,7 +119,7 @@ impl Scheduler {
             snapshot: Snapshot::new(),
             queue: Queue::new(),
             stored: FxHashMap::default(),
-            assumed: BTreeMap::new(),
+            assumed: FxHashMap::default(),
             waiting: BTreeMap::new(),
             under_way: FxHashMap::default(),
             recorder: Recorder::new(),
@@ -204,6 +221,12 @@ impl Scheduler {
         match outcome.failed {
             None => {
                 self.stats.bound += 1;
+                if let Some(assumed) = self.assumed.get_mut(&facts.key)
+                    && assumed.uid == facts.uid
+                    && outcome.revision.0 > 0
+                {
+                    assumed.bound = Some(outcome.revision);
+                }
                 if let Some(profile) = self.profile(facts) {
                     for plugin in &profile.post_bind {
                         // A plugin that fails to take note does not undo the binding.
@@ -216,7 +239,7 @@ impl Scheduler {
             }
             Some((_, failure)) => {
                 self.stats.errors += 1;
-                if self.assumed.get(&facts.key) != Some(&facts.uid) {
+                if self.assumed.get(&facts.key).is_none_or(|assumed| assumed.uid != facts.uid) {
                     // Gone meanwhile, or bound after all; what it had claimed is given back only in the first case.
                     if self.snapshot.pod(&facts.key).is_none()
                         && let Some(profile) = self.profile(facts)
@@ -276,7 +299,7 @@ impl Scheduler {
             return self.give_up(&facts, by, message, now);
         }
         self.snapshot.put_pod(Arc::new(PodFacts { node: node.clone(), ..(*facts).clone() }));
-        self.assumed.insert(facts.key.clone(), facts.uid.clone());
+        self.assumed.insert(facts.key.clone(), Assumed::new(&facts.uid));
         self.ask_permission(Placed { facts, node }, None, now)
     }
 

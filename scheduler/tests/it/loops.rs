@@ -106,6 +106,20 @@ fn gates_hold_pods_back() {
     );
 }
 
+/// Only the binding was expected of a placed pod; what else had changed before it was lost with the rest of the text.
+#[test]
+fn what_changes_about_a_placed_pod_is_seen_with_its_binding() {
+    let mut rig = rig();
+    rig.hold = true;
+    rig.put("node a\npod p").run();
+    let mut changed = rig.pod("p").expect("it was put").clone();
+    changed["metadata"]["labels"] = serde_json::json!({"app": "other"});
+    rig.put_object(changed);
+    rig.release();
+    let pod = rig.scheduler.snapshot().pod(&Key::new("default", "p")).expect("it is placed");
+    assert_eq!((pod.node.as_str(), pod.label("app")), ("a", Some("other")));
+}
+
 #[test]
 fn a_placed_pod_counts_before_its_binding_is_seen() {
     let mut rig = rig();

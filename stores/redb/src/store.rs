@@ -122,6 +122,10 @@ impl Store for RedbStore {
         self.store.commit(txn).await
     }
 
+    async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Revision, StoreError>> {
+        self.store.commit_all(txns).await
+    }
+
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
         self.store.watch(prefix, after)
     }

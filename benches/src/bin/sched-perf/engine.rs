@@ -23,7 +23,7 @@ pub(crate) fn run(row: &Workload) -> Run {
     for pod in pods {
         engine.queue.add(Arc::new(pod), 0);
     }
-    let mut run = Run { placed: 0, took: Duration::ZERO, latencies: Vec::with_capacity(row.pods) };
+    let mut run = Run::expecting(row.pods);
     let (mut besides, mut due) = (0, Duration::ZERO);
     let mut at = start;
     while run.placed < row.pods {

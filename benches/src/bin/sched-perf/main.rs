@@ -1,16 +1,22 @@
 //! How many pods are placed a second?
 //!
-//! `cargo run --release -p orlop-benches --bin sched-perf -- [--workload NAME] [--path engine] [--nodes N] [--json]
-//! [--picture FILE]`
+//! `cargo run --release -p orlop-benches --bin sched-perf -- [--workload NAME] [--path engine|full|https]
+//! [--nodes N] [--json] [--picture FILE]`
 //!
 //! Without a name, the workloads of the table in docs/performance.md are run; `Scale` and `Swarm` by name. With `--json`
 //! a line for each run: `{"workload","path","nodes","init","pods","pods_per_s","p99_ms"}`.
 //!
 //! `--picture FILE` draws the runs of `Scale` as SVG.
 //!
-//! The path `engine` is snapshot, queue and decision; the latency is that of one decision.
+//! The paths: `engine` is snapshot, queue and decision; the latency is that of one decision. `full` creates pods through
+//! the API in process (default admission, managed fields, objects in memory), has the scheduler bind them, and ends when
+//! a watcher has seen the last binding; the latency is a pod's from its creation until that moment. `https` is the same
+//! over TLS with objects in a durable store. Both say what a pod cost in CPU time, and whom.
 
 mod engine;
+mod full;
+mod https;
+mod meter;
 mod picture;
 mod workload;
 
@@ -32,6 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let row = Workload { nodes: args.nodes.unwrap_or(row.nodes), ..*row };
         let run = match args.path {
             Path::Engine => engine::run(&row),
+            Path::Full => full::run(&row, false).map_err(|e| e.to_string())?,
+            Path::Https => full::run(&row, true).map_err(|e| e.to_string())?,
         };
         print(&row, args.path, &run, args.json);
         runs.push((row, run));
@@ -51,12 +59,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[derive(Clone, Copy, PartialEq)]
 enum Path {
     Engine,
+    Full,
+    Https,
 }
 
 impl Path {
     fn name(self) -> &'static str {
         match self {
             Path::Engine => "engine",
+            Path::Full => "full",
+            Path::Https => "https",
         }
     }
 }
@@ -78,8 +90,8 @@ impl Args {
                 "--workload" => args.workload = Some(value()?),
                 "--path" => {
                     let name = value()?;
-                    let path = [Path::Engine].into_iter().find(|p| p.name() == name);
-                    args.path = path.ok_or(format!("{name}: no such path; there is engine"))?;
+                    let path = [Path::Engine, Path::Full, Path::Https].into_iter().find(|p| p.name() == name);
+                    args.path = path.ok_or(format!("{name}: no such path; there are engine, full, https"))?;
                 }
                 "--nodes" => {
                     let n = value()?.parse().ok().filter(|n| *n > 0);
@@ -100,9 +112,15 @@ struct Run {
     placed: usize,
     took: Duration,
     latencies: Vec<Duration>,
+    /// The CPU time that was spent meanwhile, and by whom, where that is known.
+    spent: Vec<(&'static str, Duration)>,
 }
 
 impl Run {
+    fn expecting(pods: usize) -> Run {
+        Run { placed: 0, took: Duration::ZERO, latencies: Vec::with_capacity(pods), spent: Vec::new() }
+    }
+
     fn pods_per_second(&self) -> f64 {
         self.placed as f64 / self.took.as_secs_f64()
     }
@@ -133,6 +151,12 @@ fn print(row: &Workload, path: Path, run: &Run, as_json: bool) {
             run.pods_per_second(),
             run.took,
         );
+    }
+    if !as_json && !run.spent.is_empty() {
+        let each = |spent: Duration| spent.as_secs_f64() * 1e6 / run.placed.max(1) as f64;
+        let spent: Vec<String> =
+            run.spent.iter().map(|(who, spent)| format!("{who} {:.1} µs", each(*spent))).collect();
+        println!("{:<27} CPU for a pod: {}", "", spent.join(", "));
     }
     if run.placed < row.pods {
         eprintln!("{}: only {} of {} pods were placed", row.name, run.placed, row.pods);

@@ -1,6 +1,6 @@
 //! The workloads by name: those of Kubernetes' scheduler_perf, and a few of our own.
 
-use orlop_core::kinds::{Namespace, Node, ReplicaSet, Service};
+use orlop_core::kinds::{Namespace, Node, PriorityClass, ReplicaSet, Service};
 use orlop_core::{Kind, Object};
 use serde_json::{Value, json};
 
@@ -76,6 +76,7 @@ impl Workload {
         for name in ["sched-0", "sched-1"] {
             objects.push((Namespace::KIND, json!({"metadata": {"name": name}})));
         }
+        objects.push((PriorityClass::KIND, json!({"metadata": {"name": CLASS}, "value": PRIORITY})));
         objects.extend((0..self.nodes).map(|n| (Node::KIND, self.node(n))));
         if self.shape == Shape::ReplicaSets {
             for n in 0..self.pods.div_ceil(REPLICAS) {
@@ -206,8 +207,13 @@ fn pod(name: &str, namespace: &str, cpu: &str) -> Value {
     })
 }
 
+/// The class of pods that may put others out; its value is not for a pod to choose.
+const CLASS: &str = "first";
+const PRIORITY: i32 = 10;
+
 fn prioritised(mut pod: Value) -> Value {
-    pod["spec"]["priority"] = 10.into();
+    pod["spec"]["priorityClassName"] = CLASS.into();
+    pod["spec"]["priority"] = PRIORITY.into();
     pod
 }
 

@@ -43,6 +43,7 @@ pub fn suite<S: Store + Clone>(make: impl Fn() -> S) {
     reads::counts_revisions(&make());
     reads::compares_before_it_writes(&make());
     reads::is_atomic(&make());
+    reads::commits_several_each_for_itself(&make());
     reads::ranges_by_prefix(&make());
     reads::keeps_the_past(&make());
     reads::forgets_what_is_compacted(&make());

@@ -160,3 +160,36 @@ pub(super) fn forgets_what_is_compacted<S: Store>(store: &S) {
     let future = Revision(store.view().revision().0 + 1);
     assert!(matches!(block_on(store.compact(future)), Err(StoreError::Future { .. })), "the future stays");
 }
+
+/// Transactions that are given together each have a revision, and the ones that fail cost the others nothing.
+pub(super) fn commits_several_each_for_itself<S: Store>(store: &S) {
+    let base = commit(store, vec![put("a", "0")]);
+    let mut watch = store.watch("", base).expect("a watch");
+    let txn = |compares, ops| Txn { compares, ops };
+    let outcomes = block_on(store.commit_all(vec![
+        txn(vec![at("a", base)], vec![put("a", "1")]),
+        txn(vec![at("a", base)], vec![put("a", "2")]),
+        txn(vec![at("b", Revision(0))], vec![put("b", "1"), put("c", "1")]),
+        txn(Vec::new(), Vec::new()),
+        txn(vec![at("a", Revision(base.0 + 1))], vec![delete("a")]),
+    ]));
+    let [first, refused, second, nothing, third] = outcomes.as_slice() else {
+        panic!("there is an outcome for each transaction")
+    };
+    let revision = |outcome: &Result<Revision, StoreError>| match outcome {
+        Ok(revision) => revision.0 - base.0,
+        Err(error) => panic!("what holds is committed, whatever becomes of the others: {error}"),
+    };
+    assert_eq!(
+        (revision(first), revision(second), revision(third)),
+        (1, 2, 3),
+        "each has a revision of its own"
+    );
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "each is held to its preconditions");
+    assert!(nothing.is_ok(), "nothing to do is no failure");
+    let told = told_until(&mut watch, Revision(base.0 + 3));
+    let events = told.iter().flat_map(|batch| &batch.events);
+    let events: Vec<(u64, &str)> =
+        events.map(|e| (e.revision.0 - base.0, e.key.rsplit('/').next().unwrap_or_default())).collect();
+    assert_eq!(events, [(1, "a"), (2, "b"), (2, "c"), (3, "a")], "and is told as one commit");
+}
