@@ -20,20 +20,38 @@ use crate::stats::Watched;
 const RETRY: Duration = Duration::from_secs(1);
 /// How many rounds a part may take before others get their turn.
 const ROUNDS: usize = 64;
+/// So many writes are worth a thread of their own.
+const TOGETHER: usize = 16;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs a future beside the loop, on another thread if there is one, and answers with its outcome. Dropping the answer
+/// ends the future.
+pub type Beside = Arc<dyn Fn(Boxed<Vec<Finished>>) -> Boxed<Vec<Finished>> + Send + Sync>;
 
 /// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
 ///
 /// Uses no executor and no clock of its own, so that the same loop runs on a thread pool and in a simulator.
 pub fn drive(
-    mut part: Box<dyn Part>,
+    part: Box<dyn Part>,
     link: Link,
     clock: Arc<dyn Clock>,
     watched: Watched,
 ) -> impl Future<Output = ()> + Send {
+    drive_beside(part, link, clock, watched, Arc::new(|writing| writing))
+}
+
+/// [`drive`], with a place for writes that need not wait for the part's next decisions.
+pub fn drive_beside(
+    mut part: Box<dyn Part>,
+    link: Link,
+    clock: Arc<dyn Clock>,
+    watched: Watched,
+    beside: Beside,
+) -> impl Future<Output = ()> + Send {
     let inlet = part.hears();
     Drive {
+        beside,
         follow: Follow::ask(&link, part.as_ref()),
         ahead: None,
         inlet,
@@ -55,7 +73,8 @@ struct Drive {
     ahead: Option<Follow>,
     inlet: Option<Inlet>,
     watched: Watched,
-    jobs: FuturesUnordered<Boxed<Finished>>,
+    beside: Beside,
+    jobs: FuturesUnordered<Boxed<Vec<Finished>>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
 
@@ -72,7 +91,7 @@ enum State {
 }
 
 /// A job that ended, and the events that it could not write.
-struct Finished {
+pub struct Finished {
     done: Option<Done>,
     lost: Vec<(Write, Failure)>,
 }
@@ -128,8 +147,11 @@ impl Future for Drive {
                     return Poll::Pending;
                 }
             }
-            for job in jobs {
-                this.jobs.push(Box::pin(perform(this.link.clone(), job)));
+            let many = jobs.len() >= TOGETHER;
+            this.carry_out(jobs);
+            if many {
+                // Those who carry them out get their turn before more is decided.
+                break;
             }
         }
         this.publish();
@@ -146,6 +168,21 @@ impl Drive {
             stats.malformed = self.part.malformed();
             self.part.loops(&mut stats.loops);
         });
+    }
+
+    /// Starts jobs: those of one write together, those that take several steps each for itself.
+    fn carry_out(&mut self, jobs: Vec<Job>) {
+        let (together, alone): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_one_write);
+        for job in alone {
+            let link = self.link.clone();
+            self.jobs.push(Box::pin(async move { vec![perform(link, job).await] }));
+        }
+        if together.is_empty() {
+            return;
+        }
+        let many = together.len() >= TOGETHER;
+        let writing: Boxed<Vec<Finished>> = Box::pin(perform_together(self.link.clone(), together));
+        self.jobs.push(if many { (self.beside)(writing) } else { writing });
     }
 
     fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
@@ -220,19 +257,23 @@ impl Drive {
 
     fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while let Poll::Ready(Some(Finished { done, lost })) = self.jobs.poll_next_unpin(cx) {
+        while let Poll::Ready(Some(finished)) = self.jobs.poll_next_unpin(cx) {
             moved = true;
             let now = self.clock.now();
-            let mut events: Vec<Write> = lost
-                .iter()
-                .filter_map(|(event, failure)| self.part.on_lost_event(now, event, failure))
-                .collect();
-            if let Some(done) = done {
-                events.extend(self.part.on_done(now, done));
+            let mut told = Vec::new();
+            for Finished { done, lost } in finished {
+                let mut events: Vec<Write> = lost
+                    .iter()
+                    .filter_map(|(event, failure)| self.part.on_lost_event(now, event, failure))
+                    .collect();
+                if let Some(done) = done {
+                    events.extend(self.part.on_done(now, done));
+                }
+                if !events.is_empty() {
+                    told.push(Job { events, ..Job::default() });
+                }
             }
-            if !events.is_empty() {
-                self.jobs.push(Box::pin(perform(self.link.clone(), Job { events, ..Job::default() })));
-            }
+            self.carry_out(told);
         }
         moved
     }
@@ -256,6 +297,47 @@ impl Drive {
             });
         }
     }
+}
+
+/// Whether a job is a write, or none, and perhaps events.
+fn is_one_write(job: &Job) -> bool {
+    job.writes.len() <= 1 && job.effects.is_empty() && job.outside.is_none()
+}
+
+/// Carries jobs out that are one write each; and then their events.
+async fn perform_together(link: Link, jobs: Vec<Job>) -> Vec<Finished> {
+    let mut finished = Vec::with_capacity(jobs.len());
+    let (mut writes, mut whose) = (Vec::new(), Vec::new());
+    let (mut events, mut about) = (Vec::new(), Vec::new());
+    for (at, mut job) in jobs.into_iter().enumerate() {
+        let done = |id| Done { id, outcome: Outcome::done(Revision(0)), outside: None };
+        finished.push(Finished { done: job.id.map(done), lost: Vec::new() });
+        if let Some(write) = job.writes.pop() {
+            writes.push(write);
+            whose.push(at);
+        }
+        about.extend(job.events.iter().map(|_| at));
+        events.append(&mut job.events);
+    }
+    for (at, answer) in whose.into_iter().zip(link.perform_all(writes).await) {
+        let Some(done) = &mut finished[at].done else { continue };
+        match answer {
+            Ok(revision) => done.outcome.revision = revision,
+            Err((write, status)) if is_gone(&write, &status) => {}
+            Err((write, status)) => done.outcome.failed = Some((Some(write), status.into())),
+        }
+    }
+    for (at, answer) in about.into_iter().zip(link.perform_all(events).await) {
+        if let Err((event, status)) = answer {
+            finished[at].lost.push((event, status.into()));
+        }
+    }
+    finished
+}
+
+/// Whether what was to go is gone.
+fn is_gone(write: &Write, status: &Status) -> bool {
+    status.code == 404 && matches!(write.action, orlop_core::Action::Delete { .. })
 }
 
 /// Carries a job out.
@@ -294,11 +376,9 @@ async fn changes(
 }
 
 async fn change(link: &Link, write: Write, last: &mut Revision) -> Result<(), (Option<Write>, Failure)> {
-    let deleting = matches!(write.action, orlop_core::Action::Delete { .. });
     match link.perform(write.clone()).await {
         Ok(revision) => *last = revision.max(*last),
-        // What was to go is gone.
-        Err(status) if deleting && status.code == 404 => {}
+        Err(status) if is_gone(&write, &status) => {}
         Err(status) => return Err((Some(write), status.into())),
     }
     Ok(())

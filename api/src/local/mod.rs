@@ -44,6 +44,7 @@ mod registrations;
 mod served;
 pub(crate) mod services;
 mod spelling;
+mod together;
 mod watch;
 pub(crate) mod write;
 
@@ -440,7 +441,7 @@ impl<S: Store> Api for LocalApi<S> {
         check_options(&request)?;
         let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
         drop(served);
-        let warning = deprecation.or_else(|| deprecated(&resource.kind));
+        let warning = deprecation.or_else(|| deprecated(&resource.kind.group, &resource.kind.plural));
         let mut result = if request.subresource.is_empty() {
             self.object(&request, &resource).await
         } else {
@@ -453,6 +454,10 @@ impl<S: Store> Api for LocalApi<S> {
             }
         }
         result
+    }
+
+    async fn call_all(&self, requests: &[Request]) -> Vec<Result<Response, Status>> {
+        self.write_together(requests).await
     }
 
     async fn watch(&self, request: Request) -> Result<WatchStream, Status> {
@@ -488,8 +493,8 @@ impl<S: Store> Api for LocalApi<S> {
 }
 
 /// What clients of a kind that is on its way out are warned of.
-fn deprecated(kind: &Kind) -> Option<String> {
-    let text = match (kind.group.as_str(), kind.plural.as_str()) {
+fn deprecated(group: &str, plural: &str) -> Option<String> {
+    let text = match (group, plural) {
         ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
         _ => return None,

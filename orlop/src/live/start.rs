@@ -24,7 +24,7 @@ use super::builder::{Authorization, Builder, StartError, StoreChoice};
 use super::cluster::Cluster;
 use super::gateway::Runtimes;
 use crate::assembly::{Assembly, assemble, node_config, number_nodes, system_objects, system_pods};
-use crate::drive::drive;
+use crate::drive::{Beside, drive_beside};
 #[cfg(feature = "server")]
 use crate::spec::NodeSpec;
 use crate::stats::Watched;
@@ -177,7 +177,12 @@ impl Builder {
         for assembled in parts {
             let figures = Watched::default();
             watched.push((assembled.part.name().to_owned(), figures.clone()));
-            tasks.spawn(drive(assembled.part, assembled.link, clock.clone(), figures));
+            let beside: Beside = Arc::new(|writing| {
+                let mut task = JoinSet::new();
+                task.spawn(writing);
+                Box::pin(outcome(task))
+            });
+            tasks.spawn(drive_beside(assembled.part, assembled.link, clock.clone(), figures, beside));
         }
         let stop = watch::Sender::new(false);
         let mut servers = JoinSet::new();
@@ -213,6 +218,16 @@ impl Builder {
             #[cfg(feature = "server")]
             shell,
         })
+    }
+}
+
+/// The outcome of a task, which ends when nobody waits for it any more.
+async fn outcome<T: 'static>(mut task: JoinSet<T>) -> T {
+    match task.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        // Nobody else can end it: it panicked, as it would have done without a task of its own.
+        Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+        None => unreachable!("a set of one task has an outcome"),
     }
 }
 
