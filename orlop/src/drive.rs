@@ -1,4 +1,14 @@
 //! The one loop between parts and the API: [`drive`].
+//!
+//! # Events
+//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do, or until some
+//! thousands wait, and are then written in the order in which they were told, many in one go. So none is written before
+//! the job that it tells of has ended. A part that tells more than can be written decides nothing more until it was: what
+//! waits stays bounded. [`drive_until`] writes all that waits before it ends; what is dropped, as if it had crashed, loses
+//! what waits.
+
+mod carry;
+mod events;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,11 +20,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use orlop_api::api::Cuts;
 use orlop_api::{Link, Status};
-use orlop_core::store::Revision;
-use orlop_core::{Clock, Failure, Kind, Outcome, Timestamp, Write};
+use orlop_core::{Clock, Kind, Timestamp};
 
-use crate::part::{Done, Inlet, Job, Part};
+use crate::part::{Inlet, Job, Part};
 use crate::stats::Watched;
+pub use carry::Finished;
+use carry::{Of, is_one_write, perform, perform_together, tell};
+use events::Backlog;
 
 /// How long to wait before following the API again when it refused or ended.
 const RETRY: Duration = Duration::from_secs(1);
@@ -27,7 +39,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Runs a future beside the loop, on another thread if there is one, and answers with its outcome. Dropping the answer
 /// ends the future.
-pub type Beside = Arc<dyn Fn(Boxed<Vec<Finished>>) -> Boxed<Vec<Finished>> + Send + Sync>;
+pub type Beside = Arc<dyn Fn(Boxed<Finished>) -> Boxed<Finished> + Send + Sync>;
 
 /// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
 ///
@@ -38,20 +50,24 @@ pub fn drive(
     clock: Arc<dyn Clock>,
     watched: Watched,
 ) -> impl Future<Output = ()> + Send {
-    drive_beside(part, link, clock, watched, Arc::new(|writing| writing))
+    drive_until(part, link, clock, watched, (Arc::new(|writing| writing), std::future::pending()))
 }
 
-/// [`drive`], with a place for writes that need not wait for the part's next decisions.
-pub fn drive_beside(
+/// [`drive`], with a place for writes that need not wait for the part's next decisions, until `stop` is ready: then the
+/// part decides nothing more, the writes under way end, what people are to be told is written, and the future ends.
+pub fn drive_until(
     mut part: Box<dyn Part>,
     link: Link,
     clock: Arc<dyn Clock>,
     watched: Watched,
-    beside: Beside,
+    (beside, stop): (Beside, impl Future<Output = ()> + Send + 'static),
 ) -> impl Future<Output = ()> + Send {
     let inlet = part.hears();
     Drive {
         beside,
+        stop: Some(Box::pin(stop)),
+        backlog: Backlog::default(),
+        writes: 0,
         follow: Follow::ask(&link, part.as_ref()),
         ahead: None,
         inlet,
@@ -74,7 +90,12 @@ struct Drive {
     inlet: Option<Inlet>,
     watched: Watched,
     beside: Beside,
-    jobs: FuturesUnordered<Boxed<Vec<Finished>>>,
+    /// `None`: it is ready.
+    stop: Option<Boxed<()>>,
+    backlog: Backlog,
+    /// How many groups of jobs of one write each are under way.
+    writes: usize,
+    jobs: FuturesUnordered<Boxed<Finished>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
 
@@ -88,12 +109,6 @@ enum State {
     Asking(Boxed<Result<Cuts, Status>>),
     Following(Cuts),
     Waiting(Boxed<()>),
-}
-
-/// A job that ended, and the events that it could not write.
-pub struct Finished {
-    done: Option<Done>,
-    lost: Vec<(Write, Failure)>,
 }
 
 impl Follow {
@@ -134,12 +149,20 @@ impl Future for Drive {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
+            this.stop = None;
+        }
+        if this.stop.is_none() {
+            return this.finish(cx);
+        }
         for _ in 0..ROUNDS {
+            // Answers first: what cuts tell of writes that were answered is no news to the part.
             let moved =
-                this.take_cuts(cx) | this.take_heard(cx) | this.take_finished(cx) | this.take_wake(cx);
+                this.take_finished(cx) | this.take_cuts(cx) | this.take_heard(cx) | this.take_wake(cx);
             let now = this.clock.now();
-            let jobs = this.part.poll(now);
-            if !moved && jobs.is_empty() {
+            let jobs = if this.backlog.is_full() { Vec::new() } else { this.part.poll(now) };
+            let idle = !moved && jobs.is_empty();
+            if !this.tell(idle) && idle {
                 this.arm(now);
                 // The sleep must have been polled once, or nobody wakes this task.
                 if !this.take_wake(cx) {
@@ -174,15 +197,32 @@ impl Drive {
     fn carry_out(&mut self, jobs: Vec<Job>) {
         let (together, alone): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_one_write);
         for job in alone {
-            let link = self.link.clone();
-            self.jobs.push(Box::pin(async move { vec![perform(link, job).await] }));
+            self.jobs.push(Box::pin(perform(self.link.clone(), job)));
         }
-        if together.is_empty() {
-            return;
+        if !together.is_empty() {
+            self.writes += 1;
+            let many = together.len() >= TOGETHER;
+            self.start(many, perform_together(self.link.clone(), together));
         }
-        let many = together.len() >= TOGETHER;
-        let writing: Boxed<Vec<Finished>> = Box::pin(perform_together(self.link.clone(), together));
+    }
+
+    /// Starts writing events, if it is time; answers whether it is.
+    fn tell(&mut self, idle: bool) -> bool {
+        let Some(events) = self.backlog.due(idle) else { return false };
+        self.start(events.len() >= TOGETHER, tell(self.link.clone(), events));
+        true
+    }
+
+    fn start(&mut self, many: bool, writing: impl Future<Output = Finished> + Send + 'static) {
+        let writing: Boxed<Finished> = Box::pin(writing);
         self.jobs.push(if many { (self.beside)(writing) } else { writing });
+    }
+
+    /// The part decides nothing more. What takes its time is left; what was to be written is, and is told.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.take_finished(cx) | self.tell(true) {}
+        let over = self.writes == 0 && self.backlog.is_empty();
+        if over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
@@ -260,20 +300,20 @@ impl Drive {
         while let Poll::Ready(Some(finished)) = self.jobs.poll_next_unpin(cx) {
             moved = true;
             let now = self.clock.now();
-            let mut told = Vec::new();
-            for Finished { done, lost } in finished {
-                let mut events: Vec<Write> = lost
-                    .iter()
-                    .filter_map(|(event, failure)| self.part.on_lost_event(now, event, failure))
-                    .collect();
-                if let Some(done) = done {
-                    events.extend(self.part.on_done(now, done));
-                }
-                if !events.is_empty() {
-                    told.push(Job { events, ..Job::default() });
+            match finished.of {
+                Of::Steps => {}
+                Of::Writes => self.writes -= 1,
+                Of::Events => self.backlog.written(),
+            }
+            for ended in finished.jobs {
+                self.backlog.take_in(ended.events);
+                if let Some(done) = ended.done {
+                    self.backlog.take_in(self.part.on_done(now, done));
                 }
             }
-            self.carry_out(told);
+            for (event, failure) in finished.lost {
+                self.backlog.take_in(self.part.on_lost_event(now, &event, &failure));
+            }
         }
         moved
     }
@@ -297,89 +337,4 @@ impl Drive {
             });
         }
     }
-}
-
-/// Whether a job is a write, or none, and perhaps events.
-fn is_one_write(job: &Job) -> bool {
-    job.writes.len() <= 1 && job.effects.is_empty() && job.outside.is_none()
-}
-
-/// Carries jobs out that are one write each; and then their events.
-async fn perform_together(link: Link, jobs: Vec<Job>) -> Vec<Finished> {
-    let mut finished = Vec::with_capacity(jobs.len());
-    let (mut writes, mut whose) = (Vec::new(), Vec::new());
-    let (mut events, mut about) = (Vec::new(), Vec::new());
-    for (at, mut job) in jobs.into_iter().enumerate() {
-        let done = |id| Done { id, outcome: Outcome::done(Revision(0)), outside: None };
-        finished.push(Finished { done: job.id.map(done), lost: Vec::new() });
-        if let Some(write) = job.writes.pop() {
-            writes.push(write);
-            whose.push(at);
-        }
-        about.extend(job.events.iter().map(|_| at));
-        events.append(&mut job.events);
-    }
-    for (at, answer) in whose.into_iter().zip(link.perform_all(writes).await) {
-        let Some(done) = &mut finished[at].done else { continue };
-        match answer {
-            Ok(revision) => done.outcome.revision = revision,
-            Err((write, status)) if is_gone(&write, &status) => {}
-            Err((write, status)) => done.outcome.failed = Some((Some(write), status.into())),
-        }
-    }
-    for (at, answer) in about.into_iter().zip(link.perform_all(events).await) {
-        if let Err((event, status)) = answer {
-            finished[at].lost.push((event, status.into()));
-        }
-    }
-    finished
-}
-
-/// Whether what was to go is gone.
-fn is_gone(write: &Write, status: &Status) -> bool {
-    status.code == 404 && matches!(write.action, orlop_core::Action::Delete { .. })
-}
-
-/// Carries a job out.
-async fn perform(link: Link, job: Job) -> Finished {
-    let Job { id, writes, effects, outside, events } = job;
-    let mut outcome = Outcome::done(Revision(0));
-    outcome.failed = changes(&link, writes, effects, &mut outcome.revision).await.err();
-    let outside = match outside {
-        Some(call) if outcome.failed.is_none() => Some(call.await),
-        _ => None,
-    };
-    let mut lost = Vec::new();
-    for event in events {
-        if let Err(status) = link.perform(event.clone()).await {
-            lost.push((event, status.into()));
-        }
-    }
-    Finished { done: id.map(|id| Done { id, outcome, outside }), lost }
-}
-
-async fn changes(
-    link: &Link,
-    writes: Vec<Write>,
-    effects: Vec<orlop_core::runner::EffectFuture>,
-    last: &mut Revision,
-) -> Result<(), (Option<Write>, Failure)> {
-    for write in writes {
-        change(link, write, last).await?;
-    }
-    for effect in effects {
-        for write in effect.await.map_err(|failure| (None, failure))? {
-            change(link, write, last).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn change(link: &Link, write: Write, last: &mut Revision) -> Result<(), (Option<Write>, Failure)> {
-    match link.perform(write.clone()).await {
-        Ok(revision) => *last = revision.max(*last),
-        Err(status) if is_gone(&write, &status) => {}
-        Err(status) => return Err((Some(write), status.into())),
-    }
-    Ok(())
 }

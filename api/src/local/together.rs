@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use orlop_core::scheme::Resource;
-use orlop_core::store::{Store, StoreError};
+use orlop_core::store::{Store, StoreError, View};
 
 use super::admit::{Admitted, Call, Moment, Then, verb_name};
-use super::{LocalApi, charge, check_options, deprecated, write};
+use super::{LocalApi, attributes, charge, check_options, deprecated, write};
 use crate::admission::webhook::Conversation;
 use crate::api::Api;
+use crate::auth::Decision;
 use crate::request::{Request, Response, Verb};
 use crate::status::Status;
 use crate::subresources::binding;
@@ -43,7 +44,10 @@ impl<S: Store> LocalApi<S> {
             let view = self.shared.store.view();
             let moment =
                 Moment { view: &*view, served: &served, config: &self.shared.config, now: self.now() };
-            for (at, request) in group.iter().enumerate() {
+            for (at, (request, permitted)) in group.iter().zip(self.permitted(group, moment.view)).enumerate() {
+                if !permitted {
+                    continue;
+                }
                 if let Some(mut admitted) = self.decide_plainly(request, moment) {
                     txns.push(std::mem::take(&mut admitted.txn));
                     decided.push((at, admitted));
@@ -61,14 +65,27 @@ impl<S: Store> LocalApi<S> {
         }
     }
 
-    /// The decision about a write that one commit carries out; `None` for everything else.
+    /// Whether each may be done by its user.
+    fn permitted(&self, group: &[Request], view: &dyn View) -> Vec<bool> {
+        let same_user = |a: &Request, b: &Request| a.user == b.user;
+        let mut permitted = Vec::with_capacity(group.len());
+        for requests in group.chunk_by(same_user) {
+            let asked: Vec<_> =
+                requests.iter().map(|request| attributes(request, verb_name(request.verb))).collect();
+            let authorizer = &self.shared.config.authorizer;
+            let decisions = authorizer.authorize_each(&requests[0].user, &asked, view);
+            permitted.extend(decisions.iter().map(Decision::permits));
+        }
+        permitted
+    }
+
+    /// The decision about a write that is permitted and that one commit carries out; `None` for everything else.
     fn decide_plainly(&self, request: &Request, moment: Moment<'_>) -> Option<Admitted> {
         if request.options.dry_run
             || deprecated(request.resource.group.as_str(), &request.resource.plural).is_some()
         {
             return None;
         }
-        self.check_access(request, verb_name(request.verb)).ok()?;
         let resource = self.route(request, moment.served).ok()?;
         check_options(request).ok()?;
         if resource.custom {

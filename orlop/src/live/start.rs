@@ -24,7 +24,7 @@ use super::builder::{Authorization, Builder, StartError, StoreChoice};
 use super::cluster::Cluster;
 use super::gateway::Runtimes;
 use crate::assembly::{Assembly, assemble, node_config, number_nodes, system_objects, system_pods};
-use crate::drive::{Beside, drive_beside};
+use crate::drive::{Beside, drive_until};
 #[cfg(feature = "server")]
 use crate::spec::NodeSpec;
 use crate::stats::Watched;
@@ -172,7 +172,8 @@ impl Builder {
                 scheme: api.served().scheme.clone(),
             },
         );
-        let mut tasks = JoinSet::new();
+        let stop = watch::Sender::new(false);
+        let (tasks, mut running) = (JoinSet::new(), JoinSet::new());
         let mut watched = Vec::new();
         for assembled in parts {
             let figures = Watched::default();
@@ -182,9 +183,14 @@ impl Builder {
                 task.spawn(writing);
                 Box::pin(outcome(task))
             });
-            tasks.spawn(drive_beside(assembled.part, assembled.link, clock.clone(), figures, beside));
+            let mut stopped = stop.subscribe();
+            let stopped = async move {
+                // The handle that could say so may be gone: then everything ends at once.
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            let surroundings = (beside, stopped);
+            running.spawn(drive_until(assembled.part, assembled.link, clock.clone(), figures, surroundings));
         }
-        let stop = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         #[cfg(feature = "server")]
         let (served, shell) = {
@@ -209,6 +215,7 @@ impl Builder {
             scheme: Arc::new(move || scheme_of.served().scheme.clone()),
             clock,
             tasks,
+            parts: running,
             servers,
             stop,
             planes,
