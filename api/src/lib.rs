@@ -48,7 +48,6 @@ pub mod fairness;
 pub mod fields;
 #[doc(hidden)]
 pub mod fuzz;
-mod kept;
 pub mod local;
 pub mod managed_fields;
 pub mod node;

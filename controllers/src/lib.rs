@@ -39,6 +39,7 @@ pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
 pub mod taint_eviction;
+pub mod volume_binder;
 pub mod volume_protection;
 
 use std::convert::Infallible;
@@ -63,6 +64,7 @@ pub use root_ca::RootCaController;
 pub use service_account::ServiceAccountController;
 pub use statefulset::StatefulSetController;
 pub use taint_eviction::TaintEvictionController;
+pub use volume_binder::VolumeBinder;
 pub use volume_protection::{ClaimProtectionController, VolumeProtectionController};
 
 /// What the controllers need to be told.
@@ -107,10 +109,11 @@ pub fn add_all(to: &mut impl Add, config: Config) {
     to.add(GarbageCollector);
     to.add(NodeLifecycleController::new(nodes));
     to.add(TaintEvictionController);
-    to.add(PodGcController);
+    to.add(PodGcController::default());
     to.add(ResourceQuotaController);
     to.add(RoleAggregationController);
     to.add(DisruptionController);
+    to.add(VolumeBinder);
     to.add(ClaimProtectionController);
     to.add(VolumeProtectionController);
 }

@@ -1,18 +1,41 @@
-//! Pod garbage collection: pods whose node is gone end; pods that wait in vain for a node are let go.
+//! Pod garbage collection: pods whose node is gone for good end; pods that wait in vain for a node are let go.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::kinds::{Node, Pod};
 use orlop_core::plan::Action;
 use orlop_core::rules::pod::{is_terminal, new_condition, set_condition};
-use orlop_core::{Item, Key, Object, Plan, World, Write};
+use orlop_core::{Item, Key, Name, Object, Plan, Timestamp, World, Write};
 use serde_json::json;
 
 use crate::endpointslice::ByNode;
 
+/// How long a node may be away before its pods are taken for lost: it may only be registering anew.
+const QUARANTINE: Duration = Duration::from_secs(40);
+
 /// Removes pods that nobody else will. See the module's documentation.
-pub struct PodGcController;
+#[derive(Default)]
+pub struct PodGcController {
+    /// Since when nodes that pods name are away. No object says so.
+    away: Mutex<BTreeMap<Name, Timestamp>>,
+}
+
+impl PodGcController {
+    /// Since when a node that is not there has been missed.
+    fn away_since(&self, node: &Name, world: &World, now: Timestamp) -> Timestamp {
+        // Nobody leaves it half changed.
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.retain(|name, _| {
+            world.get::<Node>(&Key::cluster(name.clone())).is_none()
+                && (name == node || world.lookup::<ByNode>(name).next().is_some())
+        });
+        *away.entry(node.clone()).or_insert(now)
+    }
+}
 
 impl Controller for PodGcController {
     type Effect = Infallible;
@@ -41,6 +64,10 @@ impl Controller for PodGcController {
         }
         if world.get::<Node>(&Key::cluster(pod.spec.node_name.clone())).is_some() {
             return Plan::nothing();
+        }
+        let lost_at = self.away_since(&pod.spec.node_name, world, ctx.now) + QUARANTINE;
+        if ctx.now < lost_at {
+            return Plan::nothing().wake_at(lost_at);
         }
         let mut plan = Plan::nothing();
         if !is_terminal(pod) {

@@ -17,7 +17,7 @@ const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
 
 /// Pods by the claims that they use, as `NAMESPACE/CLAIM`.
-struct ByClaim;
+pub(crate) struct ByClaim;
 
 impl Index for ByClaim {
     type Of = Pod;

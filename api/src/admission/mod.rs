@@ -143,8 +143,6 @@ pub struct Review<'a> {
     pub warnings: &'a mut Vec<String>,
     /// Who may do what.
     pub authorizer: &'a dyn Authorizer,
-    /// Policies and webhooks that have been read and compiled.
-    pub(crate) compiled: &'a policy::Compiled,
     /// What the audit log is told besides, by key.
     pub(crate) audit: &'a mut Vec<(String, String)>,
     /// What webhooks were asked and answered.

@@ -10,7 +10,6 @@ use super::expressions::{self, CALL_COST_MAX, Names, Wanted};
 use super::{Review, matching};
 use crate::auth::{Attributes, Decision};
 use crate::cel::{self, Activation, Failure, Program, Type};
-use crate::kept::Kept;
 use crate::request::User;
 use crate::status::{Cause, Status};
 
@@ -18,19 +17,9 @@ const GROUP: &str = "admissionregistration.k8s.io";
 /// Longer messages of an expression are not shown.
 const MESSAGE_MAX: usize = 5120;
 
-/// Policies and configurations of webhooks that have been read and compiled, with what binds them.
-#[derive(Default)]
-pub(crate) struct Compiled {
-    policies: Kept<Policy>,
-    bindings: Kept<Value>,
-    pub(super) webhooks: Kept<super::webhook::Configuration>,
-}
-
-impl std::fmt::Debug for Compiled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled").finish_non_exhaustive()
-    }
-}
+/// A binding's tree, as it is kept with the binding.
+#[derive(Debug)]
+pub(super) struct Binding(Value);
 
 /// The policies of a kind that have bindings, in order.
 pub(super) fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<Candidate> {
@@ -53,17 +42,16 @@ pub(super) fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<Candidat
     if policies.is_empty() {
         return Vec::new();
     }
-    let compiled = review.compiled;
-    let bindings: Vec<Arc<Value>> = review
+    let bindings: Vec<Arc<Binding>> = review
         .entries(&of(format!("{kind}Binding"), format!("{}ybindings", plural.trim_end_matches("ies"))))
         .iter()
-        .map(|entry| compiled.bindings.get(entry, |entry| entry.object.to_value()))
+        .map(|entry| entry.object.body.kept(|| Binding(entry.object.to_value())))
         .collect();
     let mut out = Vec::new();
     for entry in &policies {
-        let policy = compiled.policies.get(entry, |entry| Policy::read(&entry.object));
-        let own = |b: &&Arc<Value>| b["spec"]["policyName"] == policy.name.as_str();
-        let bindings: Vec<Arc<Value>> = bindings.iter().filter(own).cloned().collect();
+        let policy = entry.object.body.kept(|| Policy::read(&entry.object));
+        let own = |b: &&Arc<Binding>| b.0["spec"]["policyName"] == policy.name.as_str();
+        let bindings: Vec<Arc<Binding>> = bindings.iter().filter(own).cloned().collect();
         if !bindings.is_empty() {
             out.push(Candidate { policy, bindings });
         }
@@ -74,7 +62,7 @@ pub(super) fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<Candidat
 /// A policy with its bindings.
 pub(super) struct Candidate {
     pub(super) policy: Arc<Policy>,
-    bindings: Vec<Arc<Value>>,
+    bindings: Vec<Arc<Binding>>,
 }
 
 impl Candidate {
@@ -83,11 +71,11 @@ impl Candidate {
         if !matching::constrained(review, &self.policy.spec["matchConstraints"]) {
             return Vec::new();
         }
-        let bindings = self.bindings.iter().filter(|b| {
+        let bindings = self.bindings.iter().map(|b| &b.0).filter(|b| {
             b["spec"]["matchResources"].is_null()
                 || matching::constrained(review, &b["spec"]["matchResources"])
         });
-        bindings.map(|b| &**b).collect()
+        bindings.collect()
     }
 }
 

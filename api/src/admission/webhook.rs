@@ -162,7 +162,7 @@ fn all(review: &Review<'_>, kind: &str, plural: &str) -> Vec<(String, Arc<Hook>)
     };
     let mut out = Vec::new();
     for stored in review.entries(&kind) {
-        let configuration = review.compiled.webhooks.get(&stored, Configuration::read);
+        let configuration = stored.object.body.kept(|| Configuration::read(&stored));
         for hook in &configuration.0 {
             out.push((format!("{}/{}", stored.key, hook.text("name")), hook.clone()));
         }

@@ -124,10 +124,13 @@ pub(super) fn settle(
     // Those of definitions go with the last version that serves them.
     let prefix = scheme.storage_range(&API_SERVICE, "").ok_or_else(Status::no_resource)?;
     for entry in view.range(&prefix, "", usize::MAX) {
+        if entry.object.body.label(AUTOMANAGED) != Some("true") {
+            continue;
+        }
         let object = entry.object.to_value();
-        let managed =
-            object["metadata"]["labels"][AUTOMANAGED] == "true" && object["spec"]["service"].is_null();
-        if managed && !names.iter().any(|name| name == text(&object, &["metadata", "name"])) {
+        if object["spec"]["service"].is_null()
+            && !names.iter().any(|name| name == text(&object, &["metadata", "name"]))
+        {
             txn.compares.push(Compare { key: entry.key.clone(), revision: entry.object.revision });
             txn.ops.push(Op::Delete(entry.key.clone()));
         }

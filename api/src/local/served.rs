@@ -28,8 +28,6 @@ pub struct Served {
     base: Scheme,
     /// How custom kinds are printed.
     pub columns: Arc<CustomColumns>,
-    /// Admission policies and webhooks that have been read and compiled.
-    pub(crate) compiled: Arc<crate::admission::policy::Compiled>,
     /// By definition, with the state that it was read from.
     definitions: BTreeMap<Name, (Revision, Arc<Definition>)>,
     /// By group, version and plural.
@@ -78,7 +76,6 @@ impl Served {
             scheme: Arc::new(base.clone()),
             base,
             columns: Arc::default(),
-            compiled: Arc::default(),
             definitions: BTreeMap::new(),
             versions: FxHashMap::default(),
         }
@@ -90,7 +87,6 @@ impl Served {
             scheme: self.scheme.clone(),
             base: self.base.clone(),
             columns: Arc::default(),
-            compiled: self.compiled.clone(),
             definitions: BTreeMap::new(),
             versions: FxHashMap::default(),
         };

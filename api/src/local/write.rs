@@ -478,7 +478,6 @@ pub(super) fn review<'r>(
         entropy: call.entropy,
         warnings: &mut call.warnings,
         authorizer: &*call.config.authorizer,
-        compiled: &call.served.compiled,
         audit: &mut call.audit,
         hooks: call.hooks,
         charges: &mut call.charges,

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use orlop_core::store::{Entry, View};
 use orlop_core::{Meta, Name};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::auth::{Attributes, Authorizer, Decision, Rules, Target};
-use crate::kept::Kept;
 use crate::request::User;
 
 pub use bootstrap::bootstrap;
@@ -32,16 +32,14 @@ const CLUSTER_ROLES: &str = "/registry/clusterroles/";
 
 /// Decides by the roles and bindings in the view.
 ///
-/// What it has read once is kept, by key and revision, so that a decision costs look-ups and no parsing.
-#[derive(Default)]
-pub struct Rbac {
-    roles: Kept<Role>,
-    bindings: Kept<Binding>,
-}
+/// What it has read once is kept with the object, so that a decision costs look-ups and no parsing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rbac;
 
 /// Admission has seen to the types; what cannot be read all the same gives nothing.
-fn decoded<T: for<'de> Deserialize<'de> + Default>(entry: &Entry) -> T {
-    entry.object.decode().unwrap_or_default()
+fn decoded<T: DeserializeOwned + Default + Send + Sync + 'static>(entry: &Entry) -> Arc<T> {
+    let body = &entry.object.body;
+    body.known().unwrap_or_else(|_| body.kept(T::default))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,26 +191,26 @@ impl Rbac {
         let used = if namespace.is_empty() { 1 } else { 2 };
         for (range, kind) in &ranges[..used] {
             for entry in view.range(range, "", usize::MAX) {
-                let binding = self.bindings.get(&entry, decoded);
+                let binding: Arc<Binding> = decoded(&entry);
                 let Some(subject) = binding.subjects.iter().position(|subject| subject.is(user)) else {
                     continue;
                 };
-                let Some(role) = self.role_of(&binding, view) else { continue };
+                let role = role_of(&binding, view);
                 if each(Grant { role, binding, subject, kind }) {
                     return;
                 }
             }
         }
     }
+}
 
-    /// The role that a binding gives. What an aggregated role collects, its controller has written into it.
-    fn role_of(&self, binding: &Binding, view: &dyn View) -> Option<Arc<Role>> {
-        let key = match binding.role_ref.kind.as_str() {
-            "ClusterRole" => format!("{CLUSTER_ROLES}{}", binding.role_ref.name),
-            _ => format!("{ROLES}{}/{}", binding.metadata.namespace, binding.role_ref.name),
-        };
-        Some(self.roles.get(&view.get(&key)?, decoded))
-    }
+/// The role that a binding gives. What an aggregated role collects, its controller has written into it.
+fn role_of(binding: &Binding, view: &dyn View) -> Arc<Role> {
+    let key = match binding.role_ref.kind.as_str() {
+        "ClusterRole" => format!("{CLUSTER_ROLES}{}", binding.role_ref.name),
+        _ => format!("{ROLES}{}/{}", binding.metadata.namespace, binding.role_ref.name),
+    };
+    view.get(&key).as_ref().map(decoded).unwrap_or_default()
 }
 
 fn is_master(user: &User) -> bool {

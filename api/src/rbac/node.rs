@@ -1,11 +1,9 @@
 //! Authorisation of node agents: [`NodeAuthorizer`] (Kubernetes' documentation, "Using Node Authorization").
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use orlop_core::store::{Entry, Revision, View};
+use orlop_core::store::View;
 use orlop_core::{Key, Kind, Name};
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::{Rule, bootstrap};
@@ -19,17 +17,9 @@ const VOLUMES: &str = "/registry/persistentvolumes/";
 /// Allows a node's agent what it needs: besides the rules of the role `system:node`, the secrets, ConfigMaps, claims,
 /// volumes and service accounts of those pods alone that are on its node. Knows nothing of anybody else.
 ///
-/// What a pod refers to is read once and kept, by key and revision.
-#[derive(Default)]
-pub struct NodeAuthorizer {
-    pods: Mutex<Known>,
-}
-
-/// With so many pods known, those that have gone among them, all are read anew.
-const KNOWN_MAX: usize = 200_000;
-
-/// By key: what was read, and of which revision.
-type Known = FxHashMap<Arc<str>, (Revision, Arc<References>)>;
+/// What a pod refers to is read once and kept with the pod.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeAuthorizer;
 
 /// Where a pod is, and what it refers to: resource and name.
 #[derive(Default)]
@@ -95,25 +85,10 @@ impl References {
 }
 
 impl NodeAuthorizer {
-    fn references(&self, entry: &Entry) -> Arc<References> {
-        let mut kept = self.pods.lock();
-        if kept.len() >= KNOWN_MAX {
-            kept.clear();
-        }
-        match kept.get(&entry.key) {
-            Some((revision, references)) if *revision == entry.object.revision => references.clone(),
-            _ => {
-                let references = Arc::new(References::of(&entry.object.to_value()));
-                kept.insert(entry.key.clone(), (entry.object.revision, references.clone()));
-                references
-            }
-        }
-    }
-
     /// Whether a pod on the node refers to the object.
     fn refers(&self, node: &str, resource: &str, key: &Key, view: &dyn View) -> bool {
         view.range(&format!("{PODS}{}/", key.namespace), "", usize::MAX).iter().any(|entry| {
-            let pod = self.references(entry);
+            let pod = entry.object.body.kept(|| References::of(&entry.object.to_value()));
             pod.node == node && pod.to.iter().any(|(kind, name)| *kind == resource && *name == key.name)
         })
     }

@@ -39,7 +39,7 @@ struct Served {
 
 fn served() -> Served {
     let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_767_225_600)));
-    let config = Config { authorizer: Arc::new(Rbac::default()), ..Config::default() };
+    let config = Config { authorizer: Arc::new(Rbac), ..Config::default() };
     let api = LocalApi::new(MemoryStore::new(clock.clone()), clock.clone(), Entropy::seeded(1), config);
     api.bootstrap().now_or_never().expect("a memory store completes at once").expect("a new cluster");
     let tokens = TokenFile::parse(TOKENS).expect("tokens");

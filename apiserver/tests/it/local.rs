@@ -44,7 +44,7 @@ impl Local {
         let store = MemoryStore::new(clock.clone());
         let rbac = kind == "rbac";
         let authorizer: Arc<dyn Authorizer> =
-            if rbac { Arc::new(Rbac::default()) } else { Arc::new(AlwaysAllow) };
+            if rbac { Arc::new(Rbac) } else { Arc::new(AlwaysAllow) };
         let tokens = Arc::new(TokenFile::parse(TOKENS).expect("well-formed"));
         // The recorded server signed with RSA, and says so to whoever asks.
         let key = include_str!("../data/service-account.pem");

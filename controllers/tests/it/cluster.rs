@@ -243,7 +243,22 @@ fn pods_of_a_lost_node_end() {
     model.settle(&mut |_| {});
     let before: Vec<String> =
         model.all(&Pod::KIND).iter().map(|pod| pod["metadata"]["name"].to_string()).collect();
+    let names = |model: &Model| -> Vec<String> {
+        model.all(&Pod::KIND).iter().map(|pod| pod["metadata"]["name"].to_string()).collect()
+    };
+    let node = model.get(&Node::KIND, "", "n").cloned().expect("a node");
     model.delete(&Node::KIND, "", "n", None);
+    model.act(&mut |_| {});
+    model.now = model.now + Duration::from_secs(39);
+    model.act(&mut |_| {});
+    assert_eq!(names(&model), before, "it may come back");
+    model.put(&Node::KIND, node);
+    model.now = model.now + Duration::from_secs(2);
+    model.act(&mut |_| {});
+    assert_eq!(names(&model), before, "it came back");
+    model.delete(&Node::KIND, "", "n", None);
+    model.act(&mut |_| {});
+    model.now = model.now + Duration::from_secs(40);
     model.act(&mut |_| {});
     model.act(&mut |_| {});
     let after: Vec<String> =

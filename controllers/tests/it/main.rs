@@ -4,5 +4,6 @@ mod cluster;
 mod custom;
 mod model;
 mod oracle;
+mod volumes;
 mod workload;
 mod workloads;

@@ -6,13 +6,13 @@ use orlop_scheduler::testkit::{self, Scene, Suite, strategies};
 use proptest::prelude::*;
 
 #[path = "../../cost_aware.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
+#[expect(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
 mod cost_aware;
 #[path = "../../data_locality.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
+#[expect(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
 mod data_locality;
 #[path = "../../gpu_fragmentation/main.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
+#[expect(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
 mod gpu_fragmentation;
 
 /// Scenes whose nodes and pods carry some of these words besides.

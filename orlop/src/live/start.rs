@@ -120,7 +120,7 @@ impl Builder {
         }
         let authorizer: Arc<dyn Authorizer> = match authorization {
             Authorization::Rbac => {
-                Arc::new(Union(vec![Arc::new(NodeAuthorizer::default()), Arc::new(Rbac::default())]))
+                Arc::new(Union(vec![Arc::new(NodeAuthorizer), Arc::new(Rbac)]))
             }
             Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
             Authorization::Own(own) => own,
