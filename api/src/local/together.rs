@@ -44,7 +44,8 @@ impl<S: Store> LocalApi<S> {
             let view = self.shared.store.view();
             let moment =
                 Moment { view: &*view, served: &served, config: &self.shared.config, now: self.now() };
-            for (at, (request, permitted)) in group.iter().zip(self.permitted(group, moment.view)).enumerate() {
+            for (at, (request, permitted)) in group.iter().zip(self.permitted(group, moment.view)).enumerate()
+            {
                 if !permitted {
                     continue;
                 }

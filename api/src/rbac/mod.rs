@@ -179,13 +179,7 @@ impl Grant {
 
 impl Rbac {
     /// Calls `each` for every role that the user has, in `namespace` and everywhere, until it answers true.
-    fn visit(
-        &self,
-        user: &User,
-        namespace: &str,
-        view: &dyn View,
-        each: &mut dyn FnMut(Grant) -> bool,
-    ) {
+    fn visit(&self, user: &User, namespace: &str, view: &dyn View, each: &mut dyn FnMut(Grant) -> bool) {
         let in_namespace = format!("{BINDINGS}{namespace}/");
         let ranges = [(CLUSTER_BINDINGS, "ClusterRoleBinding"), (in_namespace.as_str(), "RoleBinding")];
         let used = if namespace.is_empty() { 1 } else { 2 };

@@ -119,9 +119,7 @@ impl Builder {
             authentication.service_accounts = Some(pki.accounts.clone());
         }
         let authorizer: Arc<dyn Authorizer> = match authorization {
-            Authorization::Rbac => {
-                Arc::new(Union(vec![Arc::new(NodeAuthorizer), Arc::new(Rbac)]))
-            }
+            Authorization::Rbac => Arc::new(Union(vec![Arc::new(NodeAuthorizer), Arc::new(Rbac)])),
             Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
             Authorization::Own(own) => own,
         };
