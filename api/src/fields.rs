@@ -73,6 +73,16 @@ fn selectable(kind: &Kind) -> &'static [Selectable] {
     }
 }
 
+/// Some kinds that are in no namespace say themselves what they can be selected by.
+fn knows_namespace(kind: &Kind) -> bool {
+    !matches!(
+        (kind.group.as_str(), kind.plural.as_str()),
+        ("", "namespaces" | "nodes")
+            | ("certificates.k8s.io", "certificatesigningrequests")
+            | ("resource.k8s.io", "resourceslices")
+    )
+}
+
 /// A field selector that was checked against a kind, ready to match stored objects.
 #[derive(Clone, Debug, Default)]
 pub struct FieldFilter {
@@ -98,8 +108,7 @@ impl FieldFilter {
         let mut by_key = true;
         for requirement in selector.requirements() {
             let field = requirement.field.as_str();
-            let key = field == "metadata.name"
-                || field == "metadata.namespace" && !(kind.group.is_empty() && kind.plural == "namespaces");
+            let key = field == "metadata.name" || field == "metadata.namespace" && knows_namespace(kind);
             let known = key
                 || fields.iter().any(|(name, ..)| *name == field)
                 || custom.iter().any(|(name, _)| name == field);

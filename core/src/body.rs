@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::meta::OwnerReference;
-use crate::object::Name;
+use crate::object::{Name, Object};
 use crate::store::Revision;
 use crate::time::Timestamp;
 
@@ -191,17 +191,14 @@ impl Body {
     ///
     /// # Errors
     /// Those of [`Stored::decode`].
-    pub(crate) fn view<T>(&self) -> Result<View<T>, Malformed>
-    where
-        T: DeserializeOwned + Send + Sync + 'static,
-    {
+    pub(crate) fn view<T: Object>(&self) -> Result<View<T>, Malformed> {
         let held = self.view.lock().as_ref().and_then(Weak::upgrade);
         let free = held.is_none();
         if let Some(Ok(view)) = held.map(|held| held.downcast::<Boxed<T>>()) {
             return Ok(view);
         }
-        let view: View<T> =
-            Arc::new(Boxed(serde_json::from_slice(&self.bytes).map_err(|e| Malformed::json(&e))?));
+        let view = T::from_json(&self.bytes).map_err(|e| Malformed::json(&e))?;
+        let view: View<T> = Arc::new(Boxed(Box::new(view)));
         // Where another type is in use, those of this one decode for themselves.
         if free {
             let weak: Weak<dyn Any + Send + Sync> = Arc::<Boxed<T>>::downgrade(&view);

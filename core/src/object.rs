@@ -181,4 +181,13 @@ pub trait Object: DeserializeOwned + Send + Sync + 'static {
     fn key(&self) -> Key {
         self.meta().key()
     }
+
+    /// Decodes the object's JSON. A crate whose kinds many others read says this for them itself, so that a program has
+    /// one such function for a kind, and not one from each crate that reads it.
+    ///
+    /// # Errors
+    /// When a field that the type declares is not of the declared type.
+    fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
 }

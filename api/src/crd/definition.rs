@@ -121,9 +121,8 @@ pub(crate) fn create(e: &mut Errors, object: &Value) {
     whole(e, object, None, &Options::for_new());
 }
 
-/// Complains of a change of a definition.
+/// Complains of a change of a definition, but for its metadata.
 pub(crate) fn update(e: &mut Errors, old: &Value, object: &Value) {
-    e.0.extend(changed_metadata(old, object));
     let options = Options::for_change(old);
     whole(e, object, Some(old), &options);
 }

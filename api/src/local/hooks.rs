@@ -206,15 +206,7 @@ fn check_config(call: &Call<'_>, live: Option<&Value>, config: &mut Value) -> Re
             call.key.name
         )));
     }
-    let uid = tree::text(config, &["metadata", "uid"]);
-    if let Some(live) = live
-        && !uid.is_empty()
-        && uid != tree::text(live, &["metadata", "uid"])
-    {
-        let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
-        // It contradicts both the object's metadata and what an update may change.
-        return Err(call.invalid(vec![cause.clone(), cause]));
-    }
+    super::meta::check_uid(call, tree::text(config, &["metadata", "uid"]), live)?;
     let asked = tree::text(config, &["metadata", "resourceVersion"]).to_owned();
     if let Some(live) = live
         && !asked.is_empty()

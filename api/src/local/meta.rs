@@ -110,6 +110,16 @@ pub(super) fn keep(old: &Value, value: &mut Value) {
     meta.shift_remove("selfLink");
 }
 
+/// What is applied or patched onto an object may not say that it is another.
+pub(super) fn check_uid(call: &Call<'_>, uid: &str, old: Option<&Value>) -> Result<(), Status> {
+    if old.is_none_or(|old| uid.is_empty() || uid == text(old, &["metadata", "uid"])) {
+        return Ok(());
+    }
+    let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
+    // It contradicts both the object's metadata and what an update may change.
+    Err(call.invalid(vec![cause.clone(), cause]))
+}
+
 /// The preconditions in the body of an update: UID and `resourceVersion`. Answers with the latter, where given.
 pub(super) fn check_preconditions(
     call: &Call<'_>,

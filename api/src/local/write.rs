@@ -147,6 +147,7 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
         meta.insert("managedFields".into(), serde_json::json!([{}]));
     }
     meta::check_name(call, &value)?;
+    meta::check_uid(call, text(&value, &["metadata", "uid"]), Some(&old))?;
     meta::check_namespace(call, &mut value)?;
     hooks::default(call, &mut value);
     replace(call, &entry, &old, value).map_err(|status| {

@@ -279,3 +279,18 @@ pub(super) fn stateful_set_change(e: &mut Errors, old: &Value, new: &Value) {
         );
     }
 }
+
+/// A state that a controller keeps.
+pub(super) fn revision(e: &mut Errors, object: &Value) {
+    if !object.has("data") {
+        e.required(Path::root("data"), "data is mandatory");
+    }
+    let number = object.int("revision");
+    if number < 0 {
+        e.invalid(Path::root("revision"), &number.into(), super::common::NOT_NEGATIVE);
+    }
+}
+
+pub(super) fn revision_change(e: &mut Errors, old: &Value, new: &Value) {
+    super::config::fixed(e, Path::root("data"), &old["data"], &new["data"]);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::common::{IMMUTABLE, NOT_NEGATIVE, cidr, config_key, immutable, not_negative};
+use super::common::{IMMUTABLE, cidr, config_key, immutable, not_negative};
 use super::error::Errors;
 use super::path::{Path, Read};
 use super::placement;
@@ -135,6 +135,7 @@ pub(super) fn node(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
     let meta = Path::root("metadata");
     placement::taints(e, &meta.field("taints"), spec.list("taints"));
+    node_resources(e, object);
     let list = SPEC.field("podCIDRs");
     let cidrs = spec.list("podCIDRs");
     for (i, text) in cidrs.iter().filter_map(Value::as_str).enumerate() {
@@ -145,18 +146,32 @@ pub(super) fn node(e: &mut Errors, object: &Value) {
     if cidrs.len() > 1 && (of_family(false) != 1 || of_family(true) != 1 || cidrs.len() > 2) {
         e.invalid(list, &spec["podCIDRs"], "may specify no more than one CIDR for each IP family");
     }
+}
+
+fn node_resources(e: &mut Errors, object: &Value) {
     let status = Path::root("status");
     for field in ["capacity", "allocatable"] {
         let at = status.field(field);
         for (name, amount) in object["status"].entries(field) {
-            if super::common::quantity(amount).is_some_and(|q| q.signum() < 0) {
-                e.invalid(at.field(name), amount, NOT_NEGATIVE);
-            }
+            super::container::quantity(e, at.field(name), name, amount);
         }
     }
 }
 
+/// Of the node or of its status.
 pub(super) fn node_change(e: &mut Errors, old: &Value, new: &Value) {
+    node_resources(e, new);
+    let status = Path::root("status");
+    let list = status.field("addresses");
+    let addresses = new["status"].list("addresses");
+    for (i, address) in addresses.iter().enumerate() {
+        if addresses[..i].contains(address) {
+            let shown = serde_json::json!({"Type": address["type"], "Address": address["address"]});
+            e.duplicate(list.index(i), &shown);
+        }
+    }
+    let meta = Path::root("metadata");
+    placement::taints(e, &meta.field("taints"), new["spec"].list("taints"));
     let (old, new) = (&old["spec"], &new["spec"]);
     if !old.is_empty("podCIDRs") && !same(&old["podCIDRs"], &new["podCIDRs"]) {
         e.forbidden(SPEC.field("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");

@@ -27,6 +27,64 @@ pub(super) fn fixed_spec(e: &mut Errors, old: &Value, new: &Value) {
     fixed(e, SPEC, &old["spec"], &new["spec"]);
 }
 
+/// What a claim was given, and who uses it.
+pub(super) fn claim_status(e: &mut Errors, old: &Value, new: &Value) {
+    const USERS_MAX: usize = 256;
+    let (before, status) = (&old["status"], &new["status"]);
+    let at = Path::root("status");
+    let (list, users) = (at.field("reservedFor"), status.list("reservedFor"));
+    if users.len() > USERS_MAX {
+        e.too_many(list, users.len(), USERS_MAX);
+    }
+    for (i, user) in users.iter().enumerate() {
+        let at = list.index(i);
+        for field in ["resource", "name", "uid"] {
+            if user.text(field).is_empty() {
+                e.required(at.field(field), "");
+            }
+        }
+        if users[..i].iter().any(|other| other["uid"] == user["uid"]) {
+            e.duplicate_text(at.field("uid"), user.text("uid"));
+        }
+    }
+    if !users.is_empty() && !status.has("allocation") {
+        e.forbidden(list, "may not be specified when `allocated` is not set");
+    } else if new["metadata"].has("deletionTimestamp")
+        && users.iter().any(|user| !before.list("reservedFor").contains(user))
+    {
+        let text =
+            "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set";
+        e.forbidden(list, text);
+    }
+    let allocation = at.field("allocation");
+    if before.has("allocation") && status.has("allocation") {
+        return fixed(e, allocation, &before["allocation"], &status["allocation"]);
+    }
+    let names = request_names(&new["spec"]["devices"]);
+    let devices = allocation.field("devices");
+    let list = devices.field("results");
+    for (i, result) in status["allocation"]["devices"].list("results").iter().enumerate() {
+        let request = result.text("request");
+        if !names.iter().any(|name| name == request) {
+            e.invalid_text(list.index(i).field("request"), request, UNKNOWN_REQUEST);
+        }
+    }
+}
+
+/// The requests of a claim as others name them, the alternatives of each included.
+fn request_names(devices: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    for request in devices.list("requests") {
+        let name = request.text("name");
+        names.push(name.to_owned());
+        names.extend(request.list("firstAvailable").iter().map(|sub| format!("{name}/{}", sub.text("name"))));
+    }
+    names
+}
+
+const UNKNOWN_REQUEST: &str =
+    "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+
 fn claim_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     let (devices, at) = (&spec["devices"], at.field("devices"));
     let list = at.field("requests");
@@ -34,20 +92,13 @@ fn claim_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     if requests.len() > LIST_MAX {
         e.too_many(list, requests.len(), LIST_MAX);
     }
-    let mut names: Vec<String> = Vec::new();
     for (i, request) in requests.iter().enumerate() {
         self::request(e, &list.index(i), request);
-        let name = request.text("name");
-        if names.iter().any(|known| known == name) {
-            e.duplicate_text(list.index(i), name);
-        }
-        names.push(name.to_owned());
-    }
-    for request in requests {
-        for sub in request.list("firstAvailable") {
-            names.push(format!("{}/{}", request.text("name"), sub.text("name")));
+        if requests[..i].iter().any(|other| other["name"] == request["name"]) {
+            e.duplicate_text(list.index(i), request.text("name"));
         }
     }
+    let names = request_names(devices);
     let list = at.field("constraints");
     for (i, constraint) in devices.list("constraints").iter().enumerate() {
         let at = list.index(i);
@@ -74,8 +125,7 @@ fn references(e: &mut Errors, list: &Path<'_>, object: &Value, names: &[String])
     for (i, reference) in references.iter().enumerate() {
         let text = reference.as_str().unwrap_or_default();
         if !names.iter().any(|name| name == text) {
-            let why = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
-            e.invalid_text(list.index(i), text, why);
+            e.invalid_text(list.index(i), text, UNKNOWN_REQUEST);
         }
         if references[..i].contains(reference) {
             e.duplicate(list.index(i), reference);

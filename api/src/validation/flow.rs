@@ -175,6 +175,7 @@ pub(super) fn level(e: &mut Errors, object: &Value) {
             }
             if spec.has("exempt") {
                 shares(e, &SPEC.field("exempt"), &spec["exempt"]);
+                lendable(e, &SPEC.field("exempt"), &spec["exempt"]);
             }
         }
         "Limited" => {
@@ -196,6 +197,9 @@ fn shares(e: &mut Errors, at: &Path<'_>, level: &Value) {
         let text = "must be a non-negative integer";
         e.invalid(at.field("nominalConcurrencyShares"), &level["nominalConcurrencyShares"], text);
     }
+}
+
+fn lendable(e: &mut Errors, at: &Path<'_>, level: &Value) {
     if level["lendablePercent"].as_i64().is_some_and(|n| !(0..=100).contains(&n)) {
         let text = "must be between 0 and 100, inclusive";
         e.invalid(at.field("lendablePercent"), &level["lendablePercent"], text);
@@ -223,6 +227,7 @@ fn limited(e: &mut Errors, at: &Path<'_>, level: &Value) {
         },
         kind => e.unsupported(path.field("type"), &kind.into(), &["Queue", "Reject"]),
     }
+    lendable(e, at, level);
     if level["borrowingLimitPercent"].as_i64().is_some_and(|n| n < 0) {
         let text = "if specified, must be a non-negative integer";
         e.invalid(at.field("borrowingLimitPercent"), &level["borrowingLimitPercent"], text);
@@ -247,6 +252,51 @@ fn queuing(e: &mut Errors, at: &Path<'_>, queuing: &Value) {
     } else if hand > queues {
         let text = format!("should not be greater than queues ({queues})");
         e.invalid(at.field("handSize"), &hand.into(), &text);
+    } else {
+        let bits = entropy(queues, hand);
+        if bits > HASH_BITS {
+            let text = format!(
+                "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {HASH_BITS}"
+            );
+            e.invalid(at.field("handSize"), &hand.into(), &text);
+        }
+    }
+}
+
+/// So many bits of a flow's hash choose its hand of queues.
+const HASH_BITS: i64 = 60;
+
+/// The bits of a hash that dealing `hand` of `queues` takes, rounded up.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "both are at most ten million"
+)]
+fn entropy(queues: i64, hand: i64) -> i64 {
+    ((queues as f64).log2() * hand as f64).ceil() as i64
+}
+
+/// The flow schemas and levels that every server needs stay as they are.
+pub(super) fn schema_change(e: &mut Errors, old: &Value, new: &Value) {
+    mandatory(e, old, new, &old["spec"], &new["spec"]);
+}
+
+/// What the exempt level gives away may be said.
+pub(super) fn level_change(e: &mut Errors, old: &Value, new: &Value) {
+    let but = |object: &Value| {
+        let mut spec = object["spec"].clone();
+        if object["metadata"].text("name") == "exempt" {
+            crate::tree::remove(&mut spec, "exempt");
+        }
+        spec
+    };
+    mandatory(e, old, new, &but(old), &but(new));
+}
+
+fn mandatory(e: &mut Errors, old: &Value, new: &Value, fixed: &Value, asked: &Value) {
+    let name = old["metadata"].text("name");
+    if ["catch-all", "exempt"].contains(&name) && fixed != asked {
+        e.invalid(SPEC, &new["spec"], &format!("spec of '{name}' must equal the fixed value"));
     }
 }
 

@@ -108,9 +108,42 @@ fn owners(e: &mut Errors, meta: &Value) {
     }
 }
 
+/// Which rules of metadata a kind's own validation of a change repeats, beside those that are asked of every kind. Who
+/// reads the causes sees each complaint as often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Those of a change.
+    #[default]
+    Change,
+    /// Those of a new object.
+    New,
+    /// Both.
+    Both,
+    /// None.
+    Never,
+}
+
 /// The rules of a change of metadata.
 pub(super) fn update(e: &mut Errors, old: &Value, new: &Value) {
     let (old, new) = (&old["metadata"], &new["metadata"]);
+    if old.has("deletionTimestamp") {
+        let mut added: Vec<&str> = new
+            .list("finalizers")
+            .iter()
+            .filter(|f| !old.list("finalizers").contains(f))
+            .filter_map(Value::as_str)
+            .collect();
+        added.sort_unstable();
+        added.dedup();
+        if !added.is_empty() {
+            let added: Vec<String> = added.into_iter().map(super::error::quoted).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
+            );
+            e.forbidden(META.field("finalizers"), &why);
+        }
+    }
     if new.int("generation") < old.int("generation") {
         e.invalid(META.field("generation"), &new["generation"], "must not be decremented");
     }
@@ -122,18 +155,7 @@ pub(super) fn update(e: &mut Errors, old: &Value, new: &Value) {
             immutable(e, META.field(field), &old[field], &new[field]);
         }
     }
-    if old.has("deletionTimestamp") {
-        let added: Vec<_> =
-            new.list("finalizers").iter().filter(|f| !old.list("finalizers").contains(f)).collect();
-        if !added.is_empty() {
-            let added: Vec<String> =
-                added.iter().map(|f| format!("{:?}", f.as_str().unwrap_or_default())).collect();
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                added.join(", ")
-            );
-            e.forbidden(META.field("finalizers"), &why);
-        }
-    }
-    common(e, new);
+    labels(e, META.field("labels"), &new["labels"]);
+    annotations(e, META.field("annotations"), &new["annotations"]);
+    owners(e, new);
 }

@@ -41,6 +41,7 @@ use serde_json::Value;
 use common::path_segment;
 use error::Errors;
 pub use error::{ErrorType, FieldError, summary};
+use meta::Again;
 pub(crate) use warnings::APP_ARMOR;
 pub use warnings::warnings;
 pub(crate) use webhook::client as webhook_client;
@@ -54,6 +55,14 @@ struct Rules {
     fields: fn(&mut Errors, &Value),
     /// Of a change, besides.
     change: fn(&mut Errors, &Value, &Value),
+    /// Of its metadata, on a change.
+    again: Again,
+}
+
+impl Rules {
+    fn again(self, again: Again) -> Rules {
+        Rules { again, ..self }
+    }
 }
 
 fn no_fields(_: &mut Errors, _: &Value) {}
@@ -99,22 +108,39 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// What is wrong with a change from `old` to `new`; both are whole objects.
 pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    if (kind.group.as_str(), kind.kind.as_str()) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
-        crate::crd::definition::update(&mut errors, old, new);
-        return errors.0;
-    }
     if (kind.group.as_str(), kind.kind.as_str()) == ("", "Service") {
         service::families(&mut errors, new);
         if !errors.0.is_empty() {
             return errors.0;
         }
     }
+    meta::generic(&mut errors, new);
     meta::update(&mut errors, old, new);
+    let rules = rules(&kind.group, &kind.kind);
+    let name = rules.as_ref().map_or(path_segment as fn(&str) -> Vec<String>, |rules| rules.name);
+    let again = match kind.kind.as_str() {
+        "Pod" => Again::Both,
+        _ => rules.as_ref().map(|rules| rules.again).unwrap_or_default(),
+    };
+    if matches!(again, Again::Change | Again::Both) {
+        meta::update(&mut errors, old, new);
+    }
+    if matches!(again, Again::New | Again::Both) {
+        meta::create(&mut errors, new, name);
+    }
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => pod_update::pod(&mut errors, old, new),
         ("certificates.k8s.io", "CertificateSigningRequest") => {}
-        (group, kind) => {
-            if let Some(rules) = rules(group, kind) {
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            crate::crd::definition::update(&mut errors, old, new);
+        }
+        ("", "Service") => {
+            service::change(&mut errors, old, new);
+            meta::create(&mut errors, new, dns_label);
+            service::service(&mut errors, new);
+        }
+        (_, kind) => {
+            if let Some(rules) = rules {
                 // What cannot change is not looked at again.
                 if !["PriorityClass", "ResourceClaim", "ResourceClaimTemplate"].contains(&kind) {
                     (rules.fields)(&mut errors, new);
@@ -133,10 +159,13 @@ pub(crate) fn new_metadata(object: &Value, name: fn(&str) -> Vec<String>) -> Vec
     errors.0
 }
 
-/// What is wrong with a change of metadata.
+/// What is wrong with a change of metadata: what is asked of every kind, and what almost every kind asks once more.
 pub(crate) fn changed_metadata(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    meta::update(&mut errors, old, new);
+    meta::generic(&mut errors, new);
+    for _ in 0..2 {
+        meta::update(&mut errors, old, new);
+    }
     errors.0
 }
 
@@ -156,7 +185,11 @@ pub(crate) fn embedded_metadata(metadata: &Value, path: &str) -> Vec<FieldError>
 /// What is wrong with a change of one subresource: a status is not asked for what concerns the rest.
 pub fn update_subresource(kind: &Kind, subresource: &str, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    meta::generic(&mut errors, new);
     meta::update(&mut errors, old, new);
+    if kind.kind != "PodDisruptionBudget" {
+        meta::update(&mut errors, old, new);
+    }
     match subresource {
         "status" | "approval" => {
             status::change(&mut errors, &kind.group, &kind.kind, old, new);
@@ -185,87 +218,100 @@ fn any_name(_: &str) -> Vec<String> {
 }
 
 fn rules(group: &str, kind: &str) -> Option<Rules> {
-    let plain = Rules { name: dns_subdomain, fields: no_fields, change: no_change };
+    let plain = Rules { name: dns_subdomain, fields: no_fields, change: no_change, again: Again::Change };
     let of = |fields, change| Rules { fields, change, ..plain };
     Some(match (group, kind) {
-        ("", "Namespace") => Rules { name: dns_label, fields: config::namespace, change: no_change },
-        ("", "Node") => of(config::node, config::node_change),
-        ("", "ConfigMap") => of(config::config_map, config::config_map_change),
-        ("", "Secret") => of(config::secret, config::secret_change),
-        ("", "ServiceAccount") | ("apps", "ControllerRevision") => plain,
-        ("", "Endpoints") => of(address::endpoints, no_change),
+        ("", "Namespace") => Rules { name: dns_label, fields: config::namespace, change: no_change, ..plain },
+        ("", "Node") => of(config::node, config::node_change).again(Again::Both),
+        ("", "ConfigMap") => of(config::config_map, config::config_map_change).again(Again::Both),
+        ("", "Secret") => of(config::secret, config::secret_change).again(Again::Both),
+        ("", "ServiceAccount") => plain.again(Again::Both),
+        ("apps", "ControllerRevision") => of(apps::revision, apps::revision_change).again(Again::Both),
+        ("", "Endpoints") => of(address::endpoints, no_change).again(Again::Both),
         ("", "Event") => of(address::event, no_change),
-        ("", "Service") => Rules { name: dns_label, fields: service::service, change: service::change },
+        ("", "Service") => Rules { name: dns_label, fields: service::service, ..plain },
         ("", "ReplicationController") => of(apps::replication_controller, no_change),
-        ("", "PersistentVolume") => of(storage::volume, storage::volume_change),
-        ("", "PersistentVolumeClaim") => of(storage::claim, storage::claim_change),
+        ("", "PersistentVolume") => of(storage::volume, storage::volume_change).again(Again::New),
+        ("", "PersistentVolumeClaim") => of(storage::claim, storage::claim_change).again(Again::Both),
         ("", "ResourceQuota") => of(resources::quota, resources::quota_change),
-        ("", "LimitRange") => of(resources::limit_range, no_change),
+        ("", "LimitRange") => of(resources::limit_range, no_change).again(Again::New),
         ("", "PodTemplate") => of(apps::pod_template, no_change),
         ("apps", "Deployment") => of(apps::deployment, apps::selector_change),
         ("apps", "ReplicaSet") => of(apps::replica_set, apps::selector_change),
         ("apps", "DaemonSet") => of(apps::daemon_set, apps::selector_change),
         ("apps", "StatefulSet") => {
-            Rules { name: dns_label, fields: apps::stateful_set, change: apps::stateful_set_change }
+            Rules { name: dns_label, fields: apps::stateful_set, change: apps::stateful_set_change, ..plain }
         }
         ("batch", "Job") => of(batch::job, batch::job_change),
         ("batch", "CronJob") => {
-            Rules { name: batch::cron_job_name, fields: batch::cron_job, change: no_change }
+            Rules { name: batch::cron_job_name, fields: batch::cron_job, change: no_change, ..plain }
         }
         ("autoscaling", "HorizontalPodAutoscaler") => of(policy::autoscaler, no_change),
-        ("discovery.k8s.io", "EndpointSlice") => of(network::endpoint_slice, network::endpoint_slice_change),
+        ("discovery.k8s.io", "EndpointSlice") => {
+            of(network::endpoint_slice, network::endpoint_slice_change).again(Again::New)
+        }
         ("networking.k8s.io", "Ingress") => of(network::ingress, no_change),
         ("networking.k8s.io", "IngressClass") => of(network::ingress_class, network::ingress_class_change),
         ("networking.k8s.io", "NetworkPolicy") => of(network::network_policy, no_change),
         ("policy", "PodDisruptionBudget") => {
-            Rules { name: path_segment, fields: policy::budget, change: no_change }
+            Rules { name: path_segment, fields: policy::budget, change: no_change, again: Again::Never }
         }
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            Rules { name: path_segment, fields: policy::role, change: no_change }
+            Rules { name: path_segment, fields: policy::role, change: no_change, again: Again::Both }
         }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            Rules { name: path_segment, fields: policy::binding, change: policy::binding_change }
-        }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => Rules {
+            name: path_segment,
+            fields: policy::binding,
+            change: policy::binding_change,
+            again: Again::Both,
+        },
         ("scheduling.k8s.io", "Workload") => of(gang::workload, gang::workload_change),
         ("scheduling.k8s.io", "PodGroup") => of(gang::pod_group, gang::pod_group_change),
         ("scheduling.k8s.io", "PriorityClass") => of(policy::priority_class, policy::priority_class_change),
         ("storage.k8s.io", "StorageClass") => of(storage::class, storage::class_change),
         ("coordination.k8s.io", "Lease") => of(config::lease, no_change),
         ("storage.k8s.io", "CSIDriver") => of(csi::driver, csi::driver_change),
-        ("storage.k8s.io", "CSINode") => of(csi::node, csi::node_change),
+        ("storage.k8s.io", "CSINode") => of(csi::node, csi::node_change).again(Again::New),
         ("storage.k8s.io", "CSIStorageCapacity") => of(csi::capacity, csi::capacity_change),
-        ("storage.k8s.io", "VolumeAttachment") => of(csi::attachment, csi::attachment_change),
+        ("storage.k8s.io", "VolumeAttachment") => {
+            of(csi::attachment, csi::attachment_change).again(Again::New)
+        }
         ("storage.k8s.io", "VolumeAttributesClass") => {
             of(csi::attributes_class, csi::attributes_class_change)
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => {
-            Rules { name: any_name, fields: certificates::request, change: no_change }
+            Rules { name: any_name, fields: certificates::request, change: no_change, ..plain }
         }
         (
             "admissionregistration.k8s.io",
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
-        ) => of(webhook::configuration, no_change),
+        ) => of(webhook::configuration, no_change).again(Again::New),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
-            of(admission_policy::validating_policy, no_change)
+            of(admission_policy::validating_policy, no_change).again(Again::New)
         }
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => {
-            of(admission_policy::mutating_policy, no_change)
+            of(admission_policy::mutating_policy, no_change).again(Again::New)
         }
         (
             "admissionregistration.k8s.io",
             "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
-        ) => of(admission_policy::policy_binding, no_change),
+        ) => of(admission_policy::policy_binding, no_change).again(Again::New),
         ("networking.k8s.io", "IPAddress") => Rules {
             name: address::address_name,
             fields: address::ip_address,
             change: address::ip_address_change,
+            ..plain
         },
         ("networking.k8s.io", "ServiceCIDR") => of(address::service_cidr, address::service_cidr_change),
         ("node.k8s.io", "RuntimeClass") => of(flow::runtime_class, flow::runtime_class_change),
-        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => of(flow::schema, no_change),
-        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => of(flow::level, no_change),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => {
+            of(flow::schema, flow::schema_change).again(Again::New)
+        }
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            of(flow::level, flow::level_change).again(Again::New)
+        }
         ("apiregistration.k8s.io", "APIService") => {
-            Rules { name: path_segment, fields: flow::api_service, change: no_change }
+            Rules { name: path_segment, fields: flow::api_service, change: no_change, ..plain }
         }
         ("resource.k8s.io", "ResourceClaim") => of(devices::claim, devices::fixed_spec),
         ("resource.k8s.io", "ResourceClaimTemplate") => of(devices::claim_template, devices::fixed_spec),

@@ -65,17 +65,29 @@ pub(super) fn quota(e: &mut Errors, object: &Value) {
         super::container::quantity(e, hard.key(name), name, value);
     }
     let at = SPEC.field("scopes");
-    for scope in spec.list("scopes").iter().filter_map(Value::as_str) {
-        if !SCOPES.contains(&scope) {
-            e.invalid_text(at, scope, "unsupported scope");
+    let mut hard: Vec<&str> = spec.entries("hard").iter().map(|(name, _)| *name).collect();
+    hard.sort_unstable();
+    let scopes: Vec<&str> = spec.list("scopes").iter().filter_map(Value::as_str).collect();
+    for scope in &scopes {
+        if !SCOPES.contains(scope) {
+            e.invalid(at, &spec["scopes"], "unsupported scope");
+        }
+        for _ in hard.iter().filter(|name| !scoped(scope, name)) {
+            e.invalid(at, &spec["scopes"], "unsupported scope applied to resource");
         }
     }
+    conflicts(e, at, &scopes, &spec["scopes"]);
     let at = SPEC.field("scopeSelector");
     let at = at.field("matchExpressions");
+    let mut scopes: Vec<&str> = Vec::new();
     for requirement in spec["scopeSelector"].list("matchExpressions") {
         let (scope, operator) = (requirement.text("scopeName"), requirement.text("operator"));
+        scopes.push(scope);
         if !SCOPES.contains(&scope) {
             e.invalid_text(at.field("scopeName"), scope, "unsupported scope");
+        }
+        for _ in hard.iter().filter(|name| !scoped(scope, name)) {
+            e.invalid(at, &shown_selector(spec), "unsupported scope applied to resource");
         }
         let simple = !["PriorityClass", "VolumeAttributesClass"].contains(&scope) && SCOPES.contains(&scope);
         if simple && operator != "Exists" {
@@ -99,6 +111,47 @@ pub(super) fn quota(e: &mut Errors, object: &Value) {
             _ => e.invalid_text(at.field("operator"), operator, "not a valid selector operator"),
         }
     }
+    conflicts(e, at, &scopes, &spec["scopes"]);
+}
+
+/// Whether what a quota counts may be narrowed to a scope; what is not standard may be, and an unknown scope says nothing.
+fn scoped(scope: &str, resource: &str) -> bool {
+    const COMPUTE: [&str; 7] =
+        ["pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+    if !QUOTA_RESOURCES.contains(&resource) {
+        return true;
+    }
+    match scope {
+        "BestEffort" => resource == "pods",
+        "CrossNamespacePodAffinity"
+        | "NotBestEffort"
+        | "NotTerminating"
+        | "PriorityClass"
+        | "Terminating" => COMPUTE.contains(&resource),
+        "VolumeAttributesClass" => ["persistentvolumeclaims", "requests.storage"].contains(&resource),
+        _ => true,
+    }
+}
+
+/// Scopes of which no object is in both.
+fn conflicts(e: &mut Errors, at: Path<'_>, scopes: &[&str], shown: &Value) {
+    for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if scopes.contains(&one) && scopes.contains(&other) {
+            e.invalid(at, shown, "conflicting scopes");
+        }
+    }
+}
+
+/// A quota's selector as a complaint shows it.
+fn shown_selector(spec: &Value) -> Value {
+    let requirements = spec["scopeSelector"].list("matchExpressions").iter().map(|requirement| {
+        serde_json::json!({
+            "ScopeName": requirement.text("scopeName"),
+            "Operator": requirement.text("operator"),
+            "Values": requirement["values"],
+        })
+    });
+    serde_json::json!({"MatchExpressions": requirements.collect::<Vec<_>>()})
 }
 
 pub(super) fn quota_change(e: &mut Errors, old: &Value, new: &Value) {

@@ -1,6 +1,6 @@
 //! Services.
 
-use orlop_core::rules::names::{dns_label, dns_subdomain};
+use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
 use serde_json::Value;
 
 use super::common::{PROTOCOLS, cidr, ip, labels, one_of, one_of_if_set, port, port_or_name};
@@ -9,6 +9,9 @@ use super::path::{Path, Read};
 
 const SPEC: Path<'static> = Path::root("spec");
 const BALANCER_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+const KUBELET_PORT: i64 = 10250;
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
 pub(super) fn service(e: &mut Errors, object: &Value) {
@@ -17,6 +20,15 @@ pub(super) fn service(e: &mut Errors, object: &Value) {
     let headless = spec.text("clusterIP") == "None";
     if spec.is_empty("ports") && !headless && kind != "ExternalName" {
         e.required(SPEC.field("ports"), "");
+    }
+    if kind == "LoadBalancer" {
+        let list = SPEC.field("ports");
+        for (i, _) in
+            spec.list("ports").iter().enumerate().filter(|(_, port)| port.int("port") == KUBELET_PORT)
+        {
+            let text = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+            e.invalid(list.index(i), &KUBELET_PORT.into(), &text);
+        }
     }
     match kind {
         "LoadBalancer" | "NodePort" if headless => {
@@ -35,11 +47,20 @@ pub(super) fn service(e: &mut Errors, object: &Value) {
     }
     let list = SPEC.field("externalIPs");
     for (i, text) in spec.list("externalIPs").iter().filter_map(Value::as_str).enumerate() {
+        let before = e.0.len();
         ip(e, list.index(i), text);
+        if e.0.len() == before {
+            super::address::special_address(e, list.index(i), text);
+        }
     }
     one_of(e, &SPEC, spec, "type", &TYPES);
+    ports_together(e, spec);
+    source_ranges(e, object);
     balancer(e, spec);
     traffic(e, spec);
+    if let Some(wish) = spec["trafficDistribution"].as_str().filter(|wish| !DISTRIBUTIONS.contains(wish)) {
+        e.unsupported(SPEC.field("trafficDistribution"), &wish.into(), &DISTRIBUTIONS);
+    }
 }
 
 /// Addresses of another family than the one that is asked for. Asked before anything else.
@@ -76,7 +97,6 @@ fn ports(e: &mut Errors, spec: &Value) {
     let ports = spec.list("ports");
     let list = SPEC.field("ports");
     let mut names: Vec<&str> = Vec::new();
-    let (mut numbers, mut on_nodes) = (Vec::new(), Vec::new());
     for (i, entry) in ports.iter().enumerate() {
         let at = list.index(i);
         let name = entry.text("name");
@@ -94,22 +114,65 @@ fn ports(e: &mut Errors, spec: &Value) {
         port(e, at.field("port"), &entry["port"]);
         one_of(e, &at, entry, "protocol", &PROTOCOLS);
         port_or_name(e, at.field("targetPort"), &entry["targetPort"]);
-        let on_node = entry.int("nodePort");
-        if on_node != 0 {
-            if spec.text("type") == "ClusterIP" {
-                e.forbidden(at.field("nodePort"), "may not be used when `type` is 'ClusterIP'");
-            }
-            let pair = (entry.text("protocol"), on_node);
-            if on_nodes.contains(&pair) {
-                e.duplicate(at.field("nodePort"), &on_node.into());
-            }
-            on_nodes.push(pair);
+        if let Some(protocol) = entry["appProtocol"].as_str() {
+            e.rule(at.field("appProtocol"), protocol, label_key(protocol));
         }
-        let pair = (entry.text("protocol"), entry.int("port"));
-        if numbers.contains(&pair) {
-            e.duplicate(at, entry);
+    }
+}
+
+/// What is asked of the ports once each of them has been looked at.
+fn ports_together(e: &mut Errors, spec: &Value) {
+    let ports = spec.list("ports");
+    let list = SPEC.field("ports");
+    if spec.text("type") == "ClusterIP" {
+        for (i, _) in ports.iter().enumerate().filter(|(_, port)| port.int("nodePort") != 0) {
+            e.forbidden(list.index(i).field("nodePort"), "may not be used when `type` is 'ClusterIP'");
         }
-        numbers.push(pair);
+    }
+    let twice = |i: usize, field: &str| {
+        let pair = |port: &Value| (port.text("protocol").to_owned(), port.int(field));
+        ports[..i].iter().any(|other| pair(other) == pair(&ports[i]))
+    };
+    for (i, port) in ports.iter().enumerate() {
+        if port.int("nodePort") != 0 && twice(i, "nodePort") {
+            e.duplicate(list.index(i).field("nodePort"), &port["nodePort"]);
+        }
+    }
+    for (i, port) in ports.iter().enumerate() {
+        if twice(i, "port") {
+            // What must differ, in the form in which Kubernetes compares it.
+            let pair = serde_json::json!({
+                "Name": "", "Protocol": port["protocol"], "AppProtocol": null, "Port": port["port"], "TargetPort": 0,
+                "NodePort": 0,
+            });
+            e.duplicate(list.index(i), &pair);
+        }
+    }
+}
+
+/// Who may reach a load balancer: a field, or an annotation from before there was one.
+fn source_ranges(e: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
+    let is_balancer = spec.text("type") == "LoadBalancer";
+    let ranges = spec.list("loadBalancerSourceRanges");
+    if !ranges.is_empty() {
+        let list = SPEC.field("LoadBalancerSourceRanges");
+        if !is_balancer {
+            e.forbidden(list, BALANCER_ONLY);
+        }
+        for (i, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+            cidr(e, list.index(i), range.trim());
+        }
+    } else if let Some(text) = object["metadata"]["annotations"][SOURCE_RANGES].as_str() {
+        let meta = Path::root("metadata");
+        let at = meta.field("annotations");
+        let at = at.key(SOURCE_RANGES);
+        if !is_balancer {
+            e.forbidden(at, BALANCER_ONLY);
+        }
+        for range in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+            cidr(e, at, range);
+        }
     }
 }
 
@@ -171,23 +234,17 @@ fn addresses(e: &mut Errors, spec: &Value) {
 
 fn balancer(e: &mut Errors, spec: &Value) {
     let is_balancer = spec.text("type") == "LoadBalancer";
-    if !spec.is_empty("loadBalancerSourceRanges") {
-        let list = SPEC.field("LoadBalancerSourceRanges");
-        if !is_balancer {
-            e.forbidden(list, BALANCER_ONLY);
-        }
-        for (i, range) in spec.list("loadBalancerSourceRanges").iter().filter_map(Value::as_str).enumerate() {
-            cidr(e, list.index(i), range);
-        }
-    }
     let allocates = SPEC.field("allocateLoadBalancerNodePorts");
     match (is_balancer, spec.has("allocateLoadBalancerNodePorts")) {
         (true, false) => e.required(allocates, ""),
         (false, true) => e.forbidden(allocates, BALANCER_ONLY),
         _ => {}
     }
-    if spec.has("loadBalancerClass") && !is_balancer {
-        e.forbidden(SPEC.field("loadBalancerClass"), BALANCER_ONLY);
+    let at = SPEC.field("loadBalancerClass");
+    match spec["loadBalancerClass"].as_str() {
+        Some(class) if is_balancer => e.rule(at, class, label_key(class)),
+        Some(_) => e.forbidden(at, BALANCER_ONLY),
+        None => {}
     }
 }
 
@@ -242,13 +299,13 @@ pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
             }
         }
     }
+    let balanced = old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer";
+    if balanced && old["loadBalancerClass"] != new["loadBalancerClass"] {
+        e.invalid(SPEC.field("loadBalancerClass"), &new["loadBalancerClass"], "may not change once set");
+    }
     let local =
         |spec: &Value| spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local";
     if local(old) && local(new) && old.int("healthCheckNodePort") != new.int("healthCheckNodePort") {
         e.forbidden(SPEC.field("healthCheckNodePort"), "field is immutable");
-    }
-    let balanced = old.text("type") == "LoadBalancer" && new.text("type") == "LoadBalancer";
-    if balanced && old["loadBalancerClass"] != new["loadBalancerClass"] {
-        e.invalid(SPEC.field("loadBalancerClass"), &new["loadBalancerClass"], "may not change once set");
     }
 }

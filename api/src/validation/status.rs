@@ -21,12 +21,20 @@ pub(super) fn change(e: &mut Errors, group: &str, kind: &str, old: &Value, new: 
         ("networking.k8s.io", "Ingress") => ingress(e, status),
         ("", "Namespace") => namespace(e, new),
         ("", "PersistentVolumeClaim") => {
-            for (name, amount) in status.entries("capacity") {
-                let Some(quantity) = common::quantity(amount).filter(|q| q.signum() < 0) else { continue };
-                let text = "must be a valid resource quantity";
-                e.invalid(AT.field("capacity").key(name), &quantity.value().into(), text);
+            for field in ["capacity", "allocatedResources"] {
+                for (name, amount) in status.entries(field) {
+                    let Some(quantity) = common::quantity(amount).filter(|q| q.signum() < 0) else {
+                        continue;
+                    };
+                    let text = "must be a valid resource quantity";
+                    e.invalid(AT.field(field).key(name), &quantity.value().into(), text);
+                }
             }
         }
+        ("", "Node") => super::config::node_change(e, old, new),
+        ("resource.k8s.io", "ResourceClaim") => super::devices::claim_status(e, old, new),
+        ("flowcontrol.apiserver.k8s.io", _) => named_conditions(e, status),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => conditions(e, status),
         ("", "ResourceQuota") => {
             for field in ["hard", "used"] {
                 let at = AT.field(field);
@@ -175,6 +183,21 @@ fn conditions(e: &mut Errors, status: &Value) {
         }
         if condition.text("reason").is_empty() {
             e.required(at.field("reason"), "must be set");
+        }
+    }
+}
+
+/// Conditions of which no more is asked than that each has a type of its own.
+fn named_conditions(e: &mut Errors, status: &Value) {
+    let list = AT.field("conditions");
+    let all = status.list("conditions");
+    for (i, condition) in all.iter().enumerate() {
+        let (at, kind) = (list.index(i), condition.text("type"));
+        if all[..i].iter().any(|other| other.text("type") == kind) {
+            e.duplicate_text(at.field("type"), kind);
+        }
+        if kind.is_empty() {
+            e.required(at.field("type"), "must not be empty");
         }
     }
 }

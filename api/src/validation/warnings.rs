@@ -50,7 +50,7 @@ pub fn warnings(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String>
             let path = path.field("spec");
             workload(&mut out, path.field("template"), &job["template"]);
         }
-        ("", "Service") => service(&mut out, spec),
+        ("", "Service") => service(&mut out, &object["metadata"]["annotations"], spec),
         ("storage.k8s.io", "CSIDriver")
             if !spec.is_empty("tokenRequests") && !spec.has("serviceAccountTokenInSecrets") =>
         {
@@ -100,7 +100,14 @@ fn owners(out: &mut Vec<String>, object: &Value) {
     }
 }
 
-fn service(out: &mut Vec<String>, spec: &Value) {
+fn service(out: &mut Vec<String>, annotations: &Value, spec: &Value) {
+    if annotations.has("service.kubernetes.io/topology-aware-hints") {
+        out.push(
+            "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use \
+             service.kubernetes.io/topology-mode instead"
+                .to_owned(),
+        );
+    }
     if !spec.is_empty("externalIPs") {
         out.push(
             "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),

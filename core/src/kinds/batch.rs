@@ -21,6 +21,8 @@ impl Object for Job {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `JobSpec` of api/batch.

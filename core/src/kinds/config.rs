@@ -23,6 +23,8 @@ impl Object for Namespace {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `NamespaceSpec` of api/core.
@@ -78,6 +80,8 @@ impl Object for ServiceAccount {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `ConfigMap` of api/core.
@@ -99,6 +103,8 @@ impl Object for ConfigMap {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `Secret` of api/core.
@@ -122,6 +128,8 @@ impl Object for Secret {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `Event` of api/core.
@@ -165,6 +173,8 @@ impl Object for Event {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `EventSource` of api/core.

@@ -19,6 +19,8 @@ impl Object for Lease {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `LeaseSpec` of api/coordination.

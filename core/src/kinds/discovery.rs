@@ -25,6 +25,8 @@ impl Object for EndpointSlice {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `Endpoint` of api/discovery.

@@ -5,6 +5,18 @@
 //! where absence means something else is a field an `Option`.
 #![allow(missing_docs, reason = "the API reference documents the fields")]
 
+/// [`Object::from_json`](crate::Object::from_json) as one function of this crate. A small one would be made anew by every
+/// crate that calls it, and with it the decoding of the whole kind.
+macro_rules! decoded_here {
+    () => {
+        #[inline(never)]
+        fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+            serde_json::from_slice(json)
+        }
+    };
+}
+use decoded_here;
+
 mod batch;
 mod config;
 mod coordination;

@@ -21,6 +21,8 @@ impl Object for Ingress {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `IngressSpec` of api/networking.
@@ -150,6 +152,8 @@ impl Object for IngressClass {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `IngressClassSpec` of api/networking.
@@ -177,6 +181,8 @@ impl Object for IPAddress {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `IPAddressSpec` of api/networking.
@@ -218,6 +224,8 @@ impl Object for ServiceCIDR {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `ServiceCIDRSpec` of api/networking.

@@ -23,6 +23,8 @@ impl Object for Node {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `NodeSpec` of api/core.

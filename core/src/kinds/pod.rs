@@ -23,6 +23,8 @@ impl Object for Pod {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `PodSpec` of api/core.

@@ -23,6 +23,8 @@ impl Object for PodDisruptionBudget {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `PodDisruptionBudgetSpec` of api/policy.

@@ -23,6 +23,8 @@ impl Object for ResourceQuota {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `ResourceQuotaSpec` of api/core.
@@ -82,6 +84,8 @@ impl Object for LimitRange {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `LimitRangeSpec` of api/core.

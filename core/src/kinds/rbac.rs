@@ -21,6 +21,8 @@ impl Object for ClusterRole {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `AggregationRule` of api/rbac.

@@ -25,4 +25,6 @@ impl Object for PriorityClass {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }

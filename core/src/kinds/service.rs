@@ -23,6 +23,8 @@ impl Object for Service {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `ServiceSpec` of api/core.
@@ -168,6 +170,8 @@ impl Object for Endpoints {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `EndpointSubset` of api/core.

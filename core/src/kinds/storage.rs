@@ -33,6 +33,8 @@ impl Object for StorageClass {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `CSINode` of api/storage.
@@ -50,6 +52,8 @@ impl Object for CSINode {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `CSINodeSpec` of api/storage.
@@ -101,6 +105,8 @@ impl Object for CSIDriver {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `CSIDriverSpec` of api/storage.

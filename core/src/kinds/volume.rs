@@ -385,6 +385,8 @@ impl Object for PersistentVolume {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `PersistentVolumeSpec` of api/core.
@@ -530,6 +532,8 @@ impl Object for PersistentVolumeClaim {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `PersistentVolumeClaimSpec` of api/core.

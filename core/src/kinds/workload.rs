@@ -21,6 +21,8 @@ impl Object for Deployment {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `DeploymentSpec` of api/apps.
@@ -124,6 +126,8 @@ impl Object for ReplicaSet {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `ReplicaSetSpec` of api/apps.
@@ -193,6 +197,8 @@ impl Object for DaemonSet {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `DaemonSetSpec` of api/apps.
@@ -254,6 +260,8 @@ impl Object for StatefulSet {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
 
 /// `StatefulSetSpec` of api/apps.
@@ -327,4 +335,6 @@ impl Object for ControllerRevision {
     fn meta(&self) -> &crate::Meta {
         &self.metadata
     }
+
+    super::decoded_here!();
 }
