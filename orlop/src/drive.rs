@@ -1,8 +1,8 @@
 //! The one loop between parts and the API: [`drive`].
 //!
 //! # Events
-//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do, or until some
-//! thousands wait, and are then written in the order in which they were told, many in one go. So none is written before
+//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do and no write of
+//! its jobs is under way, or until some thousands wait, and are then written in the order in which they were told, many in one go. So none is written before
 //! the job that it tells of has ended. A part that tells more than can be written decides nothing more until it was: what
 //! waits stays bounded. [`drive_until`] writes all that waits before it ends; what is dropped, as if it had crashed, loses
 //! what waits.
@@ -162,7 +162,8 @@ impl Future for Drive {
             let now = this.clock.now();
             let jobs = if this.backlog.is_full() { Vec::new() } else { this.part.poll(now) };
             let idle = !moved && jobs.is_empty();
-            if !this.tell(idle) && idle {
+            // What is written goes before what is told of it, and so before what is told of anything else.
+            if !this.tell(idle && this.writes == 0) && idle {
                 this.arm(now);
                 // The sleep must have been polled once, or nobody wakes this task.
                 if !this.take_wake(cx) {

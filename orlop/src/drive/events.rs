@@ -7,9 +7,9 @@ use orlop_core::Write;
 /// So many are written at a time while there is nothing else to do: whoever comes meanwhile waits for no more.
 const GROUP: usize = 256;
 /// With so many waiting they are written whatever else there is to do.
-const MANY: usize = 4_096;
+const MANY: usize = 8_192;
 /// With so many waiting the part decides nothing new until some are written.
-const FULL: usize = 2 * MANY;
+const FULL: usize = MANY + MANY / 2;
 
 /// Events that are to be written, in the order in which they were told.
 ///

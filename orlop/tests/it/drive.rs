@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 /// Nothing that waits for its turn may be more than this, in events.
-const BOUND: usize = 8_192 + 5_000;
+const BOUND: usize = 12_288 + 5_000;
 
 /// Does what it was told to, a batch with each look.
 struct Teller {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use orlop_core::body::Malformed;
 use orlop_core::kinds::Pod;
-use orlop_core::{Body, Key, Stored};
+use orlop_core::{Body, Key, Object, Stored};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -139,7 +139,7 @@ impl Sample {
                 *byte = b'a' + u8::try_from(n % 26).unwrap_or(0);
             }
         }
-        serde_json::from_slice::<Pod>(&other).is_ok_and(|pod| PodFacts::from(&pod) == *self.facts)
+        Pod::from_json(&other).is_ok_and(|pod| PodFacts::from(&pod) == *self.facts)
     }
 
     /// Whether a pod has the same facts but for who it is.
