@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
 use orlop_api::auth::{Attributes, Decision};
 use orlop_api::fairness::FlowControl;
 use orlop_api::node::{NodeGateway, PodAt};
 use orlop_api::render::CustomColumns;
 use orlop_api::{Api, Request, Status, User};
-use orlop_core::Name;
 use orlop_core::scheme::Scheme;
+use orlop_core::{Kind, Name, Revision};
 use serde_json::Value;
 
 /// An [`Api`] with what is served beside its objects.
@@ -26,6 +27,13 @@ pub trait Backend: Api {
 
     /// Whether `user` may. [`Api::call`] and [`Api::watch`] ask themselves; this is for paths that are no resource.
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision;
+
+    /// Up to which revision nothing has changed in a collection since another. `None`: something has, or so much has
+    /// elsewhere since then that reading the collection tells it sooner.
+    fn unchanged(&self, kind: &Kind, namespace: &str, since: Revision) -> Option<Revision> {
+        let _ = (kind, namespace, since);
+        None
+    }
 
     /// How requests share the server.
     fn flow_control(&self) -> FlowControl {
@@ -72,6 +80,18 @@ impl<S: orlop_core::Store> Backend for orlop_api::LocalApi<S> {
 
     fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
         orlop_api::LocalApi::authorize(self, user, attributes)
+    }
+
+    fn unchanged(&self, kind: &Kind, namespace: &str, since: Revision) -> Option<Revision> {
+        let prefix = self.served().scheme.storage_range(kind, namespace)?;
+        let mut watch = self.store().watch(&prefix, since).ok()?;
+        let mut next = || watch.next().now_or_never();
+        let reached = match next() {
+            None => return Some(since),
+            Some(Some(Ok(batch))) if batch.events.is_empty() => batch.revision,
+            Some(_) => return None,
+        };
+        next().is_none().then_some(reached)
     }
 
     fn flow_control(&self) -> FlowControl {

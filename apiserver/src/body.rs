@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -27,6 +28,33 @@ pub const BODY_MAX: usize = 3 * 1024 * 1024;
 /// An answer of known length.
 pub(crate) fn answer(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     with_head(code, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// A success whose body is there in pieces, all of them shared with other answers.
+pub(crate) fn in_pieces(content_type: &'static str, pieces: Vec<Bytes>) -> Answer {
+    with_head(200, content_type, Pieces(pieces.into_iter()).boxed_unsync())
+}
+
+struct Pieces(std::vec::IntoIter<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_slice().is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.as_slice().iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 /// An answer that goes on as long as its stream.

@@ -1,5 +1,7 @@
 //! What a client sends and what it takes.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use orlop_api::render::{Encoding, Form, Include, Want};
@@ -31,7 +33,7 @@ pub(crate) struct Asked<'a> {
 
 /// One media range of an `Accept` header.
 struct Range<'h> {
-    media: String,
+    media: Cow<'h, str>,
     parameters: Vec<(&'h str, &'h str)>,
     weight: u16,
 }
@@ -42,7 +44,7 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
     let mut ranges: Vec<Range<'_>> = all
         .map(|range| {
             let mut parts = range.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let media = small(parts.next().unwrap_or_default());
             let parameters: Vec<(&str, &str)> =
                 parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
             let weight =
@@ -62,9 +64,12 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
 /// # Errors
 /// 406 with a list of what there is.
 pub(crate) fn offered(headers: &HeaderMap, available: &[&str]) -> Result<(), Status> {
-    let ranges = ranges(headers);
+    offered_to(&ranges(headers), available)
+}
+
+fn offered_to(ranges: &[Range<'_>], available: &[&str]) -> Result<(), Status> {
     let takes = |range: &Range<'_>| {
-        range.media == "*/*" || available.iter().any(|media| media.split(';').next() == Some(&range.media))
+        range.media == "*/*" || available.iter().any(|media| media.split(';').next() == Some(&*range.media))
     };
     if ranges.is_empty() || ranges.iter().any(takes) {
         return Ok(());
@@ -81,12 +86,10 @@ fn not_acceptable() -> Status {
 /// # Errors
 /// 406 where none can.
 pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Result<Want, Status> {
+    let ranges = ranges(headers);
     if !asked.custom {
-        let mut available = KNOWN.to_vec();
-        if asked.list {
-            available.extend(STREAMS);
-        }
-        offered(headers, &available)?;
+        let available: [&str; 5] = [KNOWN[0], KNOWN[1], KNOWN[2], STREAMS[0], STREAMS[1]];
+        offered_to(&ranges, &available[..if asked.list { 5 } else { KNOWN.len() }])?;
     }
     let pretty = query.flag("pretty");
     let include = match query.get("includeObject") {
@@ -95,7 +98,6 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Re
         Some("Object") => Include::Object,
         Some(_) => Include::Metadata,
     };
-    let ranges = ranges(headers);
     if ranges.is_empty() {
         return Ok(Want { pretty, ..Want::default() });
     }
@@ -198,9 +200,14 @@ pub(crate) fn content_type(encoding: Encoding) -> &'static str {
 }
 
 /// The media type of a request's body, without its parameters and in small letters; empty if it has none.
-pub(crate) fn sent(headers: &HeaderMap) -> String {
+pub(crate) fn sent(headers: &HeaderMap) -> Cow<'_, str> {
     let header = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    small(header.split(';').next().unwrap_or_default().trim())
+}
+
+/// In small letters, as mostly it is.
+fn small(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 /// How the body of a patch is read. Which media types are patches was asked before.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,7 +21,9 @@ use tracing::debug;
 
 use crate::audit::Peer;
 use crate::auth::user_of_certificate;
+use crate::body::AnswerBody;
 use crate::limits::{Greeting, Limits, Stalling, Timely};
+use crate::pace::Paced;
 use crate::shell::Shell;
 
 /// How long requests under way may take once the server is told to stop.
@@ -160,8 +163,17 @@ async fn serve(
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (shell, user) = (shell.clone(), user.clone());
         let mut request = request.map(|body| Timely::new(body, limits.body));
-        request.extensions_mut().insert(Peer(peer));
-        async move { Ok::<_, Infallible>(shell.handle(request, user.as_deref()).await) }
+        if shell.is_audited() {
+            request.extensions_mut().insert(Peer(peer));
+        }
+        async move {
+            let answer = shell.handle(request, user.as_deref()).await;
+            // What has no length goes on: watches, and logs that are followed.
+            Ok::<_, Infallible>(match answer.body().size_hint().exact() {
+                Some(_) => answer,
+                None => answer.map(|body| AnswerBody::new(Paced::new(body))),
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);

@@ -1,5 +1,6 @@
 //! From an HTTP request to an answer: [`Shell`].
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,10 +20,11 @@ use tokio::sync::watch;
 use crate::audit::{Audit, Pending};
 use crate::auth::{Authentication, Remembered, asked, impersonated};
 use crate::backend::Backend;
-use crate::body::{Answer, answer, note, read, refusal, streaming, warn};
+use crate::body::{Answer, answer, in_pieces, note, read, refusal, streaming, warn};
 use crate::fairness::Gate;
 use crate::health::{Check, Health};
 use crate::lines::Lines;
+use crate::lists::{Given, Lists, Question};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, content_type, encoding_of_body, encoding_of_patch, of_refusal, sent, wanted};
 use crate::path::{Route, Target, route, verb};
@@ -46,6 +48,7 @@ struct Inner {
     health: Health,
     metrics: Metrics,
     docs: docs::Cache,
+    lists: Lists,
     closing: watch::Sender<bool>,
     sessions: Sessions,
 }
@@ -63,6 +66,7 @@ impl Shell {
             health: Health::default(),
             metrics: Metrics::default(),
             docs: docs::Cache::default(),
+            lists: Lists::default(),
             closing: watch::Sender::new(false),
             sessions: Sessions::default(),
         }))
@@ -72,6 +76,11 @@ impl Shell {
     pub fn audit(&self, log: Audit) {
         // A second one is a mistake that does no harm.
         let _ = self.0.audit.set(log);
+    }
+
+    /// Whether requests are noted in an audit log.
+    pub(crate) fn is_audited(&self) -> bool {
+        self.0.audit.get().is_some()
     }
 
     /// The metrics that `/metrics` shows.
@@ -128,12 +137,12 @@ impl Shell {
         let asked = asked(&head, &path, &query);
         let mut pending = self.0.audit.get().and_then(|audit| audit.begin(&head, &asked, &user, started));
         let lasting = lasts(&asked);
-        let acting = impersonated(&head.headers, user.clone(), &asked, &self.0.impersonators, allowed);
-        let acting = match acting {
+        let own = pending.is_some().then(|| user.clone());
+        let acting = match impersonated(&head.headers, user, &asked, &self.0.impersonators, allowed) {
             Ok(acting) => acting,
             Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), lasting).await,
         };
-        if let Some(pending) = pending.as_mut().filter(|_| acting != user) {
+        if let Some(pending) = pending.as_mut().filter(|_| own.is_some_and(|own| own != acting)) {
             pending.acts_as(&acting);
         }
         // What lasts needs its seat only until it is under way.
@@ -143,7 +152,7 @@ impl Shell {
             Err(status) => return noted(pending, refusal(&status, of_refusal(&head.headers)), lasting).await,
         };
         let Some(mut pending) = pending else {
-            return self.routed(&head, &query, &path, body, acting, started).await;
+            return self.routed(&head, &query, &path, &asked, body, acting, started).await;
         };
         pending.decided(&self.0.backend.authorize(&acting, &asked));
         let answer = match read(body).await {
@@ -151,18 +160,20 @@ impl Shell {
                 if let Some(sent) = body_of(&head, &bytes) {
                     pending.sent(&sent, &self.0.backend.scheme());
                 }
-                self.routed(&head, &query, &path, Full::new(bytes), acting, started).await
+                self.routed(&head, &query, &path, &asked, Full::new(bytes), acting, started).await
             }
             Err(status) => refusal(&status, of_refusal(&head.headers)),
         };
         pending.answered(answer, lasting).await
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     async fn routed<B>(
         &self,
         head: &http::request::Parts,
         query: &Query,
         path: &str,
+        asked: &Attributes,
         body: B,
         user: User,
         started: Timestamp,
@@ -174,7 +185,7 @@ impl Shell {
         match route(path) {
             Route::Resource(target) => {
                 let resource = target.resource.plural.clone();
-                let (verb, result) = self.resource(head, query, target, body, user).await;
+                let (verb, result) = self.resource(head, query, target, asked, body, user).await;
                 let answer = result.unwrap_or_else(|status| refusal(&status, of_refusal(&head.headers)));
                 let took = self.0.clock.now().since(started);
                 self.0.metrics.answered(verb, &resource, answer.status().as_u16(), took);
@@ -236,6 +247,7 @@ impl Shell {
         head: &http::request::Parts,
         query: &Query,
         target: Target,
+        asked: &Attributes,
         body: B,
         user: User,
     ) -> (&'static str, Result<Answer, Status>)
@@ -266,7 +278,7 @@ impl Shell {
             None => return ("UNKNOWN", Err(Status::method_not_allowed())),
         };
         let own = target.subresource.is_empty().then(|| target.resource.clone());
-        let result = self.perform(head, query, target, body, user, verb, &media).await;
+        let result = self.perform(head, query, target, asked, body, user, verb, &media).await;
         let result = match result {
             // Nobody is there to say it in Kubernetes' form where no definition serves the path.
             Err(status) if status == Status::no_resource() && own.is_some_and(|id| !self.is_builtin(&id)) => {
@@ -293,6 +305,7 @@ impl Shell {
         head: &http::request::Parts,
         query: &Query,
         target: Target,
+        asked: &Attributes,
         body: B,
         user: User,
         verb: Verb,
@@ -356,10 +369,53 @@ impl Shell {
             options,
             body,
         };
-        match verb {
-            Verb::Watch => self.watch(request, &resource, want).await,
+        match (verb, known) {
+            (Verb::Watch, _) => self.watch(request, &resource, want).await,
+            (Verb::List, Some(known)) if !known.custom => self.list(request, &known, asked, want).await,
             _ => self.call(request, want).await,
         }
+    }
+
+    /// A list of a built-in kind, of which nothing but the objects can change what is answered.
+    async fn list(
+        &self,
+        request: orlop_api::Request,
+        resource: &orlop_core::scheme::Resource,
+        asked: &Attributes,
+        want: Want,
+    ) -> Result<Answer, Status> {
+        let question = Question {
+            resource: request.resource.clone(),
+            namespace: request.key.namespace.clone(),
+            options: request.options.list.clone(),
+            want,
+        };
+        if !question.can_be_kept() || !resource.is_stored() || !request.subresource.is_empty() {
+            return self.call(request, want).await;
+        }
+        let backend = &self.0.backend;
+        let unchanged = |since| backend.unchanged(&resource.kind, &question.namespace, since);
+        if backend.authorize(&request.user, asked).permits()
+            && let Some(given) = self.0.lists.again(&question, self.0.clock.now(), unchanged)
+        {
+            let mut answer = in_pieces(content_type(want.encoding), given.pieces());
+            warn(&mut answer, &given.warnings);
+            return Ok(answer);
+        }
+        let response = backend.call(request).await?;
+        let columns = backend.custom_columns();
+        let now = self.0.clock.now();
+        let text = Renderer { custom: &columns, now }.response(&response, want);
+        if let (Payload::List(_, list), true) = (&response.payload, response.audit.is_empty()) {
+            let given = |question: &Question| {
+                Given::new(question, list.revision, text.clone(), response.warnings.clone(), now)
+            };
+            self.0.lists.note(question, given);
+        }
+        let mut answer = answer(response.code, content_type(want.encoding), text);
+        warn(&mut answer, &response.warnings);
+        note(&mut answer, response.audit);
+        Ok(answer)
     }
 
     async fn call(&self, request: orlop_api::Request, want: Want) -> Result<Answer, Status> {
@@ -462,9 +518,9 @@ fn verb_label(verb: Verb) -> &'static str {
 }
 
 /// Percent-decodes a path.
-fn decoded(path: &str) -> Option<String> {
+fn decoded(path: &str) -> Option<Cow<'_, str>> {
     if !path.contains('%') {
-        return Some(path.to_owned());
+        return Some(path.into());
     }
     let mut out = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
@@ -477,7 +533,7 @@ fn decoded(path: &str) -> Option<String> {
         let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
         out.push(u8::try_from(high * 16 + low).ok()?);
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().map(Cow::Owned)
 }
 
 /// The API for a client in this process: a tower service without sockets.

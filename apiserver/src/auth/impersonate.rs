@@ -71,6 +71,9 @@ pub(crate) fn impersonated(
 
 /// Reads the headers.
 fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, Status> {
+    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Ok(None);
+    }
     let all = |name: &str| -> Result<Vec<Name>, Status> {
         headers.get_all(name).iter().map(|value| text(name, value).map(Name::from)).collect()
     };

@@ -1,4 +1,5 @@
-//! A store that outlives the process: every commit is in a redb file before it is answered.
+//! A store that outlives the process: every commit is on the disk before it is answered, first in a journal and, many of
+//! them at a time, in a redb file.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -17,6 +18,7 @@
 //! (`log.rs`) and a thread that flushes, one flush for all who wait. Objects come back with their revisions; the
 //! history does not, so that a watch from before a restart is told to list again.
 
+mod journal; // what came last
 mod log; // the tables
 mod open; // directories, locks, what can be wrong with them
 mod store; // the thread

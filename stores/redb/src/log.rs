@@ -1,5 +1,6 @@
-//! The log: the objects as they are and the revision that they are at, in one file.
+//! The log: the objects as they are and the revision that they are at, in a database; what came last, before it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use bytes::Bytes;
 use orlop_core::store::{Commit, Entry, Image, Log, LogError, Revision, Seal, View};
 use orlop_core::{Body, Clock, Stored, Timestamp};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+use crate::journal::{self, Journal, Row};
 
 /// Key to creating revision, last revision (8 bytes each, little endian) and body.
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
@@ -27,9 +30,15 @@ const REOPEN: Duration = Duration::from_secs(5);
 /// Opens the database, also again after an error.
 pub(crate) type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError> + Send>;
 
-/// Commits as redb transactions: all that share a flush are one, so they come back together or not at all.
+/// Commits go into the journal, and from there, many at a time, into the database. All that share a flush are one record,
+/// or one transaction, so they come back together or not at all.
 pub(crate) struct RedbLog {
     opener: Opener,
+    /// `None`: commits go into the database at once.
+    journal: Option<Journaling>,
+    /// What only the journal has so far, and the last commit in either.
+    ahead: BTreeMap<Arc<str>, Option<Vec<u8>>>,
+    reached: Revision,
     /// What becomes of bodies on the disk.
     seal: Arc<dyn Seal>,
     /// Taken away by an error: redb refuses everything after one until the file is opened anew.
@@ -40,6 +49,28 @@ pub(crate) struct RedbLog {
     clock: Arc<dyn Clock>,
     /// For [`Log::load`], which comes once.
     image: Image,
+}
+
+/// The journal, and how it is opened.
+pub(crate) struct Journaling {
+    opener: journal::Opener,
+    room: u64,
+    /// Taken away by an error.
+    open: Option<Journal>,
+}
+
+impl Journaling {
+    pub(crate) fn new(opener: journal::Opener, room: u64) -> Journaling {
+        Journaling { opener, room, open: None }
+    }
+
+    fn opened(&mut self) -> std::io::Result<&mut Journal> {
+        let journal = match self.open.take() {
+            Some(open) => open,
+            None => Journal::open((self.opener)()?, self.room)?,
+        };
+        Ok(self.open.insert(journal))
+    }
 }
 
 /// Why a file's contents cannot be taken over.
@@ -62,16 +93,30 @@ impl RedbLog {
     /// Opens and reads everything.
     pub(crate) fn open(
         mut opener: Opener,
+        mut journal: Option<Journaling>,
         seal: Arc<dyn Seal>,
         clock: Arc<dyn Clock>,
     ) -> Result<RedbLog, Unreadable> {
         let database = opener()?;
-        let image = match read(&database, &*seal)? {
-            Some(image) => image,
-            None => initialise(&database).map(|()| Image::default())?,
-        };
-        let failed = LogError(String::new());
-        Ok(RedbLog { opener, seal, database: Some(database), failed, reopened: None, clock, image })
+        if !is_known(&database)? {
+            initialise(&database)?;
+        }
+        if let Some(journal) = &mut journal {
+            let journal = journal.opened().map_err(redb::Error::Io)?;
+            let reached = revision(&database)?.unwrap_or_default();
+            let records = journal.records(Revision(reached)).map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => Unreadable::Contents(format!("the journal: {error}")),
+                _ => Unreadable::Redb(redb::Error::Io(error)),
+            })?;
+            if let Some(last) = records.last().map(|record| record.after) {
+                let rows: BTreeMap<_, _> = records.into_iter().flat_map(|record| record.rows).collect();
+                store(&database, &rows, last)?;
+            }
+        }
+        let image = read(&database, &*seal)?;
+        let (reached, failed) = (image.revision, LogError(String::new()));
+        let (ahead, database) = (BTreeMap::new(), Some(database));
+        Ok(RedbLog { opener, journal, ahead, reached, seal, database, failed, reopened: None, clock, image })
     }
 
     /// Opens the file again after an error.
@@ -96,6 +141,15 @@ impl RedbLog {
         self.failed.clone()
     }
 
+    /// Everything is in the database.
+    fn settled(&mut self, reached: Revision) {
+        self.ahead.clear();
+        self.reached = reached;
+        if let Some(journal) = self.journal.as_mut().and_then(|journal| journal.open.as_mut()) {
+            journal.restart();
+        }
+    }
+
     /// Does `work` with the database, and gives the database up if that fails.
     fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, LogError> {
         let outcome = match &self.database {
@@ -112,8 +166,9 @@ impl Log for RedbLog {
     }
 
     fn append(&mut self, commits: &[Arc<Commit>]) -> Result<(), LogError> {
+        let Some(last) = commits.last().map(|commit| commit.revision) else { return Ok(()) };
         let seal = self.seal.clone();
-        let rows: Result<Vec<_>, LogError> = commits
+        let rows: Result<Vec<Row>, LogError> = commits
             .iter()
             .flat_map(|commit| &commit.events)
             .map(|event| {
@@ -122,49 +177,118 @@ impl Log for RedbLog {
             })
             .collect();
         let rows = rows?;
-        self.with(|database| {
-            let transaction = database.begin_write()?;
-            {
-                let mut objects = transaction.open_table(OBJECTS)?;
-                for (key, row) in &rows {
-                    match row {
-                        Some(row) => objects.insert(&**key, row.as_slice())?,
-                        None => objects.remove(&**key)?,
-                    };
+        if self.database.is_none() {
+            return Err(self.failed.clone());
+        }
+        if let Some(journal) = &mut self.journal {
+            let before = self.reached;
+            match journal.opened().and_then(|journal| journal.append(before, last, &rows)) {
+                Ok(true) => {
+                    self.ahead.extend(rows);
+                    self.reached = last;
+                    return Ok(());
                 }
-                if let Some(last) = commits.last() {
-                    transaction.open_table(META)?.insert(REVISION, last.revision.0)?;
+                Ok(false) => {}
+                Err(error) => {
+                    journal.open = None;
+                    return Err(self.fail(error.to_string()));
                 }
             }
-            Ok(transaction.commit()?)
-        })
+        }
+        // Those that are ahead stay so until it is certain that these are in the database with them.
+        let mut all = self.ahead.clone();
+        all.extend(rows);
+        self.with(|database| store(database, &all, last))?;
+        self.settled(last);
+        Ok(())
     }
 
     fn snapshot(&mut self, view: &dyn View) -> Result<(), LogError> {
         if self.database.is_none() {
             self.reopen()?;
         }
-        let seal = self.seal.clone();
-        self.with(|database| {
+        let (seal, latest) = (self.seal.clone(), view.revision());
+        let ahead = std::mem::take(&mut self.ahead);
+        let follows = self.reached == latest;
+        let done = self.with(|database| {
             // Mostly, what failed is not there. Revisions are enough to tell: this log takes nothing in while in doubt.
-            if revision(database)? == Some(view.revision().0) {
-                return Ok(());
+            match revision(database)?.map(Revision) {
+                Some(there) if there == latest && ahead.is_empty() => Ok(()),
+                Some(there) if there <= latest && follows => store(database, &ahead, latest),
+                _ => replace(database, view, &*seal),
             }
-            let transaction = database.begin_write()?;
-            transaction.delete_table(OBJECTS)?;
-            {
-                let mut objects = transaction.open_table(OBJECTS)?;
-                for entry in view.range("", "", usize::MAX) {
-                    let row = encode(&entry, &*seal)
-                        .map_err(|error| redb::Error::Io(std::io::Error::other(error.0)))?;
-                    objects.insert(&*entry.key, row.as_slice())?;
-                }
-                let mut meta = transaction.open_table(META)?;
-                meta.insert(FORMAT, FORMAT_KNOWN)?;
-                meta.insert(REVISION, view.revision().0)?;
-            }
-            Ok(transaction.commit()?)
-        })
+        });
+        if let Err(error) = done {
+            self.ahead = ahead;
+            return Err(error);
+        }
+        // The last record may be of a commit that never was.
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.opened().and_then(Journal::wipe)
+        {
+            journal.open = None;
+            return Err(self.fail(error.to_string()));
+        }
+        self.settled(latest);
+        Ok(())
+    }
+}
+
+impl Drop for RedbLog {
+    /// Whoever opens, or copies, the database alone finds everything in it.
+    fn drop(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let (ahead, reached) = (std::mem::take(&mut self.ahead), self.reached);
+        // If it fails, the journal still has it.
+        let _ = self.with(|database| store(database, &ahead, reached));
+    }
+}
+
+/// Puts rows into the database: what it has at `reached`.
+fn store(
+    database: &Database,
+    rows: &BTreeMap<Arc<str>, Option<Vec<u8>>>,
+    reached: Revision,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut objects = transaction.open_table(OBJECTS)?;
+        for (key, row) in rows {
+            match row {
+                Some(row) => objects.insert(&**key, row.as_slice())?,
+                None => objects.remove(&**key)?,
+            };
+        }
+        transaction.open_table(META)?.insert(REVISION, reached.0)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Makes the database hold exactly `view`.
+fn replace(database: &Database, view: &dyn View, seal: &dyn Seal) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.delete_table(OBJECTS)?;
+    {
+        let mut objects = transaction.open_table(OBJECTS)?;
+        for entry in view.range("", "", usize::MAX) {
+            let row =
+                encode(&entry, seal).map_err(|error| redb::Error::Io(std::io::Error::other(error.0)))?;
+            objects.insert(&*entry.key, row.as_slice())?;
+        }
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(FORMAT, FORMAT_KNOWN)?;
+        meta.insert(REVISION, view.revision().0)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// Whether anything was ever written.
+fn is_known(database: &Database) -> Result<bool, redb::Error> {
+    match database.begin_read()?.open_table(META) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(false),
+        opened => Ok(opened.map(|_| true)?),
     }
 }
 
@@ -188,13 +312,10 @@ fn revision(database: &Database) -> Result<Option<u64>, redb::Error> {
     Ok(meta.get(REVISION)?.map(|value| value.value()))
 }
 
-/// Everything in the file; `None`: it is new.
-fn read(database: &Database, seal: &dyn Seal) -> Result<Option<Image>, Unreadable> {
+/// Everything in the database.
+fn read(database: &Database, seal: &dyn Seal) -> Result<Image, Unreadable> {
     let transaction = database.begin_read()?;
-    let meta = match transaction.open_table(META) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        opened => opened?,
-    };
+    let meta = transaction.open_table(META)?;
     let number = |name: &str| -> Result<u64, Unreadable> {
         let value = meta.get(name)?.map(|value| value.value());
         value.ok_or_else(|| Unreadable::Contents(format!("the record {name:?} is missing")))
@@ -211,7 +332,7 @@ fn read(database: &Database, seal: &dyn Seal) -> Result<Option<Image>, Unreadabl
         })?;
         image.entries.push(entry);
     }
-    Ok(Some(image))
+    Ok(image)
 }
 
 fn encode(entry: &Entry, seal: &dyn Seal) -> Result<Vec<u8>, LogError> {
@@ -268,7 +389,9 @@ mod tests {
             Database::builder().create_with_backend(backend())
         });
         let clock = Arc::new(ManualClock::default());
-        let Ok(mut log) = RedbLog::open(opener, Arc::new(NoSeal), clock) else { panic!("it opens once") };
+        let Ok(mut log) = RedbLog::open(opener, None, Arc::new(NoSeal), clock) else {
+            panic!("it opens once")
+        };
         log.fail("broken".to_owned());
         let error = log.reopen().unwrap_err();
         assert!(error.0.contains("makes no sense"), "{error}");

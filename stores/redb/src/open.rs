@@ -11,10 +11,16 @@ use orlop_core::store::{NoSeal, Seal};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
-use crate::log::{FORMAT_KNOWN, Opener, RedbLog, Unreadable};
+use crate::journal;
+use crate::log::{FORMAT_KNOWN, Journaling, Opener, RedbLog, Unreadable};
 
 /// The file in the directory.
 const FILE: &str = "store.redb";
+/// The journal before it.
+const JOURNAL: &str = "store.journal";
+/// Its length, in bytes: while it goes into the database, commits wait, and the longer it is, the more of them have waited
+/// for nothing.
+const JOURNAL_BYTES: u64 = 8 << 20;
 /// Locked by who holds the directory, and tells others who that is. redb locks its own file as well, but only while it
 /// is open: an error closes it, and what was answered must not be taken over by others meanwhile.
 const OWNER: &str = "store.pid";
@@ -121,19 +127,28 @@ pub(crate) fn directory(
     let held = Held::take(dir)?;
     let path = file.clone();
     let opener = move || builder().create_with_backend(FileBackend::new(open_file(&path)?)?);
-    let log = load(Box::new(opener), &file, dir, seal, clock)?;
-    // Without this the file itself, new in its directory, might not outlive a loss of power.
+    let path = dir.join(JOURNAL);
+    let journal: journal::Opener = Box::new(move || {
+        let file = FileBackend::new(open_file(&path)?).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    });
+    let journal = Some(Journaling::new(journal, JOURNAL_BYTES));
+    let log = load(Box::new(opener), journal, &file, dir, seal, clock)?;
+    // Without this the files themselves, new in its directory, might not outlive a loss of power.
     sync_directory(dir).map_err(|e| io(dir, e))?;
     Ok((log, held))
 }
 
-/// Opens a store on something other than a file.
+/// Opens a store on something other than files: `make(false)` is the database's, `make(true)` the journal's.
 pub(crate) fn backend<B: StorageBackend>(
-    mut make: impl FnMut() -> io::Result<B> + Send + 'static,
+    make: impl FnMut(bool) -> io::Result<B> + Send + Clone + 'static,
+    journal_bytes: u64,
     clock: Arc<dyn Clock>,
 ) -> Result<(RedbLog, Held), OpenError> {
-    let opener: Opener = Box::new(move || builder().create_with_backend(make()?));
-    let log = load(opener, Path::new(FILE), Path::new("."), Arc::new(NoSeal), clock)?;
+    let (mut database, mut journal) = (make.clone(), make);
+    let opener: Opener = Box::new(move || builder().create_with_backend(database(false)?));
+    let journal = Journaling::new(Box::new(move || Ok(Box::new(journal(true)?))), journal_bytes);
+    let log = load(opener, Some(journal), Path::new(FILE), Path::new("."), Arc::new(NoSeal), clock)?;
     Ok((log, Held(None)))
 }
 
@@ -177,6 +192,7 @@ fn builder() -> Builder {
 
 fn load(
     opener: Opener,
+    journal: Option<Journaling>,
     file: &Path,
     dir: &Path,
     seal: Arc<dyn Seal>,
@@ -184,7 +200,7 @@ fn load(
 ) -> Result<RedbLog, OpenError> {
     let damaged = |reason: String| OpenError::Damaged { file: file.to_owned(), reason };
     // redb trusts what the checksums do not cover, and panics where that trust is misplaced.
-    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener, seal, clock)))
+    let outcome = catch_unwind(AssertUnwindSafe(|| RedbLog::open(opener, journal, seal, clock)))
         .map_err(|_| damaged("its structure makes no sense".to_owned()))?;
     outcome.map_err(|unreadable| match unreadable {
         Unreadable::Format(found) => OpenError::Format { file: file.to_owned(), found },

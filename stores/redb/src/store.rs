@@ -63,16 +63,18 @@ impl RedbStore {
         RedbStore::start(open::directory(dir.as_ref(), seal, clock.clone())?, clock, Limits::default())
     }
 
-    /// A store on something other than a file, such as a disk that breaks in a test. `make` is called again when an
-    /// error forces the store to begin anew.
+    /// A store on something other than files, such as a disk that breaks in a test. `make` is called with `false` for the
+    /// database and with `true` for the journal, of `journal_bytes`; and again when an error forces the store to begin
+    /// anew.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn on_backend<B: StorageBackend>(
-        make: impl FnMut() -> io::Result<B> + Send + 'static,
+        make: impl FnMut(bool) -> io::Result<B> + Send + Clone + 'static,
+        journal_bytes: u64,
         clock: Arc<dyn Clock>,
     ) -> Result<RedbStore, OpenError> {
-        RedbStore::start(open::backend(make, clock.clone())?, clock, Limits::default())
+        RedbStore::start(open::backend(make, journal_bytes, clock.clone())?, clock, Limits::default())
     }
 
     fn start(

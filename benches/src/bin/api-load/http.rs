@@ -94,11 +94,14 @@ impl Connection {
             }
             self.fill().await?;
         };
-        let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
-        self.buffer.drain(..end);
+        let head = str::from_utf8(&self.buffer[..end]).map_err(io::Error::other)?;
         let broken = || io::Error::other("not an answer of HTTP/1.1");
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(broken)?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        });
+        self.buffer.drain(..end);
         Ok((status, length))
     }
 
@@ -125,7 +128,11 @@ impl Connection {
         let mut left = length;
         loop {
             let here = self.buffer.len().min(left);
-            self.buffer.drain(..here);
+            if here == self.buffer.len() {
+                self.buffer.clear()
+            } else {
+                drop(self.buffer.drain(..here))
+            }
             left -= here;
             if left == 0 {
                 return Ok(());

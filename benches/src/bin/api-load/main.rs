@@ -1,6 +1,8 @@
 //! Loads any server that speaks Kubernetes' API, and prints what it answers in a second.
 //!
-//! `cargo run --release -p orlop-benches --bin api-load -- --server https://127.0.0.1:6443 --token T --insecure`
+//! `cargo run --release -p orlop-benches --bin api-load -- --server https://127.0.0.1:6443 --token T --insecure`, or, with
+//! `cargo build --release -p orlop-examples --bin orlop` before, `api-load --self`, which starts the server itself, with
+//! either store, and prints a table of what is measured and what is aimed at.
 //!
 //! Server and load share the machine, as in `../shared/load`; unlike that script's, this reader of watches keeps up with
 //! a million events a second. `bare` measures, with answers of the sizes that the server gave, a server that does nothing
@@ -9,6 +11,7 @@
 mod bare;
 mod http;
 mod measures;
+mod own;
 
 use std::time::Duration;
 
@@ -16,15 +19,18 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use http::Target;
-use measures::Measures;
+use measures::{LIST, Measures, PROBE, TABLE};
 
 /// Loads a Kubernetes-compatible API server and prints figures, one line each.
 #[derive(Parser)]
 #[command(name = "api-load")]
 struct Args {
     /// The server, `https://127.0.0.1:6443`.
-    #[arg(long, required_unless_present = "bare_server")]
+    #[arg(long, required_unless_present_any = ["bare_server", "own"])]
     server: Option<String>,
+    /// Starts the server that is measured: `orlop`, beside this program.
+    #[arg(long = "self", conflicts_with = "server")]
+    own: bool,
     /// A bearer token of someone who may do everything in the namespaces `default` and `list1k`.
     #[arg(long, default_value = "")]
     token: String,
@@ -65,7 +71,10 @@ fn main() -> Outcome<()> {
     if args.bare_server {
         return runtime.block_on(bare::serve());
     }
-    runtime.block_on(load(args))
+    match args.own {
+        true => runtime.block_on(own::all(&args)),
+        false => runtime.block_on(load(args)),
+    }
 }
 
 async fn load(args: Args) -> Outcome<()> {
@@ -79,6 +88,7 @@ async fn load(args: Args) -> Outcome<()> {
     };
     let wanted = |name: &str| args.only.iter().any(|only| only == name);
     let say = |name: &str, figures: Value| show(args.json, name, &figures);
+    measures.account().await?;
     if wanted("create") {
         say("create-configmap c=1", measures.create("configmaps", 1).await?);
         say(&format!("create-pod c={}", args.clients), measures.create("pods", args.clients).await?);
@@ -87,23 +97,19 @@ async fn load(args: Args) -> Outcome<()> {
         measures.seed().await?;
     }
     if wanted("get") {
-        let path = "/api/v1/namespaces/default/pods/probe";
-        say(&format!("get-pod c={}", args.clients), measures.get(path, "*/*", args.clients).await?);
+        say(&format!("get-pod c={}", args.clients), measures.get(PROBE, "*/*", args.clients).await?);
     }
-    let list = "/api/v1/namespaces/list1k/configmaps";
     if wanted("list") {
-        say("list-1000-configmaps c=4", measures.get(list, "*/*", 4).await?);
+        say("list-1000-configmaps c=4", measures.get(LIST, "*/*", 4).await?);
     }
     if wanted("table") {
-        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        say("table-1000 c=4", measures.get(list, table, 4).await?);
+        say("table-1000 c=4", measures.get(LIST, TABLE, 4).await?);
     }
     if wanted("bare") {
         let mut child = bare::start()?;
         let bare = Target::new(&child.address, "", None, true)?;
         for (size, clients) in measures.sizes.clone() {
-            let bare = Measures { target: bare.clone(), sizes: Vec::new(), ..measures };
-            let mut bare = bare;
+            let mut bare = Measures { target: bare.clone(), sizes: Vec::new(), ..measures };
             say(
                 &format!("bare {size} bytes c={clients}"),
                 bare.get(&format!("/{size}"), "*/*", clients).await?,

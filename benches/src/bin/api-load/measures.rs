@@ -1,17 +1,21 @@
 //! What is measured, in the same way for every server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::Outcome;
-use crate::http::Target;
+use crate::http::{Connection, Target};
 
 /// Objects in the list that is read.
 const LISTED: usize = 1000;
+/// The pod that is read, the list, and what a client that wants it as a table takes.
+pub(crate) const PROBE: &str = "/api/v1/namespaces/default/pods/probe";
+pub(crate) const LIST: &str = "/api/v1/namespaces/list1k/configmaps";
+pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// Who create the objects that are watched.
 const WRITERS: usize = 8;
 /// How long watchers may take after the last write.
@@ -52,26 +56,34 @@ impl Measures {
         Ok(figures)
     }
 
+    /// Creates an object, unless an earlier run has.
+    async fn put(&self, connection: &mut Connection, path: &str, object: Value) -> Outcome<()> {
+        let request = self.target.request("POST", path, "*/*", &object.to_string());
+        let (status, _) = connection.call(&request).await?;
+        if matches!(status, 201 | 409) { Ok(()) } else { Err(format!("{path} answered {status}").into()) }
+    }
+
+    /// What pods need where no controller makes it.
+    pub(crate) async fn account(&self) -> Outcome<()> {
+        let mut connection = self.target.connect().await?;
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        self.put(&mut connection, "/api/v1/namespaces/default/serviceaccounts", account).await
+    }
+
     /// The pod and the list that are read.
     pub(crate) async fn seed(&self) -> Outcome<()> {
         let mut connection = self.target.connect().await?;
-        let mut put = async |path: &str, object: Value| -> Outcome<()> {
-            let (status, _) =
-                connection.call(&self.target.request("POST", path, "*/*", &object.to_string())).await?;
-            // Seeded by an earlier run.
-            if matches!(status, 201 | 409) { Ok(()) } else { Err(format!("{path} answered {status}").into()) }
-        };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "list1k"}});
-        put("/api/v1/namespaces", namespace).await?;
+        self.put(&mut connection, "/api/v1/namespaces", namespace).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let probe = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"},
             "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "x"}]}});
-        put("/api/v1/namespaces/default/pods", probe).await?;
+        self.put(&mut connection, "/api/v1/namespaces/default/pods", probe).await?;
         for n in 0..LISTED {
             let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": format!("c{n}"), "labels": {"n": (n % 10).to_string()}},
                 "data": {"a": "b".repeat(200)}});
-            put("/api/v1/namespaces/list1k/configmaps", object).await?;
+            self.put(&mut connection, "/api/v1/namespaces/list1k/configmaps", object).await?;
         }
         Ok(())
     }
@@ -82,6 +94,12 @@ impl Measures {
         let (figures, size) = self.drive(clients, 200, move |_, _| request.clone()).await?;
         self.sizes.push((size, clients));
         Ok(figures)
+    }
+
+    /// The size of an answer.
+    pub(crate) async fn size(&self, path: &str, accept: &str) -> Outcome<usize> {
+        let mut connection = self.target.connect().await?;
+        Ok(connection.call(&self.target.request("GET", path, accept, "")).await?.1)
     }
 
     /// Each client sends its next request when it has the answer to its last. Answers with the figures, and with the
@@ -130,7 +148,7 @@ impl Measures {
             f64::from(took.get((took.len() as f64 * part) as usize).copied().unwrap_or(0)) / 1000.0
         };
         let figures = json!({"rps": (took.len() as f64 / spent).round(), "p50_ms": at(0.5), "p99_ms": at(0.99),
-            "unexpected": failed, "bytes": size});
+            "done": took.len(), "unexpected": failed, "bytes": size});
         Ok((figures, size))
     }
 
@@ -139,7 +157,7 @@ impl Measures {
         let label = format!("fan{}", self.run);
         let path = format!("/api/v1/namespaces/default/configmaps?watch=1&labelSelector=run%3D{label}");
         let request = self.target.request("GET", &path, "*/*", "");
-        let delivered = Arc::new(AtomicUsize::new(0));
+        let delivered = Arc::new(AtomicIsize::new(0));
         let ready = Arc::new(Barrier::new(watchers + 1));
         let mut tasks = Vec::new();
         for _ in 0..watchers {
@@ -148,14 +166,14 @@ impl Measures {
             tasks.push(tokio::spawn(async move {
                 connection.send(&request).await?;
                 ready.wait().await;
-                let mut buffer = vec![0; 1 << 17];
-                let (mut seen, mut last) = (0, 0);
-                while seen < writes {
+                let mut buffer = vec![0; 1 << 16];
+                let mut seen = 0;
+                while seen < writes.cast_signed() {
                     let bytes = connection.read(&mut buffer).await?;
                     if bytes.is_empty() {
                         break;
                     }
-                    let new = lines(bytes, &mut last);
+                    let new = lines(bytes);
                     seen += new;
                     delivered.fetch_add(new, Ordering::Relaxed);
                 }
@@ -205,10 +223,15 @@ impl Measures {
     }
 }
 
-/// How many lines of a watch end in these bytes. `last` is the byte before them. Each line is an object, and JSON has no
-/// line break within; chunks end in `\r\n`.
-fn lines(bytes: &[u8], last: &mut u8) -> usize {
-    let first = usize::from(*last == b'}' && bytes[0] == b'\n');
-    *last = bytes[bytes.len() - 1];
-    first + bytes.windows(2).filter(|pair| pair == b"}\n").count()
+/// How many lines of a watch end in these bytes. Each line is an object in which no line break stands; chunks begin and
+/// end with `\r\n`. Where those two are read apart, the count is one too low or too high until both are there.
+fn lines(bytes: &[u8]) -> isize {
+    // In pieces, so that a byte is wide enough to count in and many are compared at once.
+    let piece = |bytes: &[u8]| {
+        let (ends, returns) = bytes.iter().fold((0u8, 0u8), |(ends, returns), byte| {
+            (ends + u8::from(*byte == b'\n'), returns + u8::from(*byte == b'\r'))
+        });
+        isize::from(ends) - isize::from(returns)
+    };
+    bytes.chunks(255).map(piece).sum()
 }

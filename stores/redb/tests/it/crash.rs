@@ -8,9 +8,16 @@ use orlop_core::store::{Revision, Store, StoreError, drain};
 use super::disk::{Disk, Kept};
 use super::*;
 
+/// So short that commits of the tests go into the database in between.
+const JOURNAL: u64 = 600;
+
 fn on(disk: &Disk) -> RedbStore {
+    with_journal(disk, JOURNAL)
+}
+
+fn with_journal(disk: &Disk, bytes: u64) -> RedbStore {
     let disk = disk.clone();
-    RedbStore::on_backend(move || Ok(disk.clone()), clock()).unwrap()
+    RedbStore::on_backend(move |journal| Ok(disk.file(journal)), bytes, clock()).unwrap()
 }
 
 fn commit(store: &RedbStore, txn: Txn) -> Result<Revision, StoreError> {
@@ -37,15 +44,23 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn recovers_whole_commits() {
-    for kept in [Kept::Nothing, Kept::Everything, Kept::EveryOther, Kept::HalfOfTheLast] {
-        let broke = conformance::torn_suite(|step| {
-            let disk = Disk::default();
-            let store = on(&disk);
-            disk.break_after(step);
-            let mut left = None;
-            (store, move || on(left.get_or_insert_with(|| disk.after_crash(kept))))
-        });
-        assert!(broke > 20, "the disk broke in {broke} places only");
+    // In the database at once; in the journal, and now and then in the database; in the journal alone.
+    for journal in [1, 200, 4096] {
+        let mut broke = 0;
+        for kept in [Kept::Nothing, Kept::Everything, Kept::EveryOther, Kept::HalfOfTheLast] {
+            broke += conformance::torn_suite(|step| {
+                let disk = Disk::default();
+                let store = with_journal(&disk, journal);
+                disk.break_after(step);
+                let mut left = None;
+                let reopen =
+                    move || with_journal(left.get_or_insert_with(|| disk.after_crash(kept)), journal);
+                (store, reopen)
+            });
+        }
+        // A commit takes two steps in the journal, and more in the database.
+        let least = if journal == 1 { 80 } else { 30 };
+        assert!(broke > least, "with {journal} bytes the disk broke in {broke} places only");
     }
 }
 
@@ -56,11 +71,11 @@ fn a_full_disk_takes_nothing_and_then_everything() {
     let opened = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let store = {
         let (disk, opened) = (disk.clone(), opened.clone());
-        let make = move || {
-            opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            Ok(disk.clone())
+        let make = move |journal: bool| {
+            opened.fetch_add(u32::from(!journal), std::sync::atomic::Ordering::Relaxed);
+            Ok(disk.file(journal))
         };
-        RedbStore::on_backend(make, clock.clone()).unwrap()
+        RedbStore::on_backend(make, JOURNAL, clock.clone()).unwrap()
     };
     let large = "x".repeat(100_000);
     let last = commit(&store, put("/a", &large)).unwrap();
@@ -138,7 +153,7 @@ fn dropping_the_store_releases_the_directory() {
     }
     let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["store.pid", "store.redb"]);
+    assert_eq!(left, ["store.journal", "store.pid", "store.redb"]);
     assert_eq!(std::fs::read_to_string(dir.path().join("store.pid")).unwrap(), "", "nobody holds it");
 }
 

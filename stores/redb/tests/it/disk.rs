@@ -1,4 +1,4 @@
-//! A disk under redb that breaks or fills up.
+//! A disk under the store that breaks or fills up.
 
 use std::io;
 use std::sync::Arc;
@@ -6,17 +6,23 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-/// A disk with one file. Clones are the same disk.
+/// A disk with two files, as seen through one of them. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<Platter>>);
+pub(crate) struct Disk(Arc<Mutex<Platter>>, bool);
 
-#[derive(Debug, Default)]
-struct Platter {
+#[derive(Clone, Debug, Default)]
+struct Contents {
     bytes: Vec<u8>,
     /// What a loss of power leaves for certain.
     synced: Vec<u8>,
     /// What was done since.
     unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Default)]
+struct Platter {
+    /// The database and the journal.
+    files: [Contents; 2],
     /// Writes and flushes until the disk breaks.
     fuse: Option<u64>,
     capacity: Option<u64>,
@@ -66,7 +72,12 @@ impl Disk {
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.0.lock().bytes.len() as u64
+        self.0.lock().files.iter().map(|file| file.bytes.len() as u64).sum()
+    }
+
+    /// The disk through its journal, or through the other file.
+    pub(crate) fn file(&self, journal: bool) -> Disk {
+        Disk(self.0.clone(), journal)
     }
 
     pub(crate) fn lie_about_syncs(&self, times: u32) {
@@ -75,20 +86,8 @@ impl Disk {
 
     /// A sound disk with what is left after a loss of power.
     pub(crate) fn after_crash(&self, kept: Kept) -> Disk {
-        let old = self.0.lock();
-        let mut bytes = old.synced.clone();
-        let last = old.unsynced.len().saturating_sub(1);
-        for (n, change) in old.unsynced.iter().enumerate() {
-            match (kept, change) {
-                (Kept::Nothing, _) => {}
-                (Kept::EveryOther, Change::Write(..)) if n % 2 == 1 => {}
-                (Kept::HalfOfTheLast, Change::Write(at, data)) if n == last => {
-                    Change::Write(*at, data[..data.len() / 2].to_vec()).apply(&mut bytes);
-                }
-                _ => change.apply(&mut bytes),
-            }
-        }
-        Disk(Arc::new(Mutex::new(Platter { synced: bytes.clone(), bytes, ..Platter::default() })))
+        let files = self.0.lock().files.clone().map(|old| old.after_crash(kept));
+        Disk(Arc::new(Mutex::new(Platter { files, ..Platter::default() })), false)
     }
 
     fn step(&self) -> io::Result<parking_lot::MutexGuard<'_, Platter>> {
@@ -102,24 +101,44 @@ impl Disk {
     }
 }
 
+impl Contents {
+    fn after_crash(&self, kept: Kept) -> Contents {
+        let mut bytes = self.synced.clone();
+        let last = self.unsynced.len().saturating_sub(1);
+        for (n, change) in self.unsynced.iter().enumerate() {
+            match (kept, change) {
+                (Kept::Nothing, _) => {}
+                (Kept::EveryOther, Change::Write(..)) if n % 2 == 1 => {}
+                (Kept::HalfOfTheLast, Change::Write(at, data)) if n == last => {
+                    Change::Write(*at, data[..data.len() / 2].to_vec()).apply(&mut bytes);
+                }
+                _ => change.apply(&mut bytes),
+            }
+        }
+        Contents { synced: bytes.clone(), bytes, unsynced: Vec::new() }
+    }
+}
+
 impl Platter {
-    fn change(&mut self, change: Change) -> io::Result<()> {
+    fn change(&mut self, file: usize, change: Change) -> io::Result<()> {
         let end = match &change {
             Change::Write(at, data) => at + data.len() as u64,
             Change::Resize(len) => *len,
         };
-        if self.capacity.is_some_and(|c| end > c.max(self.bytes.len() as u64)) {
+        let lengths = self.files.each_ref().map(|file| file.bytes.len() as u64);
+        let (all, grown) = (lengths[0] + lengths[1], end.saturating_sub(lengths[file]));
+        if grown > 0 && self.capacity.is_some_and(|capacity| all + grown > capacity) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"));
         }
-        change.apply(&mut self.bytes);
-        self.unsynced.push(change);
+        change.apply(&mut self.files[file].bytes);
+        self.files[file].unsynced.push(change);
         Ok(())
     }
 }
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().bytes.len() as u64)
+        Ok(self.0.lock().files[usize::from(self.1)].bytes.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -128,19 +147,20 @@ impl StorageBackend for Disk {
             return Err(io::Error::other("the disk is broken"));
         }
         let from = offset as usize;
-        let bytes = platter.bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(bytes);
+        let bytes = &platter.files[usize::from(self.1)].bytes;
+        out.copy_from_slice(bytes.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.step()?.change(Change::Resize(len))
+        self.step()?.change(usize::from(self.1), Change::Resize(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.step()?;
-        platter.synced = platter.bytes.clone();
-        platter.unsynced.clear();
+        let file = &mut platter.files[usize::from(self.1)];
+        file.synced = file.bytes.clone();
+        file.unsynced.clear();
         if platter.lying_syncs > 0 {
             platter.lying_syncs -= 1;
             return Err(io::Error::other("the cable came loose"));
@@ -149,6 +169,6 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.step()?.change(Change::Write(offset, data.to_vec()))
+        self.step()?.change(usize::from(self.1), Change::Write(offset, data.to_vec()))
     }
 }
