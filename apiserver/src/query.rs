@@ -2,6 +2,7 @@
 
 use orlop_api::status::Cause;
 use orlop_api::{DeleteOptions, ListOptions, LogOptions, Options, Status};
+use orlop_core::rules::duration::go_duration;
 
 /// The query parameters of a request, in order.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,55 @@ impl Query {
     /// A number that counts something; less than nothing is nothing.
     fn count(&self, name: &str) -> Result<Option<u64>, String> {
         Ok(self.number(name)?.map(|n| u64::try_from(n).unwrap_or(0)))
+    }
+
+    /// For how long a request that ends may take is up to its client, if it says so.
+    ///
+    /// # Errors
+    /// What is no duration, in Go's words.
+    pub(crate) fn check_timeout(&self) -> Result<(), Status> {
+        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(()) };
+        if go_duration(text).is_some() {
+            return Ok(());
+        }
+        let unsigned = text.trim_start_matches(['-', '+']);
+        let unit = unsigned.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let why = match unit {
+            "" if !unsigned.is_empty() => format!("time: missing unit in duration {text:?}"),
+            unit if unit.len() < unsigned.len() => {
+                let unit = &unit[..unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len())];
+                format!("time: unknown unit {unit:?} in duration {text:?}")
+            }
+            _ => format!("time: invalid duration {text:?}"),
+        };
+        Err(Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))
+    }
+
+    /// What is asked of the options of a request for the log of `pod`, before the pod is looked for.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub(crate) fn check_log(&self, pod: &str) -> Result<(), Status> {
+        let number = |name: &str| self.number(name).map_err(Status::bad_request);
+        let mut causes = Vec::new();
+        let mut least = |name: &str, least: i64, why: &str| -> Result<(), Status> {
+            if let Some(n) = number(name)?.filter(|n| *n < least) {
+                causes.push(Cause::invalid(name, &n.into(), why));
+            }
+            Ok(())
+        };
+        least("tailLines", 0, "must be greater than or equal to 0")?;
+        least("limitBytes", 1, "must be greater than 0")?;
+        if self.get("sinceSeconds").is_some() && self.get("sinceTime").is_some() {
+            causes
+                .push(Cause::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        } else {
+            least("sinceSeconds", 1, "must be greater than 0")?;
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(Status::invalid("", "PodLogOptions", pod, causes)),
+        }
     }
 
     /// The options of a request; `kind` is the kind of object that they make, if the request writes.
@@ -110,6 +160,14 @@ mod tests {
 
     #[test]
     fn reads_what_clients_send() {
+        let timeout = |text: &str| {
+            let refused = Query::parse(Some(&format!("timeout={text}"))).check_timeout();
+            refused.map_err(|status| status.message.split_once(" - ").map(|(_, why)| why.to_owned()))
+        };
+        assert_eq!(timeout("1m30s"), Ok(()));
+        assert_eq!(timeout("x"), Err(Some("time: invalid duration \"x\"".into())));
+        assert_eq!(timeout("5"), Err(Some("time: missing unit in duration \"5\"".into())));
+        assert_eq!(timeout("5x"), Err(Some("time: unknown unit \"x\" in duration \"5x\"".into())));
         let query = Query::parse(Some(
             "labelSelector=app%3Dweb%2Ctier+in+%28a%29&limit=500&watch&sendInitialEvents=0",
         ));

@@ -278,6 +278,15 @@ impl Shell {
             None => return ("UNKNOWN", Err(Status::method_not_allowed())),
         };
         let own = target.subresource.is_empty().then(|| target.resource.clone());
+        // One object is not created where one stands, and a collection is not replaced.
+        let misplaced = match verb {
+            Verb::Create => own.is_some() && !target.key.name.is_empty(),
+            Verb::Update => target.key.name.is_empty(),
+            _ => false,
+        };
+        if misplaced && self.resource_of(&target.resource).is_some() {
+            return (verb_label(verb), Err(Status::method_not_allowed()));
+        }
         let result = self.perform(head, query, target, asked, body, user, verb, &media).await;
         let result = match result {
             // Nobody is there to say it in Kubernetes' form where no definition serves the path.
@@ -331,6 +340,11 @@ impl Shell {
             )?,
             None => Want::default(),
         };
+        if target.subresource == "log" {
+            query.check_log(&target.key.name)?;
+        } else if verb != Verb::Watch {
+            query.check_timeout()?;
+        }
         let mut options = query.options(match verb {
             Verb::Create => Some("CreateOptions"),
             Verb::Update => Some("UpdateOptions"),

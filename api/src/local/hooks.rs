@@ -76,6 +76,7 @@ fn changed(call: &Call<'_>, value: &Value, old: &Value) -> Vec<Cause> {
     let (old, new) = both.as_ref().map_or((old, value), |(old, new)| (old, new));
     let kind = &call.resource.stored_as;
     match call.subresource.as_str() {
+        "" if call.kind().group == "events.k8s.io" => causes(&validation::changed_event(old, new)),
         "" | "scale" => causes(&validation::update(kind, old, new)),
         "status" if call.kind().plural == "customresourcedefinitions" => {
             causes(&crate::crd::definition::update_status(old, new))

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use orlop_core::kinds::Node;
 use orlop_core::scheme::Resource;
 use orlop_core::store::{Entry, Store};
-use orlop_core::{Clock, Entropy, Kind, Name, Timestamp};
+use orlop_core::{Clock, Entropy, Key, Kind, Name, Object, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
@@ -207,7 +208,10 @@ impl<S: Store> LocalApi<S> {
     async fn logs(&self, request: &Request, resource: &Arc<Resource>) -> Result<Response, Status> {
         let entry = self.pod_of(request, resource)?;
         let stream = match log::locate(&entry, &request.key.namespace, &request.options.log)? {
-            Some((pod, options)) => self.shared.config.nodes.logs(&pod, &options).await?,
+            Some((pod, options)) => {
+                self.check_node(&pod)?;
+                self.shared.config.nodes.logs(&pod, &options).await?
+            }
             None => crate::request::ByteStream::new(futures_util::stream::empty()),
         };
         Ok(Response::of(Payload::Stream(stream)))
@@ -235,10 +239,22 @@ impl<S: Store> LocalApi<S> {
         }
         let resource = self.route(request, &self.shared.served())?;
         let entry = self.pod_of(request, &resource)?;
-        if request.subresource == "portforward" {
-            return Ok((log::locate_pod(&entry, &request.key.namespace)?, Name::default()));
+        let (pod, container) = match request.subresource.as_str() {
+            "portforward" => (log::locate_pod(&entry, &request.key.namespace)?, Name::default()),
+            _ => log::locate_session(&entry, &request.key.namespace, container)?,
+        };
+        self.check_node(&pod)?;
+        Ok((pod, container))
+    }
+
+    /// Nobody answers for a node that does not exist.
+    fn check_node(&self, pod: &PodAt) -> Result<(), Status> {
+        let served = self.shared.served();
+        let key = served.scheme.storage_key(&Node::KIND, &Key::cluster(pod.node.clone()));
+        match key.and_then(|key| self.shared.store.view().get(&key)) {
+            Some(_) => Ok(()),
+            None => Err(Status::not_found("", "nodes", &pod.node)),
         }
-        log::locate_session(&entry, &request.key.namespace, container)
     }
 
     /// Asks admission about a session: `options` is the object that the request's parameters make, a `PodExecOptions`,

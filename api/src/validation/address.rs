@@ -160,20 +160,49 @@ pub(super) fn event(e: &mut Errors, object: &Value) {
     }
 }
 
+fn series(e: &mut Errors, series: &Value) {
+    if series.is_null() {
+        return;
+    }
+    let at = Path::root("series");
+    if series.int("count") < 2 {
+        e.invalid_text(at.field("count"), "", "should be at least 2");
+    }
+    if !series.has("lastObservedTime") {
+        e.required(at.field("lastObservedTime"), "");
+    }
+}
+
+/// A change of an event, as the newer API asks for it: but for its series, it is what happened.
+pub(super) fn event_change(e: &mut Errors, old: &Value, new: &Value) {
+    if old["series"] != new["series"] {
+        series(e, &new["series"]);
+    }
+    for (field, shown) in [
+        ("involvedObject", "involvedObject"),
+        ("reason", "reason"),
+        ("message", "message"),
+        ("source", "source"),
+        ("firstTimestamp", "firstTimestamp"),
+        ("lastTimestamp", "lastTimestamp"),
+        ("count", "count"),
+        ("reason", "reason"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingComponent", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ] {
+        super::config::fixed(e, Path::root(shown), &old[field], &new[field]);
+    }
+}
+
 /// An event, as the newer API asks for it.
 pub(super) fn new_event(e: &mut Errors, object: &Value) {
     const LONG: &str = "can have at most 128 characters";
     let at = |field| Path::root(field);
-    let series = &object["series"];
-    if !series.is_null() {
-        let at = Path::root("series");
-        if series.int("count") < 2 {
-            e.invalid_text(at.field("count"), "", "should be at least 2");
-        }
-        if !series.has("lastObservedTime") {
-            e.required(at.field("lastObservedTime"), "");
-        }
-    }
+    series(e, &object["series"]);
     if !object.has("eventTime") {
         e.required(at("eventTime"), "");
     }

@@ -9,12 +9,18 @@ use super::error::Errors;
 use super::path::{Path, Read};
 
 const SPEC: Path<'static> = Path::root("spec");
+/// The field `attachRequired`, as Kubernetes' complaints spell it.
+const ATTACH: &str = "attachedRequired";
 
 pub(super) fn driver(e: &mut Errors, object: &Value) {
     let spec = &object["spec"];
-    for field in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
+    for (field, shown) in [
+        ("attachRequired", ATTACH),
+        ("podInfoOnMount", "podInfoOnMount"),
+        ("storageCapacity", "storageCapacity"),
+    ] {
         if !spec.has(field) {
-            e.required(SPEC.field(field), "");
+            e.required(SPEC.field(shown), "");
         }
     }
     policy(e, spec);
@@ -25,9 +31,9 @@ pub(super) fn driver(e: &mut Errors, object: &Value) {
         let audience = request.text("audience");
         if audiences.contains(&audience) {
             e.duplicate_text(at.field("audience"), audience);
-        } else {
-            audiences.push(audience);
+            continue;
         }
+        audiences.push(audience);
         let (at, seconds) = (at.field("expirationSeconds"), &request["expirationSeconds"]);
         match seconds.as_i64() {
             Some(s) if s < 600 => e.invalid(at, seconds, "may not specify a duration less than 10 minutes"),
@@ -65,8 +71,8 @@ fn policy(e: &mut Errors, spec: &Value) {
 }
 
 pub(super) fn driver_change(e: &mut Errors, old: &Value, new: &Value) {
-    for field in ["attachRequired", "volumeLifecycleModes"] {
-        fixed(e, SPEC.field(field), &old["spec"][field], &new["spec"][field]);
+    for (field, shown) in [("attachRequired", ATTACH), ("volumeLifecycleModes", "volumeLifecycleModes")] {
+        fixed(e, SPEC.field(shown), &old["spec"][field], &new["spec"][field]);
     }
 }
 

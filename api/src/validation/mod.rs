@@ -213,6 +213,16 @@ pub fn new_event(object: &Value) -> Vec<FieldError> {
     errors.0
 }
 
+/// What is wrong with a change of an event by the group `events.k8s.io`, in the form in which events are stored.
+pub fn changed_event(old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    meta::generic(&mut errors, new);
+    meta::update(&mut errors, old, new);
+    address::event(&mut errors, new);
+    address::event_change(&mut errors, old, new);
+    errors.0
+}
+
 fn any_name(_: &str) -> Vec<String> {
     Vec::new()
 }
@@ -228,7 +238,7 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
         ("", "ServiceAccount") => plain.again(Again::Both),
         ("apps", "ControllerRevision") => of(apps::revision, apps::revision_change).again(Again::Both),
         ("", "Endpoints") => of(address::endpoints, no_change).again(Again::Both),
-        ("", "Event") => of(address::event, no_change),
+        ("", "Event") => of(address::event, no_change).again(Again::Never),
         ("", "Service") => Rules { name: dns_label, fields: service::service, ..plain },
         ("", "ReplicationController") => of(apps::replication_controller, no_change),
         ("", "PersistentVolume") => of(storage::volume, storage::volume_change).again(Again::New),

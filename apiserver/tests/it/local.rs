@@ -43,8 +43,7 @@ impl Local {
         let clock = Arc::new(ManualClock::at(now));
         let store = MemoryStore::new(clock.clone());
         let rbac = kind == "rbac";
-        let authorizer: Arc<dyn Authorizer> =
-            if rbac { Arc::new(Rbac) } else { Arc::new(AlwaysAllow) };
+        let authorizer: Arc<dyn Authorizer> = if rbac { Arc::new(Rbac) } else { Arc::new(AlwaysAllow) };
         let tokens = Arc::new(TokenFile::parse(TOKENS).expect("well-formed"));
         // The recorded server signed with RSA, and says so to whoever asks.
         let key = include_str!("../data/service-account.pem");
