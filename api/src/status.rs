@@ -109,6 +109,12 @@ impl Status {
         Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() }
     }
 
+    /// 501: nothing is passed through to what listens in the cluster.
+    pub fn not_proxied() -> Status {
+        let message = "nothing is proxied here; `kubectl port-forward` reaches a pod or a service";
+        Status::failure(501, "NotImplemented", message.into(), Some(Details::default()))
+    }
+
     /// 404: there is no such object. `plural` may carry a subresource.
     pub fn not_found(group: &str, plural: &str, name: &str) -> Status {
         let message = format!("{} \"{name}\" not found", qualified(plural, group));

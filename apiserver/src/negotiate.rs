@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use orlop_api::render::{Encoding, Form, Include, Want};
 use orlop_api::{MediaType, Status};
 
@@ -77,6 +77,15 @@ fn offered_to(ranges: &[Range<'_>], available: &[&str]) -> Result<(), Status> {
     Err(Status::no_representation(available))
 }
 
+/// Whether a person reads the answer: who says so, and what people use by hand.
+fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+    if query.get("pretty").is_some_and(|text| !text.is_empty()) {
+        return query.flag("pretty");
+    }
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|by_hand| agent.starts_with(by_hand))
+}
+
 fn not_acceptable() -> Status {
     Status::not_acceptable(&KNOWN)
 }
@@ -91,7 +100,7 @@ pub(crate) fn wanted(headers: &HeaderMap, query: &Query, asked: Asked<'_>) -> Re
         let available: [&str; 5] = [KNOWN[0], KNOWN[1], KNOWN[2], STREAMS[0], STREAMS[1]];
         offered_to(&ranges, &available[..if asked.list { 5 } else { KNOWN.len() }])?;
     }
-    let pretty = query.flag("pretty");
+    let pretty = pretty(headers, query);
     let include = match query.get("includeObject") {
         None | Some("" | "Metadata") => Include::Metadata,
         Some("None") => Include::None,

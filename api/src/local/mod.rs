@@ -167,8 +167,10 @@ impl<S: Store> LocalApi<S> {
         let allowed = if request.subresource.is_empty() {
             resource.allows(verb)
         } else {
-            let name = request.subresource.split('/').next().unwrap_or_default();
-            let sub = resource.subresource(name).ok_or_else(Status::no_resource)?;
+            let (name, rest) = request.subresource.split_once('/').unwrap_or((&request.subresource, ""));
+            // Only what is passed through has paths of its own.
+            let sub = resource.subresource(name).filter(|_| rest.is_empty() || name == "proxy");
+            let sub = sub.ok_or_else(Status::no_resource)?;
             sub.verbs.iter().any(|v| v == verb)
         };
         if allowed { Ok(resource) } else { Err(Status::method_not_allowed()) }
@@ -291,6 +293,9 @@ impl<S: Store> LocalApi<S> {
             ("eviction", _) => self.write(request, resource, |c| eviction::create(c, body)).await,
             ("token", _) => self.write(request, resource, |c| token::create(c, body)).await,
             ("log", _) => self.logs(request, resource).await,
+            // It is not the object that is asked for.
+            (name, _) if name == "proxy" || name.starts_with("proxy/") => Err(Status::not_proxied()),
+            ("attach" | "exec" | "portforward", _) => Err(Status::method_not_allowed()),
             (_, Verb::Get) => {
                 let served = self.shared.served();
                 read::get(request, resource, &served, &*self.shared.store.view())

@@ -145,3 +145,35 @@ pub(super) static SIGNING_REQUEST: Printer = Printer {
         ]
     },
 };
+
+pub(super) static COMPONENT_STATUS: Printer = Printer {
+    columns: &[NAME, Known::text("Status"), Known::text("Message"), Known::text("Error")],
+    cells: |o, _| {
+        let healthy = items(&o["conditions"]).iter().find(|c| c["type"] == "Healthy");
+        let status = match healthy.map(|c| text(&c["status"])) {
+            Some("True") => "Healthy",
+            Some("False") => "Unhealthy",
+            _ => "Unknown",
+        };
+        let said = |field: &str| healthy.map_or("", |c| text(&c[field])).into();
+        vec![name(o), status.into(), said("message"), said("error")]
+    },
+};
+
+pub(super) static API_SERVICE: Printer = Printer {
+    columns: &[NAME, Known::text("Service"), Known::text("Available"), AGE],
+    cells: |o, now| {
+        let service = &o["spec"]["service"];
+        let by = match service.is_null() {
+            true => "Local".to_owned(),
+            false => format!("{}/{}", text(&service["namespace"]), text(&service["name"])),
+        };
+        let available = items(&o["status"]["conditions"]).iter().find(|c| c["type"] == "Available");
+        let available = match available.map(|c| (text(&c["status"]), text(&c["reason"]))) {
+            Some(("True", _)) => "True".to_owned(),
+            Some((status, reason)) => format!("{status} ({reason})"),
+            None => "Unknown".to_owned(),
+        };
+        vec![name(o), by.into(), available.into(), age(o, now)]
+    },
+};

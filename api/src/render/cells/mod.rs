@@ -41,6 +41,8 @@ pub(crate) fn printer(group: &str, plural: &str) -> Option<&'static Printer> {
         ("networking.k8s.io", "servicecidrs") => &network::SERVICE_CIDR,
         ("", "nodes") => &cluster::NODE,
         ("", "namespaces") => &cluster::NAMESPACE,
+        ("", "componentstatuses") => &cluster::COMPONENT_STATUS,
+        ("apiregistration.k8s.io", "apiservices") => &cluster::API_SERVICE,
         ("" | "events.k8s.io", "events") => &core::EVENT,
         ("", "configmaps") => &core::CONFIG_MAP,
         ("", "secrets") => &core::SECRET,
