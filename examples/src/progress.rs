@@ -213,6 +213,24 @@ pub(crate) fn ready(pod: &Item<Pod>) -> bool {
     pod.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
 }
 
+/// How a pod has failed: in its own words, else by the container that ended badly.
+fn failure(pod: &Item<Pod>) -> String {
+    let (reason, message) = (&pod.status.reason, &pod.status.message);
+    match (reason.is_empty(), message.is_empty()) {
+        (false, false) => return format!("failed: {reason}: {message}"),
+        (true, true) => {}
+        _ => return format!("failed: {reason}{message}"),
+    }
+    let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    let ended = statuses.filter_map(|status| Some((status, status.state.terminated.as_ref()?)));
+    match ended.filter(|(_, ended)| ended.exit_code != 0).last() {
+        Some((status, ended)) => {
+            format!("failed: container {} ended with exit code {}", status.name, ended.exit_code)
+        }
+        None => "failed".to_owned(),
+    }
+}
+
 /// Why a pod is not ready, as far as that can be told.
 fn trouble(pod: &Item<Pod>) -> String {
     if ready(pod) || pod.status.phase == "Succeeded" {
@@ -233,7 +251,7 @@ fn trouble(pod: &Item<Pod>) -> String {
         }
     }
     match pod.status.phase.as_str() {
-        "Failed" => format!("failed: {} {}", pod.status.reason, pod.status.message),
+        "Failed" => failure(pod),
         "Running" => "running, but not ready".to_owned(),
         _ => String::new(),
     }

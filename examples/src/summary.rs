@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use orlop::Cluster;
 use orlop::api::Status;
-use orlop::base::Key;
 use orlop::base::kinds::{Ingress, Node, Pod};
+use orlop::base::{Item, Key};
 use orlop::netplan::What;
 use orlop::node::MIRROR_ANNOTATION;
 use serde_json::{Value, json};
@@ -35,17 +35,27 @@ pub(crate) async fn summarise(cluster: &Cluster) -> Result<Summary, Status> {
     let shown = pods.iter().filter(|pod| pod.metadata.annotation(MIRROR_ANNOTATION).is_none());
     let pods = shown
         .map(|pod| {
-            let state = if ready(pod) { "ready" } else { pod.status.phase.as_str() };
             [
                 pod.metadata.namespace.to_string(),
                 pod.metadata.name.to_string(),
-                state.to_owned(),
+                state(pod),
                 pod.spec.node_name.to_string(),
                 pod.status.pod_ip.to_string(),
             ]
         })
         .collect();
     Ok(Summary { nodes, pods, addresses: addresses(cluster).await? })
+}
+
+/// What a pod waits for, where it says so; else how far it is.
+fn state(pod: &Item<Pod>) -> String {
+    if ready(pod) {
+        return "ready".to_owned();
+    }
+    let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    let waiting = statuses.filter_map(|status| status.state.waiting.as_ref()).map(|waiting| &waiting.reason);
+    let waiting = waiting.filter(|reason| !reason.is_empty()).next_back();
+    waiting.unwrap_or(&pod.status.phase).to_string()
 }
 
 /// Where everything is reached: what, the address in the cluster, how to try it from here.
@@ -113,7 +123,7 @@ fn named(kind: &str, service: &str, port: &str) -> String {
 }
 
 /// The hosts and paths of an Ingress.
-fn hosts(ingress: &orlop::base::Item<Ingress>) -> Vec<(String, String)> {
+fn hosts(ingress: &Item<Ingress>) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for rule in &ingress.spec.rules {
         let paths = rule.http.iter().flat_map(|http| &http.paths);

@@ -115,6 +115,9 @@ async fn bring_up(
         for problem in problems.iter() {
             eprintln!("error: {problem}");
         }
+        if manifests.objects.is_empty() && !up.manifests.is_empty() {
+            eprintln!("warning: there is no object in {}", up.manifests.join(", "));
+        }
         if !manifests.objects.is_empty() {
             let [created, configured, unchanged] = counts;
             say!("{created} objects created, {configured} configured, {unchanged} unchanged");
@@ -130,7 +133,9 @@ async fn bring_up(
         for reason in readiness.reasons() {
             eprintln!("not ready within {:?}: {reason}", up.timeout);
         }
-        say!("kubectl --kubeconfig {} get pods -A -o wide", up.kubeconfig.display());
+        if !up.once {
+            say!("kubectl --kubeconfig {} get pods -A -o wide", up.kubeconfig.display());
+        }
     }
     Ok(readiness.is_ready() && problems.is_empty())
 }

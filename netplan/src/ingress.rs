@@ -68,8 +68,8 @@ impl Path {
 }
 
 impl Routes {
-    /// The routes that these Ingresses lay down: those of classes whose controller is [`CONTROLLER`], those of no class
-    /// if no class is the default one of somebody else.
+    /// The routes that these Ingresses lay down: those of classes whose controller is [`CONTROLLER`], those of a
+    /// class that there is not, and those of none if no class is the default one of somebody else.
     pub fn new<'a>(
         ingresses: impl IntoIterator<Item = &'a Item<Ingress>>,
         classes: impl IntoIterator<Item = &'a Item<IngressClass>>,
@@ -196,8 +196,6 @@ fn is_ours(ingress: &Ingress, classes: &[&Item<IngressClass>]) -> bool {
         let mut defaults = classes.iter().filter(default).peekable();
         return defaults.peek().is_none() || defaults.any(|c| c.spec.controller == CONTROLLER);
     }
-    match classes.iter().find(|class| class.metadata.name == named) {
-        Some(class) => class.spec.controller == CONTROLLER,
-        None => false,
-    }
+    // A class that nobody has defined is nobody else's: manifests for other controllers work as they are.
+    classes.iter().find(|class| class.metadata.name == named).is_none_or(|c| c.spec.controller == CONTROLLER)
 }

@@ -198,6 +198,16 @@ async fn sessions_are_refused_in_kubernetes_words() {
         let (code, body) = served.ask("POST", pods, &pod(name, node)).await;
         assert_eq!(code, 201, "{body}");
     }
+    // Nobody answers for a node that does not exist.
+    for path in ["exec?command=ls&stdout=1&container=a", "portforward?ports=80", "log?container=a"] {
+        let (code, body) = served.ask("GET", &format!("{pods}/placed/{path}"), "").await;
+        assert_eq!(
+            (code, message(&body).expect("JSON")),
+            (404, "nodes \"n\" not found".to_owned()),
+            "{path}"
+        );
+    }
+    served.ask("POST", "/api/v1/nodes", "{\"metadata\": {\"name\": \"n\"}}").await;
     for (path, expected) in [
         ("waiting/exec?command=ls&stdout=1&container=a", "pod waiting does not have a host assigned"),
         (
@@ -281,12 +291,17 @@ async fn who_has_nothing_to_read_is_not_stalled() {
         };
         let core = "/api/v1/namespaces/default";
         let create = |what: &str, body: &str| {
-            let head =
-                format!("POST {core}/{what} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            let head = format!("POST {what} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
             connect(format!("{head}content-length: {}\r\n\r\n{body}", body.len()))
         };
         let pod = r#"{"metadata": {"name": "web"}, "spec": {"nodeName": "n", "containers": [{"name": "a", "image": "i"}]}}"#;
-        for (what, body) in [("serviceaccounts", r#"{"metadata": {"name": "default"}}"#), ("pods", pod)] {
+        let node = r#"{"metadata": {"name": "n"}}"#;
+        let account = r#"{"metadata": {"name": "default"}}"#;
+        for (what, body) in [
+            ("/api/v1/nodes", node),
+            (&format!("{core}/serviceaccounts"), account),
+            (&format!("{core}/pods"), pod),
+        ] {
             contains(create(what, body).await, "HTTP/1.1 201").await;
         }
         let get =
@@ -297,7 +312,11 @@ async fn who_has_nothing_to_read_is_not_stalled() {
         let log = get("pods/web/log?follow=1", "").await;
         let session = get("pods/web/exec?command=x&stdout=1&container=a", upgrade).await;
         tokio::time::sleep(SILENCE).await;
-        contains(create("configmaps", r#"{"metadata": {"name": "late"}}"#).await, "HTTP/1.1 201").await;
+        contains(
+            create(&format!("{core}/configmaps"), r#"{"metadata": {"name": "late"}}"#).await,
+            "HTTP/1.1 201",
+        )
+        .await;
         for stream in [watch, log, session] {
             contains(stream, "late").await;
         }

@@ -66,7 +66,9 @@ pub(crate) async fn why(why: Why) -> ExitCode {
 async fn answer_why(why: &Why) -> Result<(answers::Why, String), Vec<String>> {
     let (client, mut seen, profiles) = look(&why.asked).await?;
     let namespace = why.namespace.as_deref().unwrap_or(&client.namespace);
-    let key = Key::new(namespace, why.pod.as_str());
+    // `kubectl get -o name` writes `pod/NAME`.
+    let name = ["pod/", "pods/", "po/"].iter().find_map(|kind| why.pod.strip_prefix(kind));
+    let key = Key::new(namespace, name.unwrap_or(&why.pod));
     let Some(pod) = seen.pods.get(&key).cloned() else {
         let remedy = match why.namespace {
             Some(_) => "`kubectl get pods -A` lists those that there are",

@@ -139,7 +139,7 @@ fn classes() {
         expect![[r#"
             a.org/ -> a
             b.org/ -> nowhere
-            c.org/ -> nowhere
+            c.org/ -> c
             d.org/ -> nowhere
             annotated.org/ -> nowhere
         "#]],

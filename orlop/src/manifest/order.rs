@@ -54,12 +54,14 @@ pub(super) fn unknown_kind(api_version: &str, kind: &str, scheme: &Scheme) -> St
             elsewhere.join(" and ")
         );
     }
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let near = scheme
         .resources()
         .map(|resource| &resource.kind)
+        .filter(|known| known.group == group)
         .map(|known| (distance(&kind.to_lowercase(), &known.kind.to_lowercase()), known))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| *distance <= 2);
+        .filter(|(distance, _)| *distance <= 2.min(kind.len() / 3));
     match near {
         Some((_, known)) => {
             format!("{kind:?} is no kind that is served; {} of {} is", known.kind, known.api_version())
@@ -97,6 +99,9 @@ mod tests {
         assert!(said("apps/v1", "Deploymnet").contains("Deployment of apps/v1"));
         assert!(said("v1", "Deployment").contains("in apps/v1"));
         assert!(said("example.com/v1", "Widget").contains("CustomResourceDefinition"));
+        // A short word is near to any other.
+        assert!(said("example.com/v1", "Foo").contains("CustomResourceDefinition"));
+        assert!(said("v1", "Foo").contains("CustomResourceDefinition"));
     }
 
     #[test]
