@@ -32,6 +32,8 @@ pub struct Config {
     pub node_ports: PortRange,
     /// How often a watch that asked for it is told its progress.
     pub bookmark_every: Duration,
+    /// How long an event is kept after it was last written, give or take a few minutes; zero: for ever.
+    pub event_ttl: Duration,
     /// What the `kubernetes` Service leads to.
     pub server: ServerAddress,
     /// What is served besides what Kubernetes serves by default.
@@ -59,6 +61,7 @@ impl Default for Config {
             service_ranges: vec![IpNet::new_assert(std::net::IpAddr::from([10, 96, 0, 0]), 16)],
             node_ports: PortRange::default(),
             bookmark_every: Duration::from_secs(60),
+            event_ttl: Duration::from_secs(60 * 60),
             server: ServerAddress { ip: None, port: 6443 },
             versions: Vec::new(),
         }

@@ -36,6 +36,7 @@ mod crd;
 mod custom;
 pub(crate) mod delete;
 mod empty;
+mod expiry;
 mod follow;
 pub(crate) mod hooks;
 pub(crate) mod kinds;
@@ -81,6 +82,7 @@ pub(crate) struct Shared<S> {
     served: RwLock<Arc<Served>>,
     clock: Arc<dyn Clock>,
     entropy: Mutex<Entropy>,
+    expiry: expiry::Expiry,
     config: Config,
 }
 
@@ -94,8 +96,14 @@ impl<S: Store> LocalApi<S> {
     /// The API over what `store` holds. A new cluster is made usable by [`LocalApi::bootstrap`].
     pub fn new(store: S, clock: Arc<dyn Clock>, entropy: Entropy, config: Config) -> LocalApi<S> {
         let served = Arc::new(Served::with(&config.versions).reread(&*store.view()));
-        let shared =
-            Shared { store, served: RwLock::new(served), clock, entropy: Mutex::new(entropy), config };
+        let shared = Shared {
+            store,
+            served: RwLock::new(served),
+            clock,
+            entropy: Mutex::new(entropy),
+            expiry: expiry::Expiry::default(),
+            config,
+        };
         LocalApi { shared: Arc::new(shared) }
     }
 
@@ -462,6 +470,7 @@ fn key_of(stored: &orlop_core::Stored) -> orlop_core::Key {
 #[async_trait]
 impl<S: Store> Api for LocalApi<S> {
     async fn call(&self, request: Request) -> Result<Response, Status> {
+        self.expire().await;
         self.check_access(&request, verb_name(request.verb))?;
         let served = self.shared.served();
         let resource = self.route(&request, &served)?;
@@ -484,6 +493,7 @@ impl<S: Store> Api for LocalApi<S> {
     }
 
     async fn call_all(&self, requests: &[Request]) -> Vec<Result<Response, Status>> {
+        self.expire().await;
         self.write_together(requests).await
     }
 

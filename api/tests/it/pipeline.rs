@@ -271,3 +271,34 @@ fn embedders_admit_after_the_built_in() {
         "403 configmaps \"a\" is forbidden: this is not to be said"
     );
 }
+
+/// Events once stayed for ever: a simulated day under constant load ended with 80,000 of them.
+#[test]
+fn events_end_an_hour_after_they_were_last_written() {
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let world = world();
+    let event = |name: &str| {
+        json!({
+            "metadata": {"name": name}, "reason": "Pulled", "type": "Normal", "count": 1,
+            "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web"},
+        })
+    };
+    let names = || -> Vec<String> {
+        let list = world.ok(&format!("list {EVENTS}"), Value::Null);
+        list["items"].as_array().unwrap().iter().map(|e| e["metadata"]["name"].to_string()).collect()
+    };
+    for name in ["once", "again"] {
+        world.ok(&format!("create {EVENTS}"), event(name));
+    }
+    world.advance(5 * 60);
+    assert_eq!(names(), ["\"again\"", "\"once\""]);
+    world.advance(30 * 60);
+    world.ok(&format!("merge {EVENTS}/again"), json!({"count": 2}));
+    world.advance(31 * 60);
+    assert_eq!(names(), ["\"again\""]);
+    // The time is noted every few minutes, here when somebody asks.
+    world.advance(61 * 60);
+    names();
+    assert_eq!(names().len(), 0);
+    assert!(!world.ok("list /api/v1/namespaces", Value::Null)["items"].as_array().unwrap().is_empty());
+}
