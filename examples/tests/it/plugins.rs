@@ -12,7 +12,7 @@ mod cost_aware;
 #[expect(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
 mod data_locality;
 #[path = "../../gpu_fragmentation/main.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the example's own main is not run here")]
+#[expect(dead_code, reason = "the example's own main is not run here")]
 mod gpu_fragmentation;
 
 /// Scenes whose nodes and pods carry some of these words besides.
