@@ -64,6 +64,7 @@ impl<S: Store> LocalApi<S> {
                     warnings: Vec::new(),
                     audit: Vec::new(),
                     managed: None,
+                    drawn: Vec::new(),
                     txn: Txn::default(),
                     before: Txn::default(),
                     spelling: Spelling::default(),

@@ -38,6 +38,7 @@ mod empty;
 mod follow;
 pub(crate) mod hooks;
 pub(crate) mod kinds;
+pub(crate) mod likeness;
 mod meta;
 mod read;
 mod registrations;

@@ -203,13 +203,17 @@ mod tests {
     #[test]
     fn a_place_that_holds_something_else_makes_no_template() {
         let body = Body::parse(text("web", "u-1", &AT.to_string(), "v-1").into()).unwrap();
-        let of = |born: Born<'_>, volume: &[Step]| Template::of(&body, &born, &[TIME], &[&[volume]]).is_some();
+        let of =
+            |born: Born<'_>, volume: &[Step]| Template::of(&body, &born, &[TIME], &[&[volume]]).is_some();
         assert!(of(born("web", "u-1", &["v-1"]), VOLUME));
         assert!(!of(born("web", "u-1", &["v-2"]), VOLUME));
         assert!(!of(born("wed", "u-1", &["v-1"]), VOLUME));
         assert!(!of(born("web", "u-2", &["v-1"]), VOLUME));
         assert!(!of(born("web", "u-1", &["own"]), VOLUME));
-        assert!(!of(born("web", "u-1", &["v-1"]), &[Field("spec"), Field("volumes"), Item(2), Field("name")]));
+        assert!(!of(
+            born("web", "u-1", &["v-1"]),
+            &[Field("spec"), Field("volumes"), Item(2), Field("name")]
+        ));
         assert!(!of(born("web", "u-1", &["v-1"]), &[Field("spec"), Field("nodes")]));
         assert!(!of(born("web", "u-1", &["v-1"]), &[Field("metadata"), Field("name"), Item(0)]));
     }
