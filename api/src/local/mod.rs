@@ -155,7 +155,7 @@ impl<S: Store> LocalApi<S> {
     fn check_access(&self, request: &Request, verb: &'static str) -> Result<(), Status> {
         let mut key = request.key.clone();
         let id = &request.resource;
-        if key.name.is_empty() {
+        if key.name.is_empty() && !request.options.list.field_selector.is_empty() {
             // Who may read one object may also list or watch it by its name.
             let selector = request.options.list.field_selector.parse::<orlop_core::rules::FieldSelector>();
             if let Some(name) = selector.ok().as_ref().and_then(|s| s.exact("metadata.name")) {
