@@ -272,7 +272,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Form::Protobuf)
     ];
     // Runs of creations of a few sorts, as they come in life, and what goes on between them.
-    let sort = (0..bodies().len(), forms, 0..2usize, 0..2usize, prop_oneof![5 => Just(0usize), 1 => 1..4usize]);
+    let sort =
+        (0..bodies().len(), forms, 0..2usize, 0..2usize, prop_oneof![5 => Just(0usize), 1 => 1..4usize]);
     let run = (any::<prop::sample::Index>(), prop::collection::vec(prop::sample::select(names), 2..7));
     let piece = prop_oneof![
         5 => run.prop_map(Ok),
