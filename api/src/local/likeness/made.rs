@@ -148,9 +148,9 @@ impl Likeness {
         })
     }
 
-    /// Whether the same is asked, but for the name.
-    pub(super) fn is_of(&self, asked: &Asked<'_>) -> bool {
-        self.question.like(asked).is_some()
+    /// Whether the same is asked, but for the name: the name that is asked for.
+    pub(super) fn is_of<'a>(&self, asked: &Asked<'a>) -> Option<Named<'a>> {
+        self.question.like(asked)
     }
 
     /// Whether all that was read would be read again.
@@ -160,8 +160,7 @@ impl Likeness {
 
     /// The decision about the same, asked again, where [`Likeness::holds`]. `None` where it may be another one: the name
     /// is taken, or not as simple as the other was.
-    pub(super) fn again(&self, call: &mut Call<'_>, asked: &Asked<'_>) -> Option<Result<Admitted, Status>> {
-        let named = self.question.like(asked)?;
+    pub(super) fn again(&self, call: &mut Call<'_>, named: Named<'_>) -> Option<Result<Admitted, Status>> {
         let before = call.entropy.clone();
         let done = self.make(call, named);
         if done.is_none() {

@@ -32,7 +32,7 @@ use super::admit::{Admitted, Call};
 use crate::request::Body;
 use crate::status::Status;
 use crate::strategy::Strategy;
-use asked::Asked;
+use asked::{Asked, Named};
 use made::Likeness;
 use reads::Watched;
 
@@ -88,9 +88,9 @@ pub(super) fn create(
     };
     let found = known.find(&place, &asked);
     match &found {
-        Some(likeness) if likeness.holds(call.view) => {
+        Some((likeness, named)) if likeness.holds(call.view) => {
             likeness.used.store(known.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-            return likeness.again(call, &asked).unwrap_or_else(|| decide(call, body));
+            return likeness.again(call, *named).unwrap_or_else(|| decide(call, body));
         }
         Some(_) => {}
         None if known.heard(&place, asked.fingerprint()) => {}
@@ -104,7 +104,7 @@ pub(super) fn create(
     let noticed = watched.end();
     call.take_over(noticed);
     let made = made.and_then(|made| Some(made.reading(view.reads()?)));
-    known.replace(place, found, made, limit);
+    known.replace(place, found.map(|(old, _)| old), made, limit);
     decided
 }
 
@@ -120,9 +120,15 @@ fn asked<'a>(call: &Call<'a>, body: Option<&'a Body>) -> Option<Asked<'a>> {
 }
 
 impl Likenesses {
-    fn find(&self, place: &Place, asked: &Asked<'_>) -> Option<Arc<Likeness>> {
+    /// The likeness of what is asked, and the name that is asked for.
+    fn find<'a>(&self, place: &Place, asked: &Asked<'a>) -> Option<(Arc<Likeness>, Named<'a>)> {
         let known = self.known.read();
-        known.places.get(place)?.kept.iter().find(|likeness| likeness.is_of(asked)).cloned()
+        known
+            .places
+            .get(place)?
+            .kept
+            .iter()
+            .find_map(|one| one.is_of(asked).map(|named| (one.clone(), named)))
     }
 
     /// Whether the same was asked lately; from now on it was.
