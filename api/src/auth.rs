@@ -1,5 +1,6 @@
 //! Who may do what, and who is who: the seams [`Authorizer`], [`Authenticator`] and [`TokenIssuer`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +79,12 @@ pub trait Authorizer: Send + Sync + 'static {
     /// Whether `user` may.
     fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision;
 
+    /// [`Authorizer::authorize`] of several actions of one user at once: answers with a decision for each. What it takes
+    /// to know the user is done once.
+    fn authorize_each(&self, user: &User, attributes: &[Attributes], view: &dyn View) -> Vec<Decision> {
+        attributes.iter().map(|attributes| self.authorize(user, attributes, view)).collect()
+    }
+
     /// What `user` may do in a namespace.
     fn rules(&self, user: &User, namespace: &str, view: &dyn View) -> Rules;
 }
@@ -116,6 +123,33 @@ impl Authorizer for Union {
             reasons.extend(Some(decision.reason).filter(|reason| !reason.is_empty()));
         }
         Decision { reason: reasons.join("\n"), ..Decision::default() }
+    }
+
+    fn authorize_each(&self, user: &User, attributes: &[Attributes], view: &dyn View) -> Vec<Decision> {
+        let mut decisions = vec![Decision::default(); attributes.len()];
+        let mut open: Vec<usize> = (0..attributes.len()).collect();
+        for authorizer in &self.0 {
+            let asked: Cow<'_, [Attributes]> = match open.len() {
+                0 => break,
+                all if all == attributes.len() => attributes.into(),
+                _ => open.iter().map(|at| attributes[*at].clone()).collect(),
+            };
+            let answers = authorizer.authorize_each(user, &asked, view);
+            let mut undecided = Vec::with_capacity(open.len());
+            for (at, mut answer) in open.into_iter().zip(answers) {
+                let before = std::mem::take(&mut decisions[at].reason);
+                if !answer.allowed && !answer.denied {
+                    undecided.push(at);
+                    if !before.is_empty() {
+                        let newline = if answer.reason.is_empty() { "" } else { "\n" };
+                        answer.reason = format!("{before}{newline}{}", answer.reason);
+                    }
+                }
+                decisions[at] = answer;
+            }
+            open = undecided;
+        }
+        decisions
     }
 
     fn rules(&self, user: &User, namespace: &str, view: &dyn View) -> Rules {

@@ -217,6 +217,8 @@ pub struct Response {
     pub audit: Vec<(String, String)>,
     /// What is answered.
     pub payload: Payload,
+    /// The last commit that the call made, if it made one.
+    pub committed: Option<Revision>,
 }
 
 /// The body of a [`Response`].
@@ -349,7 +351,7 @@ impl Request {
 }
 
 impl Response {
-    /// The revision of the object that was written; 0 where the answer has none.
+    /// The revision of the object that was written or read; 0 where there is none.
     pub fn revision(&self) -> Revision {
         match &self.payload {
             Payload::Object(_, stored) => stored.revision,
@@ -360,7 +362,7 @@ impl Response {
                     .and_then(|v| v.parse().ok())
                     .unwrap_or_default(),
             ),
-            Payload::Status(_) | Payload::Stream(_) => Revision(0),
+            Payload::Status(_) | Payload::Stream(_) => self.committed.unwrap_or_default(),
         }
     }
 }

@@ -1,4 +1,14 @@
 //! The one loop between parts and the API: [`drive`].
+//!
+//! # Events
+//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do and no write of
+//! its jobs is under way, or until some thousands wait, and are then written in the order in which they were told, many in one go. So none is written before
+//! the job that it tells of has ended. A part that tells more than can be written decides nothing more until it was: what
+//! waits stays bounded. [`drive_until`] writes all that waits before it ends; what is dropped, as if it had crashed, loses
+//! what waits.
+
+mod carry;
+mod events;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,30 +20,54 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use orlop_api::api::Cuts;
 use orlop_api::{Link, Status};
-use orlop_core::store::Revision;
-use orlop_core::{Clock, Failure, Kind, Outcome, Timestamp, Write};
+use orlop_core::{Clock, Kind, Timestamp};
 
-use crate::part::{Done, Inlet, Job, Part};
+use crate::part::{Inlet, Job, Part};
 use crate::stats::Watched;
+pub use carry::Finished;
+use carry::{Of, is_one_write, perform, perform_together, tell};
+use events::Backlog;
 
 /// How long to wait before following the API again when it refused or ended.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many rounds a part may take before others get their turn.
 const ROUNDS: usize = 64;
+/// So many writes are worth a thread of their own.
+const TOGETHER: usize = 16;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs a future beside the loop, on another thread if there is one, and answers with its outcome. Dropping the answer
+/// ends the future.
+pub type Beside = Arc<dyn Fn(Boxed<Finished>) -> Boxed<Finished> + Send + Sync>;
 
 /// Runs a part until the future is dropped: follows the API, carries jobs out, wakes the part when its time comes.
 ///
 /// Uses no executor and no clock of its own, so that the same loop runs on a thread pool and in a simulator.
 pub fn drive(
-    mut part: Box<dyn Part>,
+    part: Box<dyn Part>,
     link: Link,
     clock: Arc<dyn Clock>,
     watched: Watched,
 ) -> impl Future<Output = ()> + Send {
+    drive_until(part, link, clock, watched, (Arc::new(|writing| writing), std::future::pending()))
+}
+
+/// [`drive`], with a place for writes that need not wait for the part's next decisions, until `stop` is ready: then the
+/// part decides nothing more, the writes under way end, what people are to be told is written, and the future ends.
+pub fn drive_until(
+    mut part: Box<dyn Part>,
+    link: Link,
+    clock: Arc<dyn Clock>,
+    watched: Watched,
+    (beside, stop): (Beside, impl Future<Output = ()> + Send + 'static),
+) -> impl Future<Output = ()> + Send {
     let inlet = part.hears();
     Drive {
+        beside,
+        stop: Some(Box::pin(stop)),
+        backlog: Backlog::default(),
+        writes: 0,
         follow: Follow::ask(&link, part.as_ref()),
         ahead: None,
         inlet,
@@ -55,6 +89,12 @@ struct Drive {
     ahead: Option<Follow>,
     inlet: Option<Inlet>,
     watched: Watched,
+    beside: Beside,
+    /// `None`: it is ready.
+    stop: Option<Boxed<()>>,
+    backlog: Backlog,
+    /// How many groups of jobs of one write each are under way.
+    writes: usize,
     jobs: FuturesUnordered<Boxed<Finished>>,
     sleep: Option<(Timestamp, Boxed<()>)>,
 }
@@ -69,12 +109,6 @@ enum State {
     Asking(Boxed<Result<Cuts, Status>>),
     Following(Cuts),
     Waiting(Boxed<()>),
-}
-
-/// A job that ended, and the events that it could not write.
-struct Finished {
-    done: Option<Done>,
-    lost: Vec<(Write, Failure)>,
 }
 
 impl Follow {
@@ -115,12 +149,21 @@ impl Future for Drive {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
+            this.stop = None;
+        }
+        if this.stop.is_none() {
+            return this.finish(cx);
+        }
         for _ in 0..ROUNDS {
+            // Answers first: what cuts tell of writes that were answered is no news to the part.
             let moved =
-                this.take_cuts(cx) | this.take_heard(cx) | this.take_finished(cx) | this.take_wake(cx);
+                this.take_finished(cx) | this.take_cuts(cx) | this.take_heard(cx) | this.take_wake(cx);
             let now = this.clock.now();
-            let jobs = this.part.poll(now);
-            if !moved && jobs.is_empty() {
+            let jobs = if this.backlog.is_full() { Vec::new() } else { this.part.poll(now) };
+            let idle = !moved && jobs.is_empty();
+            // What is written goes before what is told of it, and so before what is told of anything else.
+            if !this.tell(idle && this.writes == 0) && idle {
                 this.arm(now);
                 // The sleep must have been polled once, or nobody wakes this task.
                 if !this.take_wake(cx) {
@@ -128,8 +171,11 @@ impl Future for Drive {
                     return Poll::Pending;
                 }
             }
-            for job in jobs {
-                this.jobs.push(Box::pin(perform(this.link.clone(), job)));
+            let many = jobs.len() >= TOGETHER;
+            this.carry_out(jobs);
+            if many {
+                // Those who carry them out get their turn before more is decided.
+                break;
             }
         }
         this.publish();
@@ -146,6 +192,38 @@ impl Drive {
             stats.malformed = self.part.malformed();
             self.part.loops(&mut stats.loops);
         });
+    }
+
+    /// Starts jobs: those of one write together, those that take several steps each for itself.
+    fn carry_out(&mut self, jobs: Vec<Job>) {
+        let (together, alone): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_one_write);
+        for job in alone {
+            self.jobs.push(Box::pin(perform(self.link.clone(), job)));
+        }
+        if !together.is_empty() {
+            self.writes += 1;
+            let many = together.len() >= TOGETHER;
+            self.start(many, perform_together(self.link.clone(), together));
+        }
+    }
+
+    /// Starts writing events, if it is time; answers whether it is.
+    fn tell(&mut self, idle: bool) -> bool {
+        let Some(events) = self.backlog.due(idle) else { return false };
+        self.start(events.len() >= TOGETHER, tell(self.link.clone(), events));
+        true
+    }
+
+    fn start(&mut self, many: bool, writing: impl Future<Output = Finished> + Send + 'static) {
+        let writing: Boxed<Finished> = Box::pin(writing);
+        self.jobs.push(if many { (self.beside)(writing) } else { writing });
+    }
+
+    /// The part decides nothing more. What takes its time is left; what was to be written is, and is told.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.take_finished(cx) | self.tell(true) {}
+        let over = self.writes == 0 && self.backlog.is_empty();
+        if over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn take_cuts(&mut self, cx: &mut Context<'_>) -> bool {
@@ -220,18 +298,22 @@ impl Drive {
 
     fn take_finished(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
-        while let Poll::Ready(Some(Finished { done, lost })) = self.jobs.poll_next_unpin(cx) {
+        while let Poll::Ready(Some(finished)) = self.jobs.poll_next_unpin(cx) {
             moved = true;
             let now = self.clock.now();
-            let mut events: Vec<Write> = lost
-                .iter()
-                .filter_map(|(event, failure)| self.part.on_lost_event(now, event, failure))
-                .collect();
-            if let Some(done) = done {
-                events.extend(self.part.on_done(now, done));
+            match finished.of {
+                Of::Steps => {}
+                Of::Writes => self.writes -= 1,
+                Of::Events => self.backlog.written(),
             }
-            if !events.is_empty() {
-                self.jobs.push(Box::pin(perform(self.link.clone(), Job { events, ..Job::default() })));
+            for ended in finished.jobs {
+                self.backlog.take_in(ended.events);
+                if let Some(done) = ended.done {
+                    self.backlog.take_in(self.part.on_done(now, done));
+                }
+            }
+            for (event, failure) in finished.lost {
+                self.backlog.take_in(self.part.on_lost_event(now, &event, &failure));
             }
         }
         moved
@@ -256,50 +338,4 @@ impl Drive {
             });
         }
     }
-}
-
-/// Carries a job out.
-async fn perform(link: Link, job: Job) -> Finished {
-    let Job { id, writes, effects, outside, events } = job;
-    let mut outcome = Outcome::done(Revision(0));
-    outcome.failed = changes(&link, writes, effects, &mut outcome.revision).await.err();
-    let outside = match outside {
-        Some(call) if outcome.failed.is_none() => Some(call.await),
-        _ => None,
-    };
-    let mut lost = Vec::new();
-    for event in events {
-        if let Err(status) = link.perform(event.clone()).await {
-            lost.push((event, status.into()));
-        }
-    }
-    Finished { done: id.map(|id| Done { id, outcome, outside }), lost }
-}
-
-async fn changes(
-    link: &Link,
-    writes: Vec<Write>,
-    effects: Vec<orlop_core::runner::EffectFuture>,
-    last: &mut Revision,
-) -> Result<(), (Option<Write>, Failure)> {
-    for write in writes {
-        change(link, write, last).await?;
-    }
-    for effect in effects {
-        for write in effect.await.map_err(|failure| (None, failure))? {
-            change(link, write, last).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn change(link: &Link, write: Write, last: &mut Revision) -> Result<(), (Option<Write>, Failure)> {
-    let deleting = matches!(write.action, orlop_core::Action::Delete { .. });
-    match link.perform(write.clone()).await {
-        Ok(revision) => *last = revision.max(*last),
-        // What was to go is gone.
-        Err(status) if deleting && status.code == 404 => {}
-        Err(status) => return Err((Some(write), status.into())),
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! LimitRanges: what containers take that say nothing, and between which bounds they and claims must stay.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use orlop_core::Object;
 use orlop_core::kinds::{Container, LimitRange, PersistentVolumeClaim, Pod};
@@ -16,7 +17,7 @@ use crate::tree::{object, text};
 const NOTE: &str = "kubernetes.io/limit-ranger";
 
 /// The ranges that hold for what is written; none where it is nothing that they concern.
-fn ranges(review: &Review<'_>) -> Vec<LimitRange> {
+fn ranges(review: &Review<'_>) -> Vec<Arc<LimitRange>> {
     let claims = review.is("", "persistentvolumeclaims") && review.operation != Operation::Delete;
     // A pod's resources change only through `resize`.
     let pods = review.creates("", "pods")
@@ -26,7 +27,7 @@ fn ranges(review: &Review<'_>) -> Vec<LimitRange> {
         return Vec::new();
     }
     let all = review.all_in(&LimitRange::KIND, &review.key.namespace);
-    all.iter().filter_map(|range| range.decode().ok()).collect()
+    all.iter().filter_map(|range| range.body.known().ok()).collect()
 }
 
 /// Gives containers what the ranges say for those that say nothing.
@@ -36,9 +37,9 @@ pub(super) fn default(review: &mut Review<'_>) -> Result<(), Status> {
     }
     for range in ranges(review) {
         let (mut requests, mut limits) = (Resources::new(), Resources::new());
-        for item in range.spec.limits.into_iter().filter(|item| item.r#type == "Container") {
-            requests.extend(item.default_request);
-            limits.extend(item.default);
+        for item in range.spec.limits.iter().filter(|item| item.r#type == "Container") {
+            requests.extend(item.default_request.clone());
+            limits.extend(item.default.clone());
         }
         let mut notes = Vec::new();
         for (list, what) in [("containers", "container"), ("initContainers", "init container")] {

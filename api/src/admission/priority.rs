@@ -1,6 +1,7 @@
 //! The priority of pods: classes become numbers.
 
-use orlop_core::{Key, Kind};
+use orlop_core::{Key, Kind, Meta};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Operation, Review};
@@ -45,7 +46,7 @@ fn pod(review: &mut Review<'_>) -> Result<(), Status> {
         global_default(review)
     } else {
         match review.get(&PRIORITY_CLASS, &Key::cluster(name.as_str())) {
-            Some(class) => facts(&class.to_value()),
+            Some(class) => class.body.known::<Class>().unwrap_or_default().facts(),
             None => match SYSTEM.iter().find(|(system, _)| *system == name) {
                 Some((_, value)) => (name, *value, PREEMPTS.to_owned()),
                 None => return Err(review.forbidden(&format!("no PriorityClass with name {name} was found"))),
@@ -76,31 +77,29 @@ fn pod(review: &mut Review<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-fn facts(class: &Value) -> (String, i64, String) {
-    let policy = class["preemptionPolicy"].as_str().unwrap_or(PREEMPTS);
-    (
-        text(class, &["metadata", "name"]).to_owned(),
-        class["value"].as_i64().unwrap_or_default(),
-        policy.to_owned(),
-    )
+/// What is read of a class.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Class {
+    metadata: Meta,
+    value: i64,
+    preemption_policy: Option<String>,
+    global_default: bool,
+}
+
+impl Class {
+    fn facts(&self) -> (String, i64, String) {
+        let policy = self.preemption_policy.as_deref().unwrap_or(PREEMPTS);
+        (self.metadata.name.to_string(), self.value, policy.to_owned())
+    }
 }
 
 /// The global default with the lowest value; without any, 0.
 fn global_default(review: &Review<'_>) -> (String, i64, String) {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Class {
-        #[serde(default)]
-        global_default: bool,
-    }
-    let classes: Vec<Value> = review
-        .all(&PRIORITY_CLASS)
-        .iter()
-        .filter(|c| c.body.known::<Class>().is_ok_and(|c| c.global_default))
-        .map(|c| c.to_value())
-        .collect();
-    let default = classes.iter().filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64());
-    default.map_or_else(|| (String::new(), 0, PREEMPTS.to_owned()), facts)
+    let classes = review.all(&PRIORITY_CLASS);
+    let classes = classes.iter().filter_map(|class| class.body.known::<Class>().ok());
+    let default = classes.filter(|class| class.global_default).min_by_key(|class| class.value);
+    default.map_or_else(|| (String::new(), 0, PREEMPTS.to_owned()), |class| class.facts())
 }
 
 /// At most one class is the global default.

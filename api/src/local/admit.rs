@@ -48,6 +48,15 @@ pub(crate) struct Call<'a> {
     pub(crate) paid: &'a super::charge::Paid,
 }
 
+/// What is the same for all that is decided at once.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) view: &'a dyn View,
+    pub(super) served: &'a Served,
+    pub(super) config: &'a Config,
+    pub(super) now: Timestamp,
+}
+
 /// What was decided.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -118,7 +127,7 @@ impl Answer {
             }
             Answer::Status(status) => Payload::Status(status),
         };
-        Response { code, warnings, audit, payload }
+        Response { code, warnings, audit, payload, committed }
     }
 }
 
@@ -128,11 +137,43 @@ impl Response {
     }
 
     pub(crate) fn of(payload: Payload) -> Response {
-        Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload }
+        Response { code: 200, warnings: Vec::new(), audit: Vec::new(), payload, committed: None }
     }
 }
 
 impl<'a> Call<'a> {
+    /// A decision that is to be made.
+    pub(super) fn new(
+        request: &'a Request,
+        resource: &'a Arc<Resource>,
+        moment: Moment<'a>,
+        entropy: &'a mut Entropy,
+        (hooks, paid): (&'a mut Conversation, &'a super::charge::Paid),
+    ) -> Call<'a> {
+        Call {
+            user: &request.user,
+            options: &request.options,
+            resource,
+            key: request.key.clone(),
+            subresource: request.subresource.clone(),
+            view: moment.view,
+            served: moment.served,
+            config: moment.config,
+            now: moment.now,
+            entropy,
+            warnings: Vec::new(),
+            audit: Vec::new(),
+            managed: None,
+            drawn: Vec::new(),
+            txn: Txn::default(),
+            spelling: super::spelling::Spelling::default(),
+            before: Txn::default(),
+            hooks,
+            charges: Vec::new(),
+            paid,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'a Kind {
         &self.resource.kind
     }

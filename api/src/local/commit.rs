@@ -6,8 +6,7 @@ use orlop_core::Name;
 use orlop_core::scheme::Resource;
 use orlop_core::store::{Compare, Op, Revision, Store, StoreError, Txn};
 
-use super::admit::{Admitted, Call, Then};
-use super::spelling::Spelling;
+use super::admit::{Admitted, Call, Moment, Then};
 use super::{LocalApi, charge, crd, delete, registrations};
 use crate::admission::webhook::Conversation;
 use crate::request::{Request, Response, Verb};
@@ -50,28 +49,8 @@ impl<S: Store> LocalApi<S> {
                 let served = self.shared.served();
                 let view = self.shared.store.view();
                 let mut entropy = chance.clone();
-                let mut call = Call {
-                    user: &request.user,
-                    options: &request.options,
-                    resource,
-                    key: request.key.clone(),
-                    subresource: request.subresource.clone(),
-                    view: &*view,
-                    served: &served,
-                    config: &self.shared.config,
-                    now,
-                    entropy: &mut entropy,
-                    warnings: Vec::new(),
-                    audit: Vec::new(),
-                    managed: None,
-                    drawn: Vec::new(),
-                    txn: Txn::default(),
-                    before: Txn::default(),
-                    spelling: Spelling::default(),
-                    hooks: &mut hooks,
-                    charges: Vec::new(),
-                    paid,
-                };
+                let moment = Moment { view: &*view, served: &served, config: &self.shared.config, now };
+                let mut call = Call::new(request, resource, moment, &mut entropy, (&mut hooks, paid));
                 let decided = decide(&mut call);
                 // What was noticed is told, even where the request is refused.
                 decided.map_err(|mut status| {

@@ -45,6 +45,7 @@ mod registrations;
 mod served;
 pub(crate) mod services;
 mod spelling;
+mod together;
 mod watch;
 pub(crate) mod write;
 
@@ -153,48 +154,9 @@ impl<S: Store> LocalApi<S> {
 
     /// Refuses what the user may not do.
     fn check_access(&self, request: &Request, verb: &'static str) -> Result<(), Status> {
-        let mut key = request.key.clone();
-        let id = &request.resource;
-        if key.name.is_empty() && !request.options.list.field_selector.is_empty() {
-            // Who may read one object may also list or watch it by its name.
-            let selector = request.options.list.field_selector.parse::<orlop_core::rules::FieldSelector>();
-            if let Some(name) = selector.ok().as_ref().and_then(|s| s.exact("metadata.name")) {
-                key.name = name.into();
-            }
-        }
-        let mut asked = key.clone();
-        if id.group.is_empty() && id.plural == "namespaces" {
-            asked.namespace = asked.name.clone();
-        }
-        let attributes = Attributes {
-            verb: Name::new_static(verb),
-            target: Target::Resource {
-                group: id.group.clone(),
-                resource: id.plural.clone(),
-                subresource: request.subresource.split('/').next().unwrap_or_default().into(),
-                key: asked.clone(),
-            },
-        };
+        let attributes = attributes(request, verb);
         let decision = self.authorize(&request.user, &attributes);
-        if decision.permits() {
-            return Ok(());
-        }
-        let slash = if request.subresource.is_empty() { "" } else { "/" };
-        let place = match asked.namespace.as_str() {
-            "" => "at the cluster scope".to_owned(),
-            namespace => format!("in the namespace \"{namespace}\""),
-        };
-        let mut why = format!(
-            "User \"{}\" cannot {verb} resource \"{}{slash}{}\" in API group \"{}\" {place}",
-            request.user.name,
-            id.plural,
-            request.subresource.split('/').next().unwrap_or_default(),
-            id.group
-        );
-        if !decision.reason.is_empty() {
-            why = format!("{why}: {}", decision.reason);
-        }
-        Err(Status::forbidden(&id.group, &id.plural, &key.name, &why))
+        if decision.permits() { Ok(()) } else { Err(forbidden(request, &attributes, &decision)) }
     }
 
     /// The resource of a request that may be made of it.
@@ -384,6 +346,51 @@ impl<S: Store> LocalApi<S> {
     }
 }
 
+/// What a request asks of the authoriser.
+fn attributes(request: &Request, verb: &'static str) -> Attributes {
+    let id = &request.resource;
+    let mut key = request.key.clone();
+    if key.name.is_empty() && !request.options.list.field_selector.is_empty() {
+        // Who may read one object may also list or watch it by its name.
+        let selector = request.options.list.field_selector.parse::<orlop_core::rules::FieldSelector>();
+        if let Some(name) = selector.ok().as_ref().and_then(|s| s.exact("metadata.name")) {
+            key.name = name.into();
+        }
+    }
+    if id.group.is_empty() && id.plural == "namespaces" {
+        key.namespace = key.name.clone();
+    }
+    Attributes {
+        verb: Name::new_static(verb),
+        target: Target::Resource {
+            group: id.group.clone(),
+            resource: id.plural.clone(),
+            subresource: request.subresource.split('/').next().unwrap_or_default().into(),
+            key,
+        },
+    }
+}
+
+/// The refusal of what the authoriser does not allow.
+fn forbidden(request: &Request, attributes: &Attributes, decision: &Decision) -> Status {
+    let Target::Resource { group, resource, subresource, key } = &attributes.target else {
+        return Status::forbidden("", "", "", &decision.reason);
+    };
+    let slash = if subresource.is_empty() { "" } else { "/" };
+    let place = match key.namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace \"{namespace}\""),
+    };
+    let mut why = format!(
+        "User \"{}\" cannot {} resource \"{resource}{slash}{subresource}\" in API group \"{group}\" {place}",
+        request.user.name, attributes.verb
+    );
+    if !decision.reason.is_empty() {
+        why = format!("{why}: {}", decision.reason);
+    }
+    Status::forbidden(group, resource, &key.name, &why)
+}
+
 /// The parameters that every write has.
 fn check_options(request: &Request) -> Result<(), Status> {
     let kind = match request.verb {
@@ -441,7 +448,7 @@ impl<S: Store> Api for LocalApi<S> {
         check_options(&request)?;
         let deprecation = served.custom(&resource.kind).and_then(|c| c.deprecation.clone());
         drop(served);
-        let warning = deprecation.or_else(|| deprecated(&resource.kind));
+        let warning = deprecation.or_else(|| deprecated(&resource.kind.group, &resource.kind.plural));
         let mut result = if request.subresource.is_empty() {
             self.object(&request, &resource).await
         } else {
@@ -454,6 +461,10 @@ impl<S: Store> Api for LocalApi<S> {
             }
         }
         result
+    }
+
+    async fn call_all(&self, requests: &[Request]) -> Vec<Result<Response, Status>> {
+        self.write_together(requests).await
     }
 
     async fn watch(&self, request: Request) -> Result<WatchStream, Status> {
@@ -489,8 +500,8 @@ impl<S: Store> Api for LocalApi<S> {
 }
 
 /// What clients of a kind that is on its way out are warned of.
-fn deprecated(kind: &Kind) -> Option<String> {
-    let text = match (kind.group.as_str(), kind.plural.as_str()) {
+fn deprecated(group: &str, plural: &str) -> Option<String> {
+    let text = match (group, plural) {
         ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
         _ => return None,

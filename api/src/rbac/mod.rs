@@ -7,6 +7,7 @@ mod bootstrap;
 pub(crate) mod escalation;
 mod node;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orlop_core::store::{Entry, View};
@@ -141,41 +142,56 @@ fn covers(allowed: &str, resource: &str, subresource: &str) -> bool {
     }
 }
 
+/// A role that a user has, and why.
+struct Grant {
+    role: Arc<Role>,
+    binding: Arc<Binding>,
+    /// Which of the binding's subjects the user is.
+    subject: usize,
+    /// The binding's kind.
+    kind: &'static str,
+}
+
+impl Grant {
+    fn reason(&self) -> String {
+        let Binding { metadata, subjects, role_ref } = &*self.binding;
+        let title = match metadata.namespace.as_str() {
+            "" => metadata.name.to_string(),
+            namespace => format!("{}/{namespace}", metadata.name),
+        };
+        format!(
+            "RBAC: allowed by {} \"{title}\" of {} \"{}\" to {}",
+            self.kind,
+            role_ref.kind,
+            role_ref.name,
+            subjects[self.subject].title()
+        )
+    }
+
+    fn allows(&self, attributes: &Attributes) -> bool {
+        self.role.rules.iter().any(|rule| rule.allows(attributes))
+    }
+
+    fn decision(&self) -> Decision {
+        Decision { allowed: true, denied: false, reason: self.reason() }
+    }
+}
+
 impl Rbac {
-    /// Calls `each` for every rule that holds for the user, in `namespace` and everywhere, with the reason why it does,
-    /// until it answers true.
-    fn visit(
-        &self,
-        user: &User,
-        namespace: &str,
-        view: &dyn View,
-        each: &mut dyn FnMut(&Rule, &dyn Fn() -> String) -> bool,
-    ) {
+    /// Calls `each` for every role that the user has, in `namespace` and everywhere, until it answers true.
+    fn visit(&self, user: &User, namespace: &str, view: &dyn View, each: &mut dyn FnMut(Grant) -> bool) {
         let in_namespace = format!("{BINDINGS}{namespace}/");
         let ranges = [(CLUSTER_BINDINGS, "ClusterRoleBinding"), (in_namespace.as_str(), "RoleBinding")];
         let used = if namespace.is_empty() { 1 } else { 2 };
         for (range, kind) in &ranges[..used] {
             for entry in view.range(range, "", usize::MAX) {
                 let binding: Arc<Binding> = decoded(&entry);
-                let Some(subject) = binding.subjects.iter().find(|subject| subject.is(user)) else {
+                let Some(subject) = binding.subjects.iter().position(|subject| subject.is(user)) else {
                     continue;
                 };
-                let title = match binding.metadata.namespace.as_str() {
-                    "" => binding.metadata.name.to_string(),
-                    namespace => format!("{}/{namespace}", binding.metadata.name),
-                };
-                let reason = || {
-                    format!(
-                        "RBAC: allowed by {kind} \"{title}\" of {} \"{}\" to {}",
-                        binding.role_ref.kind,
-                        binding.role_ref.name,
-                        subject.title()
-                    )
-                };
-                for rule in &role_of(&binding, view).rules {
-                    if each(rule, &reason) {
-                        return;
-                    }
+                let role = role_of(&binding, view);
+                if each(Grant { role, binding, subject, kind }) {
+                    return;
                 }
             }
         }
@@ -191,37 +207,67 @@ fn role_of(binding: &Binding, view: &dyn View) -> Arc<Role> {
     view.get(&key).as_ref().map(decoded).unwrap_or_default()
 }
 
+fn is_master(user: &User) -> bool {
+    user.groups.iter().any(|group| group == MASTERS)
+}
+
+fn namespace_of(attributes: &Attributes) -> &str {
+    match &attributes.target {
+        Target::Resource { key, .. } => key.namespace.as_str(),
+        Target::Path(_) => "",
+    }
+}
+
 impl Authorizer for Rbac {
     fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision {
-        if user.groups.iter().any(|group| group == MASTERS) {
+        if is_master(user) {
             return Decision { allowed: true, ..Decision::default() };
         }
-        let namespace = match &attributes.target {
-            Target::Resource { key, .. } => key.namespace.as_str(),
-            Target::Path(_) => "",
-        };
         let mut decision = Decision::default();
-        self.visit(user, namespace, view, &mut |rule, reason| {
-            let allowed = rule.allows(attributes);
+        self.visit(user, namespace_of(attributes), view, &mut |grant| {
+            let allowed = grant.allows(attributes);
             if allowed {
-                decision = Decision { allowed: true, denied: false, reason: reason() };
+                decision = grant.decision();
             }
             allowed
         });
         decision
     }
 
+    fn authorize_each(&self, user: &User, attributes: &[Attributes], view: &dyn View) -> Vec<Decision> {
+        if is_master(user) {
+            return vec![Decision { allowed: true, ..Decision::default() }; attributes.len()];
+        }
+        let mut grants: BTreeMap<&str, Vec<Grant>> = BTreeMap::new();
+        let decide = |attributes| {
+            let namespace = namespace_of(attributes);
+            let grants = grants.entry(namespace).or_insert_with(|| {
+                let mut grants = Vec::new();
+                self.visit(user, namespace, view, &mut |grant| {
+                    grants.push(grant);
+                    false
+                });
+                grants
+            });
+            let allowing = grants.iter().find(|grant| grant.allows(attributes));
+            allowing.map(Grant::decision).unwrap_or_default()
+        };
+        attributes.iter().map(decide).collect()
+    }
+
     fn rules(&self, user: &User, namespace: &str, view: &dyn View) -> Rules {
         let mut rules = Rules::default();
-        if user.groups.iter().any(|group| group == MASTERS) {
+        if is_master(user) {
             return crate::auth::AlwaysAllow.rules(user, namespace, view);
         }
-        self.visit(user, namespace, view, &mut |rule, _| {
-            let shown = serde_json::to_value(rule).unwrap_or(Value::Null);
-            if rule.paths.is_empty() {
-                rules.resources.push(shown);
-            } else {
-                rules.paths.push(shown);
+        self.visit(user, namespace, view, &mut |grant| {
+            for rule in &grant.role.rules {
+                let shown = serde_json::to_value(rule).unwrap_or(Value::Null);
+                if rule.paths.is_empty() {
+                    rules.resources.push(shown);
+                } else {
+                    rules.paths.push(shown);
+                }
             }
             false
         });

@@ -1,9 +1,8 @@
 //! Giving a pod to a node.
 
-use orlop_core::codec::Change;
+use orlop_core::codec::{Change, peek};
 use orlop_core::{Kind, Name};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::admission::Operation;
@@ -38,26 +37,39 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     }
     let entry = call.existing()?;
     check_preconditions(call, &binding, &entry.object)?;
-    let broken = |e: orlop_core::body::Malformed| Status::internal(&e.to_string());
-    let mut pod: Pod = entry.object.decode().map_err(broken)?;
+    let seen = peek(
+        &entry.object.body,
+        [
+            ("spec", "nodeName"),
+            ("spec", "schedulingGates"),
+            ("status", "conditions"),
+            ("metadata", "annotations"),
+            ("metadata", "labels"),
+        ],
+    );
+    let Some([bound, gates, conditions, annotations, labels]) = seen else {
+        return Err(Status::internal("a pod is stored in a form of its own"));
+    };
     let name = call.key.name.clone();
     let refuse = |why: String| Status::conflict("", "pods/binding", &name, &why);
     if entry.object.body.header().deleted.is_some() {
         return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
     }
-    let bound = &pod.spec.node_name;
+    let bound: Name = read(bound)?;
     if !bound.is_empty() {
         return Err(refuse(format!("pod {name} is already assigned to node \"{bound}\"")));
     }
-    if !pod.spec.scheduling_gates.is_empty() {
+    if !read::<Vec<Value>>(gates)?.is_empty() {
         return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
     }
     let mut changes = vec![Change { part: "spec", field: "nodeName", value: node.into() }];
     let given = |field: &str| at(&binding, &["metadata", field]).and_then(Value::as_object);
     if let Some(more) = given("annotations") {
-        pod.metadata.annotations.extend(more.clone());
-        let value = std::mem::take(&mut pod.metadata.annotations).into();
-        changes.push(Change { part: "metadata", field: "annotations", value });
+        changes.push(Change {
+            part: "metadata",
+            field: "annotations",
+            value: with(annotations, more.clone())?,
+        });
     }
     let more: Map<String, Value> = given("labels")
         .into_iter()
@@ -66,13 +78,11 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
         .chain(topology(call, node))
         .collect();
     if !more.is_empty() {
-        pod.metadata.labels.extend(more);
-        let value = std::mem::take(&mut pod.metadata.labels).into();
-        changes.push(Change { part: "metadata", field: "labels", value });
+        changes.push(Change { part: "metadata", field: "labels", value: with(labels, more)? });
     }
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": call.now.to_string()});
-    let mut conditions = std::mem::take(&mut pod.status.conditions);
+    let mut conditions: Vec<Value> = read(conditions)?;
     match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
         Some(known) if known["status"] == "True" => {}
         Some(known) => *known = condition,
@@ -84,33 +94,18 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     Ok(Admitted { txn, ..call.answer(201, Answer::Status(Status::success(201, None))) })
 }
 
-/// What a binding looks at.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pod {
-    metadata: Metadata,
-    spec: Spec,
-    status: PodStatus,
+/// A field's value as it is stored; the type's default where it is absent or null.
+fn read<T: DeserializeOwned + Default>(field: Option<&[u8]>) -> Result<T, Status> {
+    let Some(text) = field else { return Ok(T::default()) };
+    let value: Option<T> = serde_json::from_slice(text).map_err(|e| Status::internal(&e.to_string()))?;
+    Ok(value.unwrap_or_default())
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Metadata {
-    labels: Map<String, Value>,
-    annotations: Map<String, Value>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    node_name: Name,
-    scheduling_gates: Vec<IgnoredAny>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PodStatus {
-    conditions: Vec<Value>,
+/// A field that is a map, with more in it.
+fn with(field: Option<&[u8]>, more: Map<String, Value>) -> Result<Value, Status> {
+    let mut map: Map<String, Value> = read(field)?;
+    map.extend(more);
+    Ok(map.into())
 }
 
 /// Pods carry where their node stands, so that what runs in them can know (KEP-4742).

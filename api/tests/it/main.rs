@@ -11,6 +11,7 @@ mod patch;
 mod pipeline;
 mod policies;
 mod printers;
+mod together;
 mod trees;
 mod validation;
 mod watch;

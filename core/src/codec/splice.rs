@@ -53,6 +53,30 @@ pub fn splice(schema: &Schema, ty: StructId, body: &Body, changes: &[Change]) ->
     (done == changes.len()).then(|| Body::assemble(Bytes::copy_from_slice(&out), metadata_at, header))
 }
 
+/// The text of these fields of an object's parts (`spec`, `nodeName`) as they are stored, in the order in which they are
+/// asked for; `None` for those that are absent. Decodes nothing.
+///
+/// The outer `None`: the object is not stored as [`super::encode()`] writes it, or a part is none.
+pub fn peek<'a, const N: usize>(body: &'a Body, fields: [(&str, &str); N]) -> Option<[Option<&'a [u8]>; N]> {
+    let mut old = Scanner { bytes: body.bytes(), at: 0 };
+    let mut found = [None; N];
+    old.open()?;
+    while let Some(part) = old.key()? {
+        if fields.iter().all(|(wanted, _)| *wanted != part) {
+            old.value()?;
+            continue;
+        }
+        old.open()?;
+        while let Some(name) = old.key()? {
+            let value = old.value()?;
+            if let Some(at) = fields.iter().position(|field| *field == (part, name)) {
+                found[at] = Some(value);
+            }
+        }
+    }
+    Some(found)
+}
+
 /// Copies a part, with the changes in their places.
 fn part(
     schema: &Schema,

@@ -512,6 +512,29 @@ fn splicing_is_what_encoding_does() {
     }
 }
 
+/// Looking at a few fields of stored bytes finds what decoding finds.
+#[test]
+fn peeking_is_what_decoding_does() {
+    let schema = Schema::builtin();
+    let ty = schema.by_kind("", "v1", "Pod").unwrap();
+    let fields = [("spec", "nodeName"), ("status", "conditions"), ("metadata", "labels"), ("spec", "x")];
+    for pod in [
+        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": []}}),
+        json!({"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": "a\"}{", "labels": {"nodeName": "}", "x": "\\"}, "annotations": {"n\\": "}],\" {"}},
+            "spec": {"containers": [{"name": "nodeName", "image": "i"}], "nodeName": "n\"1"},
+            "status": {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}}),
+    ] {
+        let body = encode(schema, ty, &pod).unwrap();
+        let tree: Value = serde_json::from_slice(body.bytes()).unwrap();
+        let seen = codec::peek(&body, fields).unwrap();
+        for ((part, field), text) in fields.iter().zip(seen) {
+            let value = text.map(|text| serde_json::from_slice::<Value>(text).unwrap());
+            assert_eq!(value.as_ref(), tree.get(part).and_then(|part| part.get(field)), "{part}.{field}");
+        }
+    }
+}
+
 /// A header that was made with the bytes is the one that reading them gives.
 #[test]
 fn headers_are_what_the_bytes_say() {

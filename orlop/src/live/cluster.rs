@@ -33,6 +33,7 @@ pub struct Cluster {
     pub(super) scheme: Arc<dyn Fn() -> Arc<Scheme> + Send + Sync>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: JoinSet<()>,
+    pub(super) parts: JoinSet<()>,
     pub(super) servers: JoinSet<()>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) planes: Vec<Arc<dyn DataPlane>>,
@@ -327,9 +328,14 @@ impl Cluster {
     /// Ends everything in order: the server lets requests finish, then the components stop.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        // Servers end by themselves once requests under way are answered; everything else has nothing to finish.
-        let drain = async { while self.servers.join_next().await.is_some() {} };
+        // Servers end by themselves once requests under way are answered, parts once they have told what they did;
+        // everything else has nothing to finish.
+        let drain = async {
+            while self.servers.join_next().await.is_some() {}
+            while self.parts.join_next().await.is_some() {}
+        };
         let _ = tokio::time::timeout(Duration::from_secs(6), drain).await;
+        self.parts.shutdown().await;
         self.tasks.shutdown().await;
     }
 }

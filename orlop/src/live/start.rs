@@ -24,7 +24,7 @@ use super::builder::{Authorization, Builder, StartError, StoreChoice};
 use super::cluster::Cluster;
 use super::gateway::Runtimes;
 use crate::assembly::{Assembly, assemble, node_config, number_nodes, system_objects, system_pods};
-use crate::drive::drive;
+use crate::drive::{Beside, drive_until};
 #[cfg(feature = "server")]
 use crate::spec::NodeSpec;
 use crate::stats::Watched;
@@ -119,9 +119,7 @@ impl Builder {
             authentication.service_accounts = Some(pki.accounts.clone());
         }
         let authorizer: Arc<dyn Authorizer> = match authorization {
-            Authorization::Rbac => {
-                Arc::new(Union(vec![Arc::new(NodeAuthorizer), Arc::new(Rbac)]))
-            }
+            Authorization::Rbac => Arc::new(Union(vec![Arc::new(NodeAuthorizer), Arc::new(Rbac)])),
             Authorization::AlwaysAllow => Arc::new(AlwaysAllow),
             Authorization::Own(own) => own,
         };
@@ -172,14 +170,25 @@ impl Builder {
                 scheme: api.served().scheme.clone(),
             },
         );
-        let mut tasks = JoinSet::new();
+        let stop = watch::Sender::new(false);
+        let (tasks, mut running) = (JoinSet::new(), JoinSet::new());
         let mut watched = Vec::new();
         for assembled in parts {
             let figures = Watched::default();
             watched.push((assembled.part.name().to_owned(), figures.clone()));
-            tasks.spawn(drive(assembled.part, assembled.link, clock.clone(), figures));
+            let beside: Beside = Arc::new(|writing| {
+                let mut task = JoinSet::new();
+                task.spawn(writing);
+                Box::pin(outcome(task))
+            });
+            let mut stopped = stop.subscribe();
+            let stopped = async move {
+                // The handle that could say so may be gone: then everything ends at once.
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            let surroundings = (beside, stopped);
+            running.spawn(drive_until(assembled.part, assembled.link, clock.clone(), figures, surroundings));
         }
-        let stop = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         #[cfg(feature = "server")]
         let (served, shell) = {
@@ -204,6 +213,7 @@ impl Builder {
             scheme: Arc::new(move || scheme_of.served().scheme.clone()),
             clock,
             tasks,
+            parts: running,
             servers,
             stop,
             planes,
@@ -213,6 +223,16 @@ impl Builder {
             #[cfg(feature = "server")]
             shell,
         })
+    }
+}
+
+/// The outcome of a task, which ends when nobody waits for it any more.
+async fn outcome<T: 'static>(mut task: JoinSet<T>) -> T {
+    match task.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        // Nobody else can end it: it panicked, as it would have done without a task of its own.
+        Some(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+        None => unreachable!("a set of one task has an outcome"),
     }
 }
 

@@ -48,7 +48,13 @@ impl Scheduler {
             if !self.malformed.is_empty() {
                 self.malformed.remove(&place());
             }
-            match Change::read(change) {
+            let read = match &change.object {
+                Some(stored) if change.kind.same_resource(&Pod::KIND) => {
+                    self.reader.read(&change.key, stored).map(|facts| Some(Change::Pod(facts)))
+                }
+                _ => Change::read(change),
+            };
+            match read {
                 Ok(Some(read)) => self.take(read, &change.kind),
                 Ok(None) => {}
                 Err(_) => {

@@ -2,6 +2,7 @@
 
 mod cuts;
 pub(crate) mod gang;
+mod reader;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ pub struct Scheduler {
     waiting: BTreeMap<Key, Waiting>,
     under_way: FxHashMap<AttemptId, Placed>,
     recorder: Recorder,
+    reader: reader::Reader,
     next_id: u64,
     stats: Stats,
     /// Plural name and key of what cannot be read.
@@ -123,6 +125,7 @@ impl Scheduler {
             waiting: BTreeMap::new(),
             under_way: FxHashMap::default(),
             recorder: Recorder::new(),
+            reader: reader::Reader::default(),
             next_id: 0,
             stats: Stats::default(),
             malformed: BTreeSet::new(),

@@ -1,0 +1,3 @@
+//! The loop that drives parts, without threads or a clock of its own.
+
+mod drive;
