@@ -75,7 +75,7 @@ impl Link {
 
     /// Carries writes out that have nothing to do with each other, as [`Api::call_all`] does. Answers with each write's
     /// revision, or with the API's refusal and the write.
-    pub async fn perform_all(&self, writes: Vec<Write>) -> Vec<Result<Revision, (Write, Status)>> {
+    pub async fn perform_all(&self, writes: Vec<Write>) -> Vec<Result<Revision, Box<(Write, Status)>>> {
         let mut shells = Vec::with_capacity(writes.len());
         let mut requests = Vec::with_capacity(writes.len());
         for mut write in writes {
@@ -92,7 +92,8 @@ impl Link {
         let answers = self.api.call_all(&requests).await;
         let each = shells.into_iter().zip(requests).zip(answers);
         each.map(|((shell, request), answer)| {
-            answer.map(|response| response.revision()).map_err(|status| (given_back(shell, request), status))
+            let refused = |status| Box::new((given_back(shell, request), status));
+            answer.map(|response| response.revision()).map_err(refused)
         })
         .collect()
     }

@@ -63,7 +63,7 @@ impl Family {
         }
     }
 
-    /// Answers every recorded case that `wanted` picks, prints the first disagreements and `N of M agreed`. `None`,
+    /// Answers every recorded case that `wanted` picks, prints the first disagreements (five, or `ORLOP_SHOWN`) and `N of M agreed`. `None`,
     /// after saying so, where the recorded data is absent and not required (see [`shared`]).
     ///
     /// # Panics
@@ -72,12 +72,13 @@ impl Family {
         let path = shared(&format!("oracle/{}.jsonl.gz", self.name))?;
         let cases: Vec<Case> = read(&path).into_iter().filter(|case| wanted(case)).collect();
         let mut agreed = 0;
+        let most = std::env::var("ORLOP_SHOWN").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
         let mut shown = 0;
         for case in &cases {
             let got = (self.answer)(&case.input);
             if (self.agrees)(&case.input, &case.expected, &got) {
                 agreed += 1;
-            } else if shown < 5 {
+            } else if shown < most {
                 shown += 1;
                 println!(
                     "{}: disagrees on\n  input    {}\n  expected {}\n  got      {}",

@@ -487,6 +487,12 @@ pub trait PreBind: Send + Sync {
 
     /// The writes, in order.
     fn pre_bind(&self, pod: &PodFacts, node: &str, cluster: &Snapshot) -> Vec<Write>;
+
+    /// Whether what the writes set going has come about, where others have a part in it. Until then, ten minutes at
+    /// most, the pod is not bound. Asked only where there was something to write.
+    fn is_done(&self, _pod: &PodFacts, _cluster: &Snapshot) -> bool {
+        true
+    }
 }
 
 /// Binds a pod to its node.

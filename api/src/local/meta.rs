@@ -62,6 +62,10 @@ pub(super) fn prepare_new(call: &mut Call<'_>, value: &mut Value, strategy: Stra
         text(value, &["metadata", "generateName"]).to_owned(),
     );
     let name = match (given.as_str(), prefix.as_str()) {
+        // A LimitRange needs none of its own.
+        ("", "") if call.kind().plural == "limitranges" && call.kind().group.is_empty() => {
+            call.entropy.uuid().to_string()
+        }
         ("", "") => {
             let cause = Cause::required("metadata.name", "name or generateName is required");
             return Err(call.invalid(vec![cause]));

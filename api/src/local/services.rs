@@ -68,7 +68,8 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
         return Ok(());
     }
     if let Some(old) = old.and_then(|old| old.get("spec")) {
-        carry_over(old, value);
+        patch_allocated(old, value);
+        drop_unused(old, value);
     }
     let spec = object(value, "spec");
     // One address may be given by the older field alone.
@@ -87,12 +88,6 @@ pub(super) fn prepare(call: &Call<'_>, value: &mut Value, old: Option<&Value>) -
         return Err(call.invalid(vec![cause]));
     }
     Ok(())
-}
-
-/// What an update takes from the Service as it was, whose spec is `old`.
-pub(crate) fn carry_over(old: &Value, value: &mut Value) {
-    patch_allocated(old, value);
-    drop_unused(old, value);
 }
 
 /// An update that leaves addresses and ports out means to keep them.
@@ -147,7 +142,7 @@ fn patch_allocated(old: &Value, value: &mut Value) {
 }
 
 /// What was allocated for the old type, and is the same in the new object, goes with that type.
-fn drop_unused(old: &Value, value: &mut Value) {
+pub(crate) fn drop_unused(old: &Value, value: &mut Value) {
     let new = object(value, "spec");
     let view = Value::Object(new.clone());
     let same = |field: &str| view.get(field) == old.get(field);

@@ -1,11 +1,19 @@
 //! Where it counts how an object was spelt as it was stored, and not only what it says.
 //!
-//! Kubernetes skips a write that would store the same bytes. Two sorts of objects are stored once in a way in which no
-//! update would store them, so that the first update is a write though it changes nothing: those of which a default is
-//! filled in only as they are read, and those with free-form parts, whose white space is kept as a client sent it until
-//! a patch spells them anew. For the latter an immutable spec has changed then, and a generation goes up.
+//! Kubernetes skips a write whose encoded object is, to the byte, what is stored. Whatever it reads it fills in with
+//! defaults, so what was stored without one of them is encoded otherwise at the first update, though nothing changes:
+//! that update is a write, and the next is none. Two sorts of objects are stored so:
 //!
-//! Such objects are stored with white space behind them, which means nothing to JSON.
+//! - A new one from which its kind's rules took, or to which they gave, something after defaults had been filled in: a
+//!   claim, whose status is emptied, and a Job, whose labels follow those of its template.
+//! - One with free-form parts (`RawExtension`), which are stored in the very bytes that a client sent, white space
+//!   included, until a patch decodes and encodes them. Where such a part may not change, the bytes are what is compared:
+//!   a generation goes up, or an update is refused, for white space.
+//!
+//! Which objects these are is not to be seen from an object here: it is stored once, filled in and without white space,
+//! so that reads serve the stored bytes as they are. That it is stored otherwise in Kubernetes is one bit, noted in
+//! spaces behind the object, which mean nothing to JSON. Not told apart are two texts of one free-form part that both
+//! have white space, but not in the same places.
 
 use std::sync::Arc;
 

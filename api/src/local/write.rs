@@ -24,7 +24,7 @@ pub(crate) fn create(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitte
 }
 
 fn decide_new(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
-    let value = read(call, body)?;
+    let (value, _) = read(call, body)?;
     create_object(call, value).map_err(|status| empty::spelt(status, typed(call), || as_sent(call, body)))
 }
 
@@ -38,12 +38,26 @@ fn as_sent(call: &Call<'_>, body: Option<&Body>) -> Option<Value> {
     decoded.ok().map(|parsed| parsed.value)
 }
 
-/// Decodes a body that holds an object of the requested kind.
-fn read(call: &mut Call<'_>, body: Option<&Body>) -> Result<Value, Status> {
+/// Decodes a body that holds an object of the requested kind; and whether it wants nobody to own a field.
+fn read(call: &mut Call<'_>, body: Option<&Body>) -> Result<(Value, bool), Status> {
     let mut parsed = body::object(body, Expect::of(call.resource), &call.served.scheme)?;
+    let forgets = names_no_owner(&parsed.value);
     body::conform(call.resource, &mut parsed, &call.options.field_validation, &mut call.warnings)?;
     call.spelling = spelling::sent(call.resource, body, &parsed.value);
-    Ok(parsed.value)
+    Ok((parsed.value, forgets))
+}
+
+/// Whether `managedFields` is there and empty. That is another way to say what a single empty entry says: forget all.
+/// Clients that know nothing of the field leave it out.
+fn names_no_owner(value: &Value) -> bool {
+    value["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty)
+}
+
+/// Puts the single empty entry where [`names_no_owner`] was true, since decoding drops what is empty.
+fn forget_owners(value: &mut Value) {
+    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("managedFields".into(), serde_json::json!([{}]));
+    }
 }
 
 fn create_object(call: &mut Call<'_>, value: Value) -> Result<Admitted, Status> {
@@ -105,13 +119,16 @@ fn settle(call: &Call<'_>) -> Result<Then, Status> {
 
 /// Replaces an object, or a part of it.
 pub(crate) fn update(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
-    let mut value = read(call, body)?;
+    let (mut value, forgets) = read(call, body)?;
     meta::check_name(call, &value)?;
     meta::check_namespace(call, &mut value)?;
     let Some(entry) = call.current()? else {
         let may = Strategy::of(call.resource).create_on_update && call.subresource.is_empty();
         return if may { create_object(call, value) } else { Err(call.not_found()) };
     };
+    if forgets {
+        forget_owners(&mut value);
+    }
     let old = call.tree(&entry.object);
     hooks::default(call, &mut value);
     replace(call, &entry, &old, value)
@@ -142,13 +159,12 @@ pub(crate) fn patch(call: &mut Call<'_>, ty: PatchType, body: Option<&Body>) -> 
     let strange = if ty == PatchType::Json { strange_operations(&mut patch) } else { Vec::new() };
     let given = (ty == PatchType::Strategic).then(|| patch.value.clone());
     let patched = hooks::patch(call.resource, ty, &old, std::mem::take(&mut patch.value))?;
-    // A patch that leaves no entry means it, unlike a whole object of a client that knows none.
-    let forgets = patched["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
+    let forgets = names_no_owner(&patched);
     let mut parsed = body::Parsed { value: patched, ..patch };
     conform_patched(call, &mut parsed, given.as_ref(), strange)?;
     let mut value = parsed.value;
-    if forgets && let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        meta.insert("managedFields".into(), serde_json::json!([{}]));
+    if forgets {
+        forget_owners(&mut value);
     }
     meta::check_name(call, &value)?;
     meta::check_uid(call, text(&value, &["metadata", "uid"]), Some(&old))?;

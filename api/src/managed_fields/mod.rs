@@ -44,8 +44,9 @@ pub struct Writer<'a> {
 /// patch other than an apply.
 ///
 /// What the write has changed belongs to its manager and to nobody else; what it has removed, to nobody. A client that
-/// sends no `managedFields` changes nothing about them; one that sends a single empty entry forgets them all. An
-/// object that has none, and is not new, gets none: tracking begins with creation, or with the first apply.
+/// sends no `managedFields` changes nothing about them; one that sends a single empty entry forgets them all, which a
+/// subresource's client cannot. An object that has none, and is not new, gets none: tracking begins with creation, or
+/// with the first apply.
 pub fn update_on_write(
     before: Option<&Value>,
     after: &mut Value,
@@ -53,7 +54,7 @@ pub fn update_on_write(
     schema: &Schema,
     ty: StructId,
 ) {
-    let sent = sent(after);
+    let sent = sent(after).filter(|_| by.subresource.is_empty());
     let (known, tracked) = match before {
         None => (sent.unwrap_or_default(), true),
         Some(before) => {

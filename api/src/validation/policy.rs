@@ -348,7 +348,6 @@ fn metric_name(e: &mut Errors, at: &Path<'_>, source: &Value) {
         "" => e.required(metric.field("name"), "must specify a metric name"),
         name => e.rule(metric.field("name"), name, path_segment(name)),
     }
-    label_selector(e, metric.field("selector"), &source["metric"]["selector"]);
 }
 
 fn target_type(e: &mut Errors, at: &Path<'_>, target: &Value) {

@@ -288,7 +288,8 @@ pub(super) fn change(e: &mut Errors, old: &Value, new: &Value) {
             let (before, after) = (old.list(field), new.list(field));
             for (i, value) in before.iter().enumerate() {
                 match after.get(i) {
-                    None if i == 0 => {
+                    // Families that are left out are those of the addresses.
+                    None if i == 0 && new.is_empty("clusterIPs") => {
                         e.invalid(list.index(0), &new[field], &format!("primary {what} can not be unset"));
                     }
                     Some(now) if now != value => {

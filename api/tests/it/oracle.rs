@@ -18,15 +18,15 @@ fn defaulting() {
     assert!(check("defaulting").is_none_or(Tally::all));
 }
 
-/// Full agreement is the aim; definitions of custom resources are not judged yet.
+/// Of three cases the recording leaves out a value that was empty and not absent, a schema or a list: nobody can tell.
 #[test]
 fn validation() {
-    check("validation");
+    assert!(check("validation").is_none_or(|tally| tally.agreed + 3 >= tally.cases));
 }
 
 #[test]
 fn validation_update() {
-    check("validation-update");
+    assert!(check("validation-update").is_none_or(Tally::all));
 }
 
 #[test]

@@ -52,8 +52,11 @@ pub(super) async fn perform_together(link: Link, jobs: Vec<Job>) -> Finished {
         let Some(done) = &mut ended[at].done else { continue };
         match answer {
             Ok(revision) => done.outcome.revision = revision,
-            Err((write, status)) if is_gone(&write, &status) => {}
-            Err((write, status)) => done.outcome.failed = Some((Some(write), status.into())),
+            Err(refused) if is_gone(&refused.0, &refused.1) => {}
+            Err(refused) => {
+                let (write, status) = *refused;
+                done.outcome.failed = Some((Some(write), status.into()));
+            }
         }
     }
     Finished { of: Of::Writes, jobs: ended, lost: Vec::new() }
@@ -62,7 +65,10 @@ pub(super) async fn perform_together(link: Link, jobs: Vec<Job>) -> Finished {
 /// Writes events.
 pub(super) async fn tell(link: Link, events: Vec<Write>) -> Finished {
     let answers = link.perform_all(events).await.into_iter();
-    let lost = answers.filter_map(|answer| answer.err().map(|(event, status)| (event, status.into())));
+    let lost = answers.filter_map(|answer| {
+        let (event, status) = *answer.err()?;
+        Some((event, status.into()))
+    });
     Finished { of: Of::Events, jobs: Vec::new(), lost: lost.collect() }
 }
 

@@ -233,6 +233,13 @@ impl Builder {
         self
     }
 
+    /// Pods that the default profile schedules go where their volumes can be reached, and wait until their claims are
+    /// bound: to volumes that are there, or to those that somebody provides for them.
+    pub fn volumes(mut self) -> Builder {
+        self.default_profile = self.default_profile.with_volumes();
+        self
+    }
+
     /// Adds a scheduling profile, for pods that name it in `spec.schedulerName`.
     pub fn profile(mut self, profile: Profile) -> Builder {
         self.profiles.push(profile);

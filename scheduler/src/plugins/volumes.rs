@@ -19,8 +19,8 @@ use crate::volumes::{ClaimFacts, SELECTED_NODE, VolumeFacts, suitable};
 /// bound. Once a node is chosen, the volumes are claimed for the pod; before the pod is bound, they are bound to its
 /// claims, or the claims are marked with the node for which volumes are to be made.
 ///
-/// What follows is another's work, in Kubernetes the volume controller's and the provisioner's: that a claim's status
-/// says that it is bound, that volumes are made.
+/// What follows is another's work, in Kubernetes the volume controller's and the provisioner's: that volumes are made,
+/// and that the claim names its volume. The pod is bound once that is so.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeBinding {
     /// Volumes that are claimed though their objects do not say so yet, and for which claim. Clones share it.
@@ -265,6 +265,10 @@ impl PreBind for VolumeBinding {
             }
         };
         ways.iter().map(write).collect()
+    }
+
+    fn is_done(&self, pod: &PodFacts, cluster: &Snapshot) -> bool {
+        pod.claims.iter().all(|claim| cluster.claim(&key(pod, &claim.name)).is_some_and(|facts| facts.bound))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cuts;
 pub(crate) mod gang;
+mod prepare;
 mod reader;
 mod tell;
 
@@ -49,6 +50,8 @@ pub struct Scheduler {
     assumed: FxHashMap<Key, Assumed>,
     /// Placed pods whose permit plugins say: wait.
     waiting: BTreeMap<Key, Waiting>,
+    /// Placed pods that wait for their volumes.
+    preparing: BTreeMap<Key, prepare::Preparing>,
     under_way: FxHashMap<AttemptId, Placed>,
     recorder: Recorder,
     reader: reader::Reader,
@@ -123,6 +126,7 @@ impl Scheduler {
             stored: FxHashMap::default(),
             assumed: FxHashMap::default(),
             waiting: BTreeMap::new(),
+            preparing: BTreeMap::new(),
             under_way: FxHashMap::default(),
             recorder: Recorder::new(),
             reader: reader::Reader::default(),
@@ -190,7 +194,7 @@ impl Scheduler {
     /// Tries pods whose turn it is and answers with what is to be done.
     pub fn poll(&mut self, now: Timestamp) -> Vec<Attempt> {
         self.queue.advance(now);
-        let mut attempts = Vec::new();
+        let mut attempts = self.look(now);
         for key in self.waiting.keys().cloned().collect::<Vec<_>>() {
             if let Some(waiting) = self.waiting.remove(&key) {
                 attempts.extend(self.ask_permission(waiting.placed, Some(waiting.deadline), now));
@@ -214,11 +218,14 @@ impl Scheduler {
     /// When [`Scheduler::poll`] has something to do even if nothing changes.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let permits = self.waiting.values().map(|w| w.deadline).min();
-        [self.queue.next_wake(), permits].into_iter().flatten().min()
+        [self.queue.next_wake(), permits, self.next_look()].into_iter().flatten().min()
     }
 
     /// Takes in how an attempt went. Answers with events to write.
     pub fn on_result(&mut self, now: Timestamp, id: AttemptId, outcome: Outcome) -> Vec<Write> {
+        if self.on_prepared(now, id, &outcome) {
+            return Vec::new();
+        }
         let Some(placed) = self.under_way.remove(&id) else { return Vec::new() };
         let Placed { facts, node } = &placed;
         match outcome.failed {
@@ -344,15 +351,29 @@ impl Scheduler {
             return None;
         }
         let writes = guarded("bind", || {
-            let mut writes = Vec::new();
-            for plugin in &profile.pre_bind {
-                writes.extend(plugin.pre_bind(&facts, &node, &self.snapshot));
-            }
-            writes.extend(profile.bind.iter().find_map(|plugin| plugin.bind(&facts, &node)));
-            writes
+            let plugins = &profile.pre_bind;
+            let writes: Vec<Write> =
+                plugins.iter().flat_map(|p| p.pre_bind(&facts, &node, &self.snapshot)).collect();
+            let waits = !writes.is_empty() && plugins.iter().any(|p| !p.is_done(&facts, &self.snapshot));
+            (writes, waits)
         });
         match writes {
-            Ok(writes) => {
+            Ok((writes, true)) => Some(self.prepare(placed, writes, now)),
+            Ok((writes, false)) => self.bind(placed, writes, now),
+            Err(fault) => {
+                self.forget(&placed);
+                self.fault(&facts, fault.to_string(), now)
+            }
+        }
+    }
+
+    /// Binds a pod, behind these writes.
+    fn bind(&mut self, placed: Placed, mut writes: Vec<Write>, now: Timestamp) -> Option<Attempt> {
+        let Placed { facts, node } = placed.clone();
+        let profile = profile_of(&self.placers, &facts)?;
+        match guarded("bind", || profile.bind.iter().find_map(|plugin| plugin.bind(&facts, &node))) {
+            Ok(binding) => {
+                writes.extend(binding);
                 let id = self.new_id();
                 self.under_way.insert(id, placed);
                 Some(self.attempt(id, &facts.key, writes, None))
@@ -369,6 +390,7 @@ impl Scheduler {
         let Placed { facts, node } = placed;
         self.assumed.remove(&facts.key);
         self.waiting.remove(&facts.key);
+        self.preparing.remove(&facts.key);
         if let Some(profile) = self.profile(facts) {
             unreserve(profile, facts, node);
         }
@@ -381,10 +403,12 @@ impl Scheduler {
     }
 
     fn give_up_waiting(&mut self, key: &Key) {
-        if let Some(waiting) = self.waiting.remove(key)
-            && let Some(profile) = self.profile(&waiting.placed.facts)
-        {
-            unreserve(profile, &waiting.placed.facts, &waiting.placed.node);
+        let waiting = self.waiting.remove(key).map(|waiting| waiting.placed);
+        let preparing = self.preparing.remove(key).map(|preparing| preparing.placed);
+        for placed in waiting.into_iter().chain(preparing) {
+            if let Some(profile) = self.profile(&placed.facts) {
+                unreserve(profile, &placed.facts, &placed.node);
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Rig {
     held: Vec<Attempt>,
     /// Deleted pods stay, terminating, until they are removed.
     pub(crate) graceful: bool,
+    /// Nobody binds claims while this is set.
+    pub(crate) unbound: bool,
 }
 
 impl Rig {
@@ -42,6 +44,7 @@ impl Rig {
             hold: false,
             held: Vec::new(),
             graceful: false,
+            unbound: false,
         }
     }
 
@@ -171,6 +174,7 @@ impl Rig {
                         object["metadata"]["annotations"] = annotations.clone();
                     }
                     self.put_object(object);
+                    self.bind_claim(&write.key, patch["spec"].get("claimRef"));
                 }
                 (Action::Delete { .. }, "") => {
                     let _ = writeln!(self.log, "{} evicted", write.key.name);
@@ -196,6 +200,27 @@ impl Rig {
                 let _ = writeln!(self.log, "{name}: {}", event["message"].as_str().unwrap_or_default());
             }
         }
+    }
+
+    /// Does a volume controller's work, or a provisioner's: the claim has its volume, which is what was written to, or
+    /// is made for the claim that was.
+    fn bind_claim(&mut self, written: &Key, reference: Option<&Value>) {
+        if self.unbound {
+            return;
+        }
+        let claim = match reference {
+            Some(claim) => Key::new(written.namespace.clone(), claim["name"].as_str().unwrap_or_default()),
+            None => written.clone(),
+        };
+        let found = self
+            .objects
+            .iter()
+            .find(|((plural, key), _)| plural == "persistentvolumeclaims" && key.name == claim.name);
+        let Some((_, claim)) = found else { return };
+        let mut claim = claim.clone();
+        claim["spec"]["volumeName"] = written.name.as_str().into();
+        claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = "yes".into();
+        self.put_object(claim);
     }
 
     /// What happened since it was last asked.

@@ -21,7 +21,8 @@ pub(super) async fn start(namespace: &str, labels: &BTreeMap<String, String>) ->
         .serve(([127, 0, 0, 1], 0).into())
         .token_file(TOKENS)
         .expect("a token")
-        .recorded_kubelet();
+        .recorded_kubelet()
+        .volumes();
     for (name, zone, number, control_plane) in [
         ("control-a", "zone-a", 0, true),
         ("worker-a", "zone-a", 1, false),
