@@ -25,6 +25,9 @@ pub(crate) struct Strategy {
     pub(crate) resets_status: bool,
     /// A change of the status leaves the labels alone.
     pub(crate) status_keeps_labels: bool,
+    /// Of a new object's name, nothing follows but the name: no label, no other field, and no rule asks more of it than
+    /// that it is one, which every DNS label is.
+    pub(crate) name_alone: bool,
 }
 
 const GENERATION: &[(&str, &str)] = &[
@@ -89,6 +92,21 @@ const RETURNS_DELETED: &[(&str, &str)] = &[
     ("storage.k8s.io", "volumeattributesclasses"),
 ];
 
+const NAME_ALONE: &[(&str, &str)] = &[
+    ("", "configmaps"),
+    ("", "persistentvolumeclaims"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "replicationcontrollers"),
+    ("", "secrets"),
+    ("", "serviceaccounts"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("coordination.k8s.io", "leases"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("networking.k8s.io", "networkpolicies"),
+];
+
 const ORPHANS: &[(&str, &str)] = &[("", "replicationcontrollers"), ("batch", "jobs")];
 
 impl Strategy {
@@ -112,6 +130,7 @@ impl Strategy {
             orphans_by_default: ORPHANS.contains(&key),
             resets_status,
             status_keeps_labels: matches!(key, ("apps", "deployments")),
+            name_alone: NAME_ALONE.contains(&key),
         }
     }
 }

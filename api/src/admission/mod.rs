@@ -70,6 +70,7 @@ use orlop_core::{Entropy, Key, Kind, Stored, Timestamp};
 use serde_json::Value;
 
 use crate::auth::{Attributes, Authorizer};
+use crate::local::likeness::Drawn;
 use crate::request::User;
 use crate::status::Status;
 
@@ -145,6 +146,8 @@ pub struct Review<'a> {
     pub authorizer: &'a dyn Authorizer,
     /// What the audit log is told besides, by key.
     pub(crate) audit: &'a mut Vec<(String, String)>,
+    /// What was drawn from chance for an object that is created.
+    pub(crate) drawn: &'a mut Vec<Drawn>,
     /// What webhooks were asked and answered.
     pub(crate) hooks: &'a mut webhook::Conversation,
     /// What is drawn from quotas.

@@ -1,10 +1,12 @@
 //! Every pod acts for a service account, and finds the account's token in its containers.
 
+use orlop_core::codec::Step;
 use orlop_core::{Key, Kind, Meta};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Operation, Review};
+use crate::local::likeness::Drawn;
 use crate::status::Status;
 use crate::tree::{items, object, push, text};
 
@@ -13,6 +15,9 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: i64 = 3607;
+/// How the volume with the token is called, with so many letters more.
+const VOLUME: &str = "kube-api-access-";
+const LETTERS: usize = 5;
 
 /// What is read of an account.
 #[derive(Default, Deserialize)]
@@ -117,22 +122,36 @@ fn mountable(review: &Review<'_>, account: &Value) -> Result<(), Status> {
 
 /// Mounts a token, the cluster's certificate and the namespace where containers look for them.
 fn mount_token(review: &mut Review<'_>) {
-    let volume = format!("kube-api-access-{}", review.entropy.suffix(5));
-    let mut used = false;
+    let volume = format!("{VOLUME}{}", review.entropy.suffix(LETTERS));
+    // A volume that looks like this one might be called the same.
+    let apart =
+        !items(review.object, &["spec", "volumes"]).iter().any(|v| text(v, &["name"]).starts_with(VOLUME));
+    let mut places = Vec::new();
     for list in ["initContainers", "containers"] {
         let Some(Value::Array(containers)) = object(review.object, "spec").get_mut(list) else { continue };
-        for container in containers {
+        for (i, container) in containers.iter_mut().enumerate() {
             let mounts = items(container, &["volumeMounts"]);
             if !container.is_object() || mounts.iter().any(|m| text(m, &["mountPath"]) == MOUNT_PATH) {
                 continue;
             }
+            let mount = ["spec", list].map(Step::Field).into_iter().chain([Step::Item(i)]);
+            let mount =
+                mount.chain([Step::Field("volumeMounts"), Step::Item(mounts.len()), Step::Field("name")]);
+            places.push(mount.collect());
             push(
                 container,
                 "volumeMounts",
                 json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH}),
             );
-            used = true;
         }
+    }
+    let used = !places.is_empty();
+    if used {
+        let at = Step::Item(items(review.object, &["spec", "volumes"]).len());
+        places.push(vec![Step::Field("spec"), Step::Field("volumes"), at, Step::Field("name")]);
+    }
+    if apart {
+        review.drawn.push(Drawn::Text { lead: VOLUME, letters: LETTERS, places });
     }
     if !used {
         return;

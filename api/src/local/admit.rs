@@ -9,6 +9,7 @@ use orlop_core::{Body, Entropy, Key, Kind, Name, Scope, Stored, Timestamp};
 use serde_json::Value;
 
 use super::config::Config;
+use super::likeness::Drawn;
 use super::served::Served;
 use crate::admission::webhook::Conversation;
 use crate::request::{List, Options, Payload, Request, Response, User, Verb};
@@ -31,6 +32,8 @@ pub(crate) struct Call<'a> {
     pub(crate) audit: Vec<(String, String)>,
     /// The managed fields of an object that is created, as text, as long as they are not in its tree.
     pub(crate) managed: Option<Vec<u8>>,
+    /// What was drawn from chance for an object that is created.
+    pub(crate) drawn: Vec<Drawn>,
     /// Preconditions and operations beside those of the object itself.
     pub(crate) txn: Txn,
     /// How the object is to be stored.
@@ -68,6 +71,14 @@ pub(crate) struct Admitted {
     pub(crate) warnings: Vec<String>,
     /// What the audit log is told besides.
     pub(crate) audit: Vec<(String, String)>,
+}
+
+/// What a decision leaves in its call that is told even of a refusal.
+#[derive(Debug)]
+pub(crate) struct Noticed {
+    key: Key,
+    warnings: Vec<String>,
+    audit: Vec<(String, String)>,
 }
 
 /// What follows the first commit.
@@ -153,6 +164,7 @@ impl<'a> Call<'a> {
             warnings: Vec::new(),
             audit: Vec::new(),
             managed: None,
+            drawn: Vec::new(),
             txn: Txn::default(),
             spelling: super::spelling::Spelling::default(),
             before: Txn::default(),
@@ -233,11 +245,53 @@ impl<'a> Call<'a> {
     /// A write of the object's body, provided that it is as it was seen; `None` says that it must be new.
     pub(crate) fn put(&mut self, body: Arc<Body>, seen: Option<&Entry>) -> Result<Txn, Status> {
         let key = self.storage_key()?;
+        Ok(self.put_at(key, body, seen.map_or(Revision(0), |e| e.object.revision)))
+    }
+
+    /// [`Call::put`] for who knows the object's place.
+    pub(crate) fn put_at(&mut self, key: Arc<str>, body: Arc<Body>, revision: Revision) -> Txn {
         let mut txn = std::mem::take(&mut self.txn);
-        txn.compares
-            .push(Compare { key: key.clone(), revision: seen.map_or(Revision(0), |e| e.object.revision) });
+        txn.compares.push(Compare { key: key.clone(), revision });
         txn.ops.push(Op::Put(key, body));
-        Ok(txn)
+        txn
+    }
+
+    /// The same call, on another view. What is noticed there is told here by [`Call::take_over`].
+    pub(crate) fn on<'b>(&'b mut self, view: &'b dyn View) -> Call<'b> {
+        Call {
+            user: self.user,
+            options: self.options,
+            resource: self.resource,
+            key: self.key.clone(),
+            subresource: self.subresource.clone(),
+            view,
+            served: self.served,
+            config: self.config,
+            now: self.now,
+            entropy: &mut *self.entropy,
+            warnings: std::mem::take(&mut self.warnings),
+            audit: std::mem::take(&mut self.audit),
+            managed: self.managed.take(),
+            drawn: std::mem::take(&mut self.drawn),
+            txn: std::mem::take(&mut self.txn),
+            spelling: self.spelling,
+            before: std::mem::take(&mut self.before),
+            hooks: &mut *self.hooks,
+            charges: std::mem::take(&mut self.charges),
+            paid: self.paid,
+        }
+    }
+
+    /// What is left of the call when it has been decided.
+    pub(crate) fn end(self) -> Noticed {
+        Noticed { key: self.key, warnings: self.warnings, audit: self.audit }
+    }
+
+    pub(crate) fn take_over(&mut self, noticed: Noticed) {
+        let Noticed { key, warnings, audit } = noticed;
+        self.key = key;
+        self.warnings.extend(warnings);
+        self.audit.extend(audit);
     }
 
     /// Encodes the object as it is stored.

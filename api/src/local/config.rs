@@ -38,6 +38,9 @@ pub struct Config {
     pub server: ServerAddress,
     /// What is served besides what Kubernetes serves by default.
     pub versions: Vec<OptionalVersion>,
+    /// As many recent creations of each kind and namespace are remembered with what came of them: one that is like
+    /// them, but for its name, costs little then. What is answered and stored is the same. 0: none.
+    pub alike: usize,
 }
 
 /// Where the API server can be reached from within the cluster.
@@ -64,6 +67,7 @@ impl Default for Config {
             event_ttl: Duration::from_secs(60 * 60),
             server: ServerAddress { ip: None, port: 6443 },
             versions: Vec::new(),
+            alike: 16,
         }
     }
 }

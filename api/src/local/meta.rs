@@ -4,6 +4,7 @@ use orlop_core::Scope;
 use serde_json::{Map, Value};
 
 use super::admit::Call;
+use super::likeness::Drawn;
 use crate::status::{Cause, Status};
 use crate::strategy::Strategy;
 use crate::tree::{copy, metadata, text};
@@ -75,6 +76,7 @@ pub(super) fn prepare_new(call: &mut Call<'_>, value: &mut Value, strategy: Stra
                 end -= 1;
             }
             let mut name = format!("{}{}", &prefix[..end], call.entropy.suffix(SUFFIX));
+            call.drawn.push(Drawn::Suffix(SUFFIX));
             // A name that is taken is not worth an error yet.
             for _ in 0..8 {
                 call.key.name = name.as_str().into();
@@ -89,6 +91,7 @@ pub(super) fn prepare_new(call: &mut Call<'_>, value: &mut Value, strategy: Stra
     };
     call.key.name = name.as_str().into();
     let uid = call.entropy.uuid();
+    call.drawn.push(Drawn::Uid);
     let now = call.now.to_string();
     let meta = metadata(value);
     for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {

@@ -40,6 +40,7 @@ mod expiry;
 mod follow;
 pub(crate) mod hooks;
 pub(crate) mod kinds;
+pub(crate) mod likeness;
 mod meta;
 mod read;
 mod registrations;

@@ -28,6 +28,8 @@ pub struct Served {
     base: Scheme,
     /// How custom kinds are printed.
     pub columns: Arc<CustomColumns>,
+    /// What came of recent creations.
+    pub(crate) likenesses: Arc<super::likeness::Likenesses>,
     /// By definition, with the state that it was read from.
     definitions: BTreeMap<Name, (Revision, Arc<Definition>)>,
     /// By group, version and plural.
@@ -76,6 +78,7 @@ impl Served {
             scheme: Arc::new(base.clone()),
             base,
             columns: Arc::default(),
+            likenesses: Arc::default(),
             definitions: BTreeMap::new(),
             versions: FxHashMap::default(),
         }
@@ -87,6 +90,7 @@ impl Served {
             scheme: self.scheme.clone(),
             base: self.base.clone(),
             columns: Arc::default(),
+            likenesses: Arc::default(),
             definitions: BTreeMap::new(),
             versions: FxHashMap::default(),
         };

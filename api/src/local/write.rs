@@ -11,7 +11,7 @@ use super::admit::{Admitted, Answer, Call, Then};
 use super::body::{self, Expect};
 use super::served::DEFINITIONS;
 use super::spelling::{self, Spelling};
-use super::{empty, hooks, kinds, meta, services};
+use super::{empty, hooks, kinds, likeness, meta, services};
 use crate::admission::{self, Operation, Review};
 use crate::request::{Body, MediaType, PatchType};
 use crate::status::{Cause, Status};
@@ -20,6 +20,10 @@ use crate::tree::{items, text};
 
 /// Creates an object.
 pub(crate) fn create(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
+    likeness::create(call, body, decide_new)
+}
+
+fn decide_new(call: &mut Call<'_>, body: Option<&Body>) -> Result<Admitted, Status> {
     let (value, _) = read(call, body)?;
     create_object(call, value).map_err(|status| empty::spelt(status, typed(call), || as_sent(call, body)))
 }
@@ -406,7 +410,7 @@ const OBSERVERS: [&str; 4] = [
 ];
 
 /// Whether a policy, a webhook or an embedder's own admission may look at what is decided.
-fn is_observed(call: &Call<'_>) -> bool {
+pub(super) fn is_observed(call: &Call<'_>) -> bool {
     !call.config.admission.is_empty()
         || OBSERVERS.iter().any(|range| !call.view.range(range, "", 1).is_empty())
 }
@@ -496,6 +500,7 @@ pub(super) fn review<'r>(
         warnings: &mut call.warnings,
         authorizer: &*call.config.authorizer,
         audit: &mut call.audit,
+        drawn: &mut call.drawn,
         hooks: call.hooks,
         charges: &mut call.charges,
         paid: call.paid,

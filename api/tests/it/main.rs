@@ -1,5 +1,6 @@
 //! One binary: linking many is slow.
 
+mod alike;
 mod apply;
 mod bad_input;
 mod custom;

@@ -141,25 +141,25 @@ fn header(body: &Body, changes: &[Change]) -> Option<Header> {
 }
 
 /// Reads canonical JSON: no white space, and known to be well-formed.
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Scanner<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     /// Enters an object.
-    fn open(&mut self) -> Option<()> {
+    pub(super) fn open(&mut self) -> Option<()> {
         let opens = self.peek()? == b'{';
         self.at += 1;
         opens.then_some(())
     }
 
     /// The next key, its colon passed; the inner `None`: the object has ended.
-    fn key(&mut self) -> Option<Option<&'a str>> {
+    pub(super) fn key(&mut self) -> Option<Option<&'a str>> {
         if self.peek()? == b',' {
             self.at += 1;
         }
@@ -178,7 +178,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next value as it is written.
-    fn value(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         let mut depth = 0usize;
         loop {

@@ -7,6 +7,7 @@
 //! [`LogStore`] makes a `Store` of it and a [`Log`]; [`MemoryStore`] is the one that keeps nothing on disk. A store
 //! that lives elsewhere (etcd) implements `Store` itself.
 
+mod changes; // when each part of the key space last changed
 pub mod journal; // a log on a simulated disk, for tests and the simulator
 mod log; // what makes commits durable
 mod map; // the key space, shared between revisions
@@ -159,6 +160,15 @@ pub trait View: Send + Sync {
 
     /// How many keys begin with `prefix` and are greater than `after`.
     fn count(&self, prefix: &str, after: &str) -> usize;
+
+    /// No key that begins with `prefix` was written or removed after this revision. It may be later than the last time
+    /// that one was, and is the view's own where a store keeps no count: then nothing is known.
+    ///
+    /// For who has read there before, and asks whether it would find the same.
+    fn changed(&self, prefix: &str) -> Revision {
+        let _ = prefix;
+        self.revision()
+    }
 }
 
 /// Changes the bytes of objects on their way to a disk and back: encryption at rest. What is in memory is plain.

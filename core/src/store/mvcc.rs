@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::changes::Changes;
 use super::log::{Commit, Image};
 use super::map::Map;
 use super::{Batch, Entry, Event, Op, Ranges, Revision, StoreError, Txn, View};
@@ -52,6 +53,8 @@ pub struct Mvcc {
     /// changes the nodes of the tip where they are instead of copies of them.
     at_hand: OnceLock<Arc<At>>,
     tip: Map,
+    /// Of what is pending, too; what is taken back has left its mark, which does no harm.
+    changes: Arc<Changes>,
     pending: Vec<Arc<Commit>>,
     /// Published commits without gaps; the last one is the latest.
     history: VecDeque<Arc<Commit>>,
@@ -65,6 +68,8 @@ pub struct Mvcc {
 struct At {
     revision: Revision,
     map: Map,
+    /// Of the latest state alone.
+    changes: Option<Arc<Changes>>,
 }
 
 impl Mvcc {
@@ -82,6 +87,7 @@ impl Mvcc {
         Mvcc {
             limits,
             tip: map,
+            changes: Arc::new(Changes::since(image.revision)),
             published: image.revision,
             at_hand: OnceLock::new(),
             pending: Vec::new(),
@@ -132,6 +138,8 @@ impl Mvcc {
     }
 
     fn step(&mut self, op: &Op, revision: Revision) -> Option<Event> {
+        let (Op::Put(key, _) | Op::Delete(key)) = op;
+        Changes::note(&mut self.changes, key, revision);
         match op {
             Op::Put(key, body) => {
                 let before = self.tip.get(key);
@@ -191,7 +199,7 @@ impl Mvcc {
         self.at_hand.get_or_init(|| {
             let mut map = self.tip.clone();
             self.pending.iter().rev().for_each(|commit| undo(&mut map, commit));
-            Arc::new(At { revision: self.published, map })
+            Arc::new(At { revision: self.published, map, changes: Some(self.changes.clone()) })
         })
     }
 
@@ -210,7 +218,7 @@ impl Mvcc {
         let first = (revision.0 - self.oldest.0) as usize;
         let last = (nearest.revision.0 - self.oldest.0) as usize;
         self.history.range(first..last).rev().for_each(|commit| undo(&mut map, commit));
-        let view = Arc::new(At { revision, map });
+        let view = Arc::new(At { revision, map, changes: None });
         if self.old_views.len() == OLD_VIEWS {
             self.old_views.pop_front();
         }
@@ -331,6 +339,12 @@ impl View for At {
     fn count(&self, prefix: &str, after: &str) -> usize {
         let upto = self.map.rank(&|key| key < prefix || key.starts_with(prefix));
         upto.saturating_sub(self.map.rank(&|key| is_before(key, prefix, after)))
+    }
+
+    fn changed(&self, prefix: &str) -> Revision {
+        // What was noted of a commit that is pending, or was taken back, says no more than that nothing is known.
+        let last = self.changes.as_ref().and_then(|changes| changes.last(prefix));
+        last.map_or(self.revision, |last| last.min(self.revision))
     }
 }
 

@@ -47,6 +47,7 @@ pub fn suite<S: Store + Clone>(make: impl Fn() -> S) {
     reads::ranges_by_prefix(&make());
     reads::keeps_the_past(&make());
     reads::forgets_what_is_compacted(&make());
+    reads::never_hides_a_change(&make());
     watches::tells_every_change_in_order(&make());
     watches::begins_anywhere(&make());
     watches::keeps_commits_whole(&make());

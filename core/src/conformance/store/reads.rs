@@ -193,3 +193,38 @@ pub(super) fn commits_several_each_for_itself<S: Store>(store: &S) {
         events.map(|e| (e.revision.0 - base.0, e.key.rsplit('/').next().unwrap_or_default())).collect();
     assert_eq!(events, [(1, "a"), (2, "b"), (2, "c"), (3, "a")], "and is told as one commit");
 }
+
+/// Who was told that nothing has changed since it read must find what it found.
+pub(super) fn never_hides_a_change<S: Store>(store: &S) {
+    let prefixes = ["", "/registry/", "/registry/pods", "/registry/pods/", "/registry/pods/default/"];
+    let exact =
+        ["/registry/pods/default/k1", "/registry/nodes/k1", "/registry/nodes/", "/registry/example.org/a/"];
+    let prefixes: Vec<&str> = prefixes.into_iter().chain(exact).collect();
+    let mut seen = Vec::new();
+    for n in 0..60u32 {
+        let place = ["pods/default", "nodes", "pods/other", "example.org/a", "example.org/b"][n as usize % 5];
+        let key: Arc<str> = format!("/registry/{place}/k{}", n % 3).into();
+        let op = if n % 4 == 3 { Op::Delete(key) } else { Op::Put(key, body(&n.to_string())) };
+        if n % 7 == 6 {
+            // What fails must not count as what it would have done, either.
+            try_commit(store, vec![at("absent", Revision(1))], vec![op]).expect_err("the key is not there");
+        } else {
+            commit(store, vec![op]);
+        }
+        seen.push(store.view());
+    }
+    for (i, before) in seen.iter().enumerate() {
+        for after in &seen[i..] {
+            for prefix in &prefixes {
+                let changed = after.changed(prefix);
+                assert!(changed <= after.revision(), "a view knows nothing of what comes after it");
+                if changed <= before.revision() {
+                    let read = |view: &dyn View| -> Vec<String> {
+                        view.range(prefix, "", usize::MAX).iter().map(show_entry).collect()
+                    };
+                    assert_eq!(read(&**before), read(&**after), "{prefix} is said not to have changed");
+                }
+            }
+        }
+    }
+}
