@@ -12,6 +12,7 @@ use orlop_core::{Key, Name};
 
 use crate::config::NodeConfig;
 use crate::objects::{Holder, Objects};
+use crate::pod::Role;
 use crate::pod::restart::is_task;
 
 /// The pod's sandbox.
@@ -94,7 +95,7 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) addresses: &'a [IpAddr],
 }
 
-/// One container. `init`: others wait for its end.
+/// One container.
 ///
 /// # Errors
 /// A sentence, where its environment names something that does not exist.
@@ -102,7 +103,7 @@ pub(crate) fn container(
     facts: &PodFacts<'_>,
     container: &Container,
     attempt: u32,
-    init: bool,
+    role: Role,
 ) -> Result<ContainerSpec, String> {
     let env = environment(facts, container)?;
     let by_name: BTreeMap<&str, &str> =
@@ -130,8 +131,8 @@ pub(crate) fn container(
             .collect(),
         tty: container.tty,
         stdin: container.stdin,
-        one_shot: init || is_task(facts.pod, container),
-        init,
+        one_shot: matches!(role, Role::Init | Role::Ephemeral) || is_task(facts.pod, container),
+        init: role == Role::Init,
         stop_signal: container.lifecycle.as_ref().map(|l| l.stop_signal.clone()).unwrap_or_default(),
         cpu_request_milli: amount(&container.resources.requests, "cpu").milli_value(),
         cpu_limit_milli: amount(limits, "cpu").milli_value(),

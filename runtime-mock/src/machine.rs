@@ -1,5 +1,7 @@
 //! The state machine: [`MockMachine`].
 
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::exec::{Files, Place, Program};
 use crate::fault::{Fault, Pending};
 use crate::policy::Policy;
 use crate::script::{Health, PullFailure};
+pub(crate) use process::Process;
 
 /// Names a call in the reply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -471,9 +474,12 @@ impl MockMachine {
             let uid = self.sandboxes.get(&container.sandbox).map(|s| s.spec.uid.clone()).unwrap_or_default();
             self.ready.push_back(Output::Reply(ticket, Ok(Reply::Started(at))));
             self.tell(RuntimeEvent::Started { uid, container: id.clone(), at });
+            self.begin_process(at, id);
             self.watch(id);
-        } else if let Some((_, code, signal)) = container.ending {
+        } else if let Some((_, code, signal)) = container.ending.filter(|(end, ..)| *end <= at) {
             self.end(at, id, code, signal);
+        } else {
+            self.step_process(at, id);
         }
     }
 

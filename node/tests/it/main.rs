@@ -2,6 +2,7 @@
 
 mod backoff;
 mod environment;
+mod ephemeral;
 mod hooks;
 mod logs;
 mod node;
