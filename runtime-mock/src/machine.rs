@@ -1,5 +1,6 @@
 //! The state machine: [`MockMachine`].
 
+mod probe;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,9 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_core::runtime::{
-    Call, Check, ContainerId, ContainerSpec, ExecSpec, ImageInfo, ImagePull, LogLine, LogOptions, Probe,
-    ProbeAnswer, Reply, RunState, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    Call, ContainerId, ContainerSpec, ExecSpec, ImageInfo, ImagePull, LogLine, LogOptions, Reply, RunState,
+    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
 };
 use orlop_core::{Name, Timestamp};
 
@@ -17,7 +17,7 @@ use crate::container::{Container, LogPlace, cut};
 use crate::exec::{Files, Place, Program};
 use crate::fault::{Fault, Pending};
 use crate::policy::Policy;
-use crate::script::{Health, PullFailure};
+use crate::script::PullFailure;
 pub(crate) use process::Process;
 
 /// Names a call in the reply to it.
@@ -516,31 +516,6 @@ impl MockMachine {
                 .collect(),
         };
         self.sandboxes.iter().map(status).collect()
-    }
-
-    fn probe(&self, now: Timestamp, id: &ContainerId, probe: &Probe) -> Outcome {
-        let container = match self.container(id) {
-            Ok(container) => container,
-            Err(error) => return Outcome::Now(Err(error)),
-        };
-        let Some(since) = container.running_since() else { return Outcome::Now(Err(not_running(id))) };
-        let answer = match container.script.answer(probe.purpose, now.since(since)) {
-            Some(Health::Good) => ProbeAnswer::Success,
-            Some(Health::Bad(seen)) => ProbeAnswer::Failure(seen.clone()),
-            Some(Health::Silent) => {
-                let seen = format!("no answer within {:?}", probe.timeout);
-                return Outcome::After(probe.timeout, Ok(Reply::Probe(ProbeAnswer::Failure(seen))));
-            }
-            None => match &probe.check {
-                Check::Exec(command) => match self.exec(id, command) {
-                    Ok((_, 0)) => ProbeAnswer::Success,
-                    Ok((output, _)) => ProbeAnswer::Failure(output),
-                    Err(error) => return Outcome::Now(Err(error)),
-                },
-                Check::Http { .. } | Check::Tcp { .. } | Check::Grpc { .. } => ProbeAnswer::Success,
-            },
-        };
-        Outcome::Now(Ok(Reply::Probe(answer)))
     }
 }
 

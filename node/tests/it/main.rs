@@ -13,4 +13,5 @@ mod recorded;
 mod recovery;
 mod restarts;
 mod stopping;
+mod volumes;
 mod world;
