@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use orlop_core::kinds::{Container, Pod};
 use orlop_core::rules::Quantity;
-use orlop_core::runtime::{
-    ContainerSpec, DnsConfig, Mount, MountSource, Port, Protocol, SandboxSpec, bind_port,
-};
+use orlop_core::runtime::{ContainerSpec, DnsConfig, Port, Protocol, SandboxSpec, bind_port};
 use orlop_core::{Key, Name};
 
 use crate::config::NodeConfig;
 use crate::objects::{Holder, Objects};
+use crate::pod::Role;
 use crate::pod::restart::is_task;
+use crate::volumes;
 
 /// The pod's sandbox.
 pub(crate) fn sandbox(config: &NodeConfig, pod: &Pod, attempt: u32, addresses: Vec<IpAddr>) -> SandboxSpec {
@@ -94,7 +94,7 @@ pub(crate) struct PodFacts<'a> {
     pub(crate) addresses: &'a [IpAddr],
 }
 
-/// One container. `init`: others wait for its end.
+/// One container.
 ///
 /// # Errors
 /// A sentence, where its environment names something that does not exist.
@@ -102,7 +102,7 @@ pub(crate) fn container(
     facts: &PodFacts<'_>,
     container: &Container,
     attempt: u32,
-    init: bool,
+    role: Role,
 ) -> Result<ContainerSpec, String> {
     let env = environment(facts, container)?;
     let by_name: BTreeMap<&str, &str> =
@@ -121,45 +121,18 @@ pub(crate) fn container(
         mounts: container
             .volume_mounts
             .iter()
-            .map(|mount| Mount {
-                volume: mount.name.clone(),
-                path: mount.mount_path.clone(),
-                source: source(facts, &mount.name),
-                read_only: mount.read_only,
-            })
+            .map(|mount| volumes::mount(facts, container, mount, &by_name))
             .collect(),
         tty: container.tty,
         stdin: container.stdin,
-        one_shot: init || is_task(facts.pod, container),
-        init,
+        one_shot: matches!(role, Role::Init | Role::Ephemeral) || is_task(facts.pod, container),
+        init: role == Role::Init,
         stop_signal: container.lifecycle.as_ref().map(|l| l.stop_signal.clone()).unwrap_or_default(),
         cpu_request_milli: amount(&container.resources.requests, "cpu").milli_value(),
         cpu_limit_milli: amount(limits, "cpu").milli_value(),
         memory_limit_bytes: amount(limits, "memory").value(),
         env,
     })
-}
-
-fn source(facts: &PodFacts<'_>, volume: &Name) -> MountSource {
-    let Some(volume) = facts.pod.spec.volumes.iter().find(|v| v.name == *volume) else {
-        return MountSource::Other;
-    };
-    let files = |holder, name: &Name| {
-        let key = Key::new(facts.pod.metadata.namespace.clone(), name.clone());
-        let data = facts.objects.data(holder, &key).unwrap_or_default();
-        MountSource::Files(data.into_iter().map(|(path, bytes)| (path.into(), bytes)).collect())
-    };
-    if volume.empty_dir.is_some() {
-        MountSource::Empty
-    } else if let Some(host) = &volume.host_path {
-        MountSource::Host(host.path.clone())
-    } else if let Some(source) = volume.config_map.as_ref().filter(|source| source.items.is_empty()) {
-        files(Holder::ConfigMap, &source.name)
-    } else if let Some(source) = volume.secret.as_ref().filter(|source| source.items.is_empty()) {
-        files(Holder::Secret, &source.secret_name)
-    } else {
-        MountSource::Other
-    }
 }
 
 fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name, Name)>, String> {
@@ -232,7 +205,7 @@ fn environment(facts: &PodFacts<'_>, container: &Container) -> Result<Vec<(Name,
     Ok(env)
 }
 
-fn field_of(facts: &PodFacts<'_>, path: &str) -> Name {
+pub(crate) fn field_of(facts: &PodFacts<'_>, path: &str) -> Name {
     let meta = &facts.pod.metadata;
     let list = |ips: &[IpAddr]| Name::from(ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
     let first = |ips: &[IpAddr]| ips.first().map(|ip| Name::from(ip.to_string())).unwrap_or_default();
@@ -255,7 +228,7 @@ fn field_of(facts: &PodFacts<'_>, path: &str) -> Name {
     }
 }
 
-fn resource_of(
+pub(crate) fn resource_of(
     facts: &PodFacts<'_>,
     own: &Container,
     field: &orlop_core::kinds::ResourceFieldSelector,
@@ -286,7 +259,7 @@ fn resource_of(
 }
 
 /// Puts the values of variables where `$(NAME)` stands; `$$` is a dollar, and an unknown name stays as it is.
-fn expand(text: &str, env: &BTreeMap<&str, &str>) -> Name {
+pub(crate) fn expand(text: &str, env: &BTreeMap<&str, &str>) -> Name {
     if !text.contains('$') {
         return text.into();
     }

@@ -11,7 +11,7 @@ use orlop_core::runtime::{
 };
 
 use crate::exec::Files;
-use crate::machine::Ticket;
+use crate::machine::{Process, Ticket};
 use crate::script::Script;
 
 /// How many lines of a log are kept.
@@ -31,8 +31,12 @@ pub(crate) struct Container {
     pub(crate) ending: Option<(Timestamp, i32, Option<i32>)>,
     /// Since when it has been told to stop.
     pub(crate) stopping: Option<Timestamp>,
+    /// What runs in it, where that is more than the script.
+    pub(crate) process: Option<Process>,
     /// Lines that are no part of the script, such as the requests that it answered.
     said: VecDeque<LogLine>,
+    /// How many of them are kept no more.
+    unkept: usize,
     /// What commands have written into it.
     pub(crate) files: Files,
 }
@@ -55,7 +59,9 @@ impl Container {
             starting: None,
             ending: None,
             stopping: None,
+            process: None,
             said: VecDeque::new(),
+            unkept: 0,
             files: Files::default(),
         }
     }
@@ -81,7 +87,8 @@ impl Container {
     /// When this container must be looked at again.
     pub(crate) fn due(&self) -> Option<Timestamp> {
         let starting = self.starting.map(|(at, _)| at);
-        starting.or(self.ending.map(|(at, _, _)| at))
+        let goes_on = self.process.as_ref().and_then(|process| process.wake);
+        starting.or([self.ending.map(|(at, _, _)| at), goes_on].into_iter().flatten().min())
     }
 
     /// It runs from `at` on.
@@ -119,14 +126,32 @@ impl Container {
         self.state = RunState::Exited(exit.clone());
         self.starting = None;
         self.ending = None;
+        self.process = None;
         exit
     }
 
     pub(crate) fn say(&mut self, at: Timestamp, text: &str) {
+        self.keep(line(at, LogSource::Stdout, text));
+    }
+
+    /// Prints bytes. A line whose break is not there yet, such as a prompt, is shown as far as it goes.
+    pub(crate) fn print(&mut self, at: Timestamp, source: LogSource, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.keep(LogLine { at, source, text: Bytes::copy_from_slice(part) });
+        }
+    }
+
+    fn keep(&mut self, line: LogLine) {
         if self.said.len() >= LOG_LINES_MAX {
             self.said.pop_front();
+            self.unkept += 1;
         }
-        self.said.push_back(line(at, LogSource::Stdout, text));
+        self.said.push_back(line);
+    }
+
+    /// Since when the line goes that has no end yet: who attaches sees it, as a prompt is written but once.
+    pub(crate) fn open_line(&self) -> Option<Timestamp> {
+        self.said.back().filter(|line| !line.text.ends_with(b"\n")).map(|line| line.at)
     }
 
     /// From when to when it ran; `None` if it did not.
@@ -162,7 +187,7 @@ impl Container {
             }
         }
         let said = self.said.iter().filter(|line| line.at <= now).enumerate();
-        lines.extend(said.map(|(i, line)| (LogPlace(line.at, 1, i), line.clone())));
+        lines.extend(said.map(|(i, line)| (LogPlace(line.at, 1, self.unkept + i), line.clone())));
         lines.sort_by_key(|(place, _)| *place);
         lines.drain(..lines.len().saturating_sub(LOG_LINES_MAX));
         lines

@@ -1,13 +1,15 @@
 //! The state machine: [`MockMachine`].
 
+mod probe;
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use orlop_core::runtime::{
-    Call, Check, ContainerId, ContainerSpec, ExecSpec, ImageInfo, ImagePull, LogLine, LogOptions, Probe,
-    ProbeAnswer, Reply, RunState, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec,
-    SandboxStatus,
+    Call, ContainerId, ContainerSpec, ExecSpec, ImageInfo, ImagePull, LogLine, LogOptions, Reply, RunState,
+    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxId, SandboxSpec, SandboxStatus,
 };
 use orlop_core::{Name, Timestamp};
 
@@ -15,7 +17,8 @@ use crate::container::{Container, LogPlace, cut};
 use crate::exec::{Files, Place, Program};
 use crate::fault::{Fault, Pending};
 use crate::policy::Policy;
-use crate::script::{Health, PullFailure};
+use crate::script::PullFailure;
+pub(crate) use process::Process;
 
 /// Names a call in the reply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -471,9 +474,12 @@ impl MockMachine {
             let uid = self.sandboxes.get(&container.sandbox).map(|s| s.spec.uid.clone()).unwrap_or_default();
             self.ready.push_back(Output::Reply(ticket, Ok(Reply::Started(at))));
             self.tell(RuntimeEvent::Started { uid, container: id.clone(), at });
+            self.begin_process(at, id);
             self.watch(id);
-        } else if let Some((_, code, signal)) = container.ending {
+        } else if let Some((_, code, signal)) = container.ending.filter(|(end, ..)| *end <= at) {
             self.end(at, id, code, signal);
+        } else {
+            self.step_process(at, id);
         }
     }
 
@@ -510,31 +516,6 @@ impl MockMachine {
                 .collect(),
         };
         self.sandboxes.iter().map(status).collect()
-    }
-
-    fn probe(&self, now: Timestamp, id: &ContainerId, probe: &Probe) -> Outcome {
-        let container = match self.container(id) {
-            Ok(container) => container,
-            Err(error) => return Outcome::Now(Err(error)),
-        };
-        let Some(since) = container.running_since() else { return Outcome::Now(Err(not_running(id))) };
-        let answer = match container.script.answer(probe.purpose, now.since(since)) {
-            Some(Health::Good) => ProbeAnswer::Success,
-            Some(Health::Bad(seen)) => ProbeAnswer::Failure(seen.clone()),
-            Some(Health::Silent) => {
-                let seen = format!("no answer within {:?}", probe.timeout);
-                return Outcome::After(probe.timeout, Ok(Reply::Probe(ProbeAnswer::Failure(seen))));
-            }
-            None => match &probe.check {
-                Check::Exec(command) => match self.exec(id, command) {
-                    Ok((_, 0)) => ProbeAnswer::Success,
-                    Ok((output, _)) => ProbeAnswer::Failure(output),
-                    Err(error) => return Outcome::Now(Err(error)),
-                },
-                Check::Http { .. } | Check::Tcp { .. } | Check::Grpc { .. } => ProbeAnswer::Success,
-            },
-        };
-        Outcome::Now(Ok(Reply::Probe(answer)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use orlop_core::Name;
 use orlop_core::runtime::{ContainerSpec, ImagePull, LogSource, SandboxSpec};
 
-use crate::exec::{ExecPolicy, Toolbox};
+use crate::exec::{ExecPolicy, Toolbox, is_executable};
 use crate::script::{LogStep, Pull, PullFailure, SCRIPT_ANNOTATION, START_UP, STOP, Script, parse};
 use crate::shell;
 
@@ -112,6 +112,12 @@ impl CommandPolicy for Uniform {
 /// Reads commands as a shell does: `sleep 3600` sleeps an hour and ends with 0, `exit 1` ends at once with 1,
 /// `while true; do echo hi; sleep 10; done` prints for ever, `echo` prints.
 ///
+/// Arguments without a command are taken as the command where they begin with a program that is known, as images such
+/// as `busybox` have no entry point; otherwise they are their image's.
+///
+/// A shell that reads its commands (`sh` alone, with standard input or a terminal; or nothing at all, with standard
+/// input) and the tools of a [`Toolbox`] are run by the [`ExecPolicy`].
+///
 /// A program that is not known (no command at all is one, too) serves until it is stopped; where the container is
 /// meant to end by itself (an init container, or a pod that is not always restarted) it ends with 0 after
 /// [`ShellLikePolicy::work`]. What merely sleeps ends with code 143 when it is told to stop, as under an init process
@@ -130,16 +136,20 @@ impl Default for ShellLikePolicy {
 
 impl CommandPolicy for ShellLikePolicy {
     fn script(&self, sandbox: &SandboxSpec, container: &ContainerSpec) -> Script {
-        let argv: Vec<Name> = container.command.iter().chain(&container.args).cloned().collect();
         let one_shot = container.one_shot;
         let program = |_: &[String]| match one_shot {
             true => (Some(self.work), 0),
             false => (None, 0),
         };
         let mut script = Script::server();
-        if container.command.is_empty() {
+        let Some(argv) = command_line(container) else {
             // The image's own entry point, with whatever arguments.
             script.exit = one_shot.then_some((self.work, 0));
+            return script;
+        };
+        if is_run(&argv, container.stdin || container.tty) {
+            script.program = argv;
+            script.stop_code = 143;
             return script;
         }
         let course = follow(sandbox, container, &argv, program);
@@ -156,6 +166,47 @@ impl CommandPolicy for ShellLikePolicy {
     }
 }
 
+/// The command that replaces the image's; `None`: the image's own is run.
+fn command_line(container: &ContainerSpec) -> Option<Vec<Name>> {
+    let ContainerSpec { command, args, .. } = container;
+    match args.first() {
+        _ if !command.is_empty() => Some(command.iter().chain(args).cloned().collect()),
+        Some(first) => is_program(&base(first)).then(|| args.clone()),
+        // What is meant for somebody at its input, and says nothing else, is a shell.
+        None => container.stdin.then(|| vec![Name::new_static("sh")]),
+    }
+}
+
+/// Whether arguments that begin so are a command. What images with an entry point take for words of their own is none.
+fn is_program(name: &str) -> bool {
+    is_shell(name) || (is_executable(name) && !matches!(name, "test" | "["))
+}
+
+/// Whether a command is more than [`follow`] can tell: it prints what it finds, or does what it is told.
+fn is_run(argv: &[Name], reads: bool) -> bool {
+    let name = argv.first().map(|first| base(first)).unwrap_or_default();
+    match name.as_str() {
+        "busybox" | "zsh" => false,
+        name if is_shell(name) => reads && argv[1..].iter().all(|word| is_flag(word) && !word.ends_with('c')),
+        "echo" | "printf" | "sleep" | "true" | "false" | "test" | "[" => false,
+        "tail" => !argv.iter().any(|word| matches!(word.as_str(), "-f" | "-F")),
+        name => is_executable(name),
+    }
+}
+
+/// The last part of a path.
+fn base(word: &str) -> String {
+    Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn is_shell(name: &str) -> bool {
+    matches!(name, "sh" | "bash" | "ash" | "dash" | "zsh" | "busybox")
+}
+
+fn is_flag(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--")
+}
+
 fn follow(
     sandbox: &SandboxSpec,
     container: &ContainerSpec,
@@ -164,13 +215,10 @@ fn follow(
 ) -> shell::Course {
     let mut env: BTreeMap<&str, &str> = BTreeMap::from([("HOSTNAME", sandbox.hostname.as_str())]);
     env.extend(container.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let base = |word: &str| Path::new(word).file_name().map(|name| name.to_string_lossy().into_owned());
-    let first = argv.first().and_then(|word| base(word)).unwrap_or_default();
-    let shell = matches!(first.as_str(), "sh" | "bash" | "ash" | "dash" | "zsh" | "busybox");
-    let flag =
-        argv.iter().position(|word| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'));
+    let first = argv.first().map(|word| base(word)).unwrap_or_default();
+    let flag = argv.iter().position(|word| is_flag(word) && word.ends_with('c'));
     match flag {
-        Some(at) if shell => {
+        Some(at) if is_shell(&first) => {
             let script = argv.get(at + 1).map_or("", Name::as_str);
             shell::follow(script, &env, program)
         }

@@ -378,15 +378,16 @@ impl Runtime for MockRuntime {
     }
 
     async fn attach(&self, container: &ContainerId, spec: &AttachSpec) -> Result<ExecSession, RuntimeError> {
-        let now = self.shared.with(|machine, now| machine.must_run(container).map(|()| now))?;
-        let options = LogOptions { follow: true, since: Some(now), ..LogOptions::default() };
+        let since = self.shared.with(|machine, now| machine.attached_since(now, container))?;
+        let options = LogOptions { follow: true, since: Some(since), ..LogOptions::default() };
         let output = self.logs(container, &options).await?.map(|line| {
             line.map(|line| match line.source {
                 LogSource::Stdout => ExecOutput::Stdout(line.text),
                 LogSource::Stderr => ExecOutput::Stderr(line.text),
             })
         });
-        let input = spec.stdin.then(|| Box::new(Unread) as Box<dyn ExecInput>);
+        let way = || Way { shared: self.shared.clone(), container: container.clone() };
+        let input = spec.stdin.then(|| Box::new(way()) as Box<dyn ExecInput>);
         Ok(ExecSession { input, output: Box::pin(output) })
     }
 
@@ -408,12 +409,36 @@ impl Runtime for MockRuntime {
     }
 }
 
-/// A simulated container reads nothing; what it is sent is lost.
-struct Unread;
+/// The way into a container's own process. Its end is the end of that input, as under `stdinOnce`; a connection that
+/// breaks ends nothing.
+struct Way {
+    shared: Arc<Shared>,
+    container: ContainerId,
+}
 
 #[async_trait]
-impl ExecInput for Unread {
-    async fn send(&mut self, _frame: ExecFrame) -> Result<(), RuntimeError> {
+impl ExecInput for Way {
+    async fn send(&mut self, frame: ExecFrame) -> Result<(), RuntimeError> {
+        let Way { shared, container } = self;
+        let mut rest = match frame {
+            ExecFrame::Stdin(bytes) => bytes,
+            ExecFrame::Close => {
+                shared.with(|machine, now| machine.end_input(now, container));
+                return Ok(());
+            }
+            // No program here asks how wide its terminal is.
+            ExecFrame::Resize { .. } => return Ok(()),
+        };
+        while !rest.is_empty() {
+            let taken = shared.with(|machine, now| machine.feed(now, container, &rest));
+            let ended = || RuntimeError::NotRunning(format!("container {container} does not run"));
+            rest = rest.slice(taken.ok_or_else(ended)?..);
+            if !rest.is_empty() {
+                let room =
+                    |machine: &mut MockMachine| if machine.has_room(container) { Ok(()) } else { Err(None) };
+                shared.until_machine(|machine, _| (room(machine), false)).await;
+            }
+        }
         Ok(())
     }
 }

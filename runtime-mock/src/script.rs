@@ -27,6 +27,9 @@ pub struct Script {
     pub log: Vec<LogStep>,
     /// Its last words when it ends by itself with another code than 0.
     pub message: String,
+    /// The command that it is, where the runtime's [`ExecPolicy`](crate::ExecPolicy) can run it: what that prints is
+    /// logged, its end is the container's, and it reads what is sent by `attach`. Empty: it is this script alone.
+    pub program: Vec<Name>,
 }
 
 /// From when on a probe is answered how.
@@ -99,6 +102,7 @@ impl Default for Script {
             probes: Vec::new(),
             log: Vec::new(),
             message: String::new(),
+            program: Vec::new(),
         }
     }
 }
@@ -244,11 +248,17 @@ impl Overlay {
         for (_, statement) in self.0.iter().filter(|(name, _)| name.is_empty() || name == container) {
             match statement.clone() {
                 Statement::Start(time) => script.start_up = time,
-                Statement::Exit { code, after, starts: None } => script.exit = Some((after, code)),
+                Statement::Exit { code, after, starts: None } => {
+                    script.exit = Some((after, code));
+                    script.program.clear();
+                }
                 Statement::Exit { code, after, starts: Some(n) } => {
                     script.first_exits = Some((n, after, code))
                 }
-                Statement::Forever => script.exit = None,
+                Statement::Forever => {
+                    script.exit = None;
+                    script.program.clear();
+                }
                 Statement::Stop(time) => script.stop = time,
                 Statement::StopCode(code) => script.stop_code = code,
                 Statement::Health(steps) => script.probes.extend(steps),

@@ -191,7 +191,7 @@ pub enum MountSource {
     Empty,
     /// A path of the machine.
     Host(Name),
-    /// Files given by content: path below the mount, bytes.
+    /// Files given by content: path below the mount, bytes. One with an empty path is what the mount itself is.
     Files(Vec<(Name, bytes::Bytes)>),
     /// Something that this build does not know how to mount; a runtime may refuse it.
     Other,

@@ -79,6 +79,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) about: &'a Reference,
     pub(crate) sandbox: SandboxId,
     pub(crate) init_count: usize,
+    /// Behind it are the ephemeral containers.
+    pub(crate) own_count: usize,
     pub(crate) out: &'a mut Out,
 }
 
@@ -91,7 +93,11 @@ impl Cx<'_> {
         reason: &'static str,
         message: impl Into<String>,
     ) {
-        let list = if i < self.init_count { "initContainers" } else { "containers" };
+        let list = match i {
+            i if i < self.init_count => "initContainers",
+            i if i < self.own_count => "containers",
+            _ => "ephemeralContainers",
+        };
         let mut about = self.about.clone();
         about.field_path = smol_str::format_smolstr!("spec.{list}{{{}}}", container.name);
         self.out.notes.push(Note {

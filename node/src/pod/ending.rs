@@ -66,7 +66,7 @@ impl PodMachine {
 
     /// Which containers have to wait for others before they are told to stop.
     fn turns(&self) -> Vec<bool> {
-        let (init, mains) = self.units.split_at(self.init_count);
+        let (init, mains) = self.own().split_at(self.init_count);
         let mut others_live = mains.iter().any(Unit::is_alive);
         let mut waits = vec![false; self.units.len()];
         for (i, unit) in init.iter().enumerate().rev().filter(|(_, unit)| unit.role == Role::Sidecar) {
@@ -80,11 +80,11 @@ impl PodMachine {
     pub(super) fn conclude(&mut self, env: &mut Env<'_>, out: &mut Out) {
         if self.over.is_none() && self.quiet() {
             if self.ending.is_some() {
-                self.over = Some(status::final_phase(&self.units, self.init_count, self.verdict.as_ref()));
+                self.over = Some(status::final_phase(self.own(), self.init_count, self.verdict.as_ref()));
             } else {
                 let settled = self.units.iter().all(|unit| unit.work == Work::None);
                 let restarts = Restarts::of(env.config, &self.item);
-                let phase = status::phase(&self.units, self.init_count, restarts);
+                let phase = status::phase(self.own(), self.init_count, restarts);
                 if matches!(phase, "Succeeded" | "Failed") && settled {
                     self.over = Some(phase);
                 }
@@ -107,13 +107,13 @@ impl PodMachine {
         }
     }
 
-    /// When all else has ended for good, the sidecars end, too.
+    /// When all else has ended for good, the sidecars and the ephemeral containers end, too.
     fn end_sidecars(&mut self, env: &Env<'_>, out: &mut Out) {
         if self.ending.is_some() || self.anew {
             return;
         }
         let restarts = Restarts::of(env.config, &self.item);
-        let (init, mains) = self.units.split_at(self.init_count);
+        let (init, mains) = self.own().split_at(self.init_count);
         let failed = |unit: &Unit| {
             unit.role == Role::Init
                 && unit.is_over(restarts)

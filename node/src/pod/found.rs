@@ -14,7 +14,7 @@ impl PodMachine {
             if found.ready { Sandbox::Up(found.id.clone()) } else { Sandbox::Stopped(found.id.clone()) };
         self.each(env, out, |_, unit, cx| unit.adopt(cx, &found.containers));
         // A container that serves stands behind init containers that have done their part.
-        self.initialized = self.units[self.init_count..].iter().any(|unit| unit.current.is_some());
+        self.initialized = self.mains().iter().any(|unit| unit.current.is_some());
         if !found.ready && self.over.is_none() {
             self.lose_sandbox(env.now);
         }
@@ -61,7 +61,7 @@ impl PodMachine {
     }
 
     pub(crate) fn on_exit(&mut self, env: &mut Env<'_>, id: &ContainerId, exit: &Exit, out: &mut Out) {
-        self.each(env, out, |_, unit, cx| unit.on_exit_of(cx, id, exit));
+        self.each(env, out, |i, unit, cx| unit.on_exit_of(i, cx, id, exit));
     }
 
     /// Whether a list, asked for at `asked`, tells nothing new.

@@ -14,7 +14,7 @@ mod unit;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use orlop_core::kinds::{Container, Pod};
+use orlop_core::kinds::{Container, EphemeralContainer, Pod};
 use orlop_core::plan::Reference;
 use orlop_core::runtime::SandboxId;
 use orlop_core::{Item, Name, Note, Revision, Timestamp};
@@ -23,7 +23,8 @@ use crate::spec::PodFacts;
 use context::grace_of;
 pub(crate) use context::{Cx, Env, Op, Out, PodWrite};
 use status::Conditions;
-use unit::{Role, Unit};
+pub(crate) use unit::Role;
+use unit::Unit;
 
 /// The wait before something is tried again that the runtime or the API refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,8 +79,10 @@ pub(crate) struct PodMachine {
     /// When the agent learnt of the sandbox: an older list does not know it.
     sandbox_noticed: Timestamp,
     addresses: Vec<IpAddr>,
+    /// The init containers, then those that the pod is for, then ephemeral ones as they come.
     units: Vec<Unit>,
     init_count: usize,
+    main_count: usize,
     /// The init containers have all done their part since the sandbox was made.
     initialized: bool,
     /// All containers are being ended, to begin anew.
@@ -106,6 +109,7 @@ impl PodMachine {
         let init = spec.init_containers.iter().map(|c| Unit::new(c.clone(), role(c)));
         let units: Vec<Unit> =
             init.chain(spec.containers.iter().map(|c| Unit::new(c.clone(), Role::Main))).collect();
+        let main_count = spec.containers.len();
         let over = match item.status.phase.as_str() {
             "Succeeded" => Some("Succeeded"),
             "Failed" => Some("Failed"),
@@ -119,6 +123,7 @@ impl PodMachine {
             sandbox_noticed: Timestamp::EPOCH,
             addresses: Vec::new(),
             init_count: spec.init_containers.len(),
+            main_count,
             initialized: false,
             anew: false,
             start_time: item.status.start_time,
@@ -134,6 +139,7 @@ impl PodMachine {
             units,
             item,
         };
+        machine.add_ephemeral();
         machine.recall();
         machine
     }
@@ -141,8 +147,8 @@ impl PodMachine {
     /// What only the status remembers, where the runtime has forgotten.
     fn recall(&mut self) {
         let status = &self.item.status;
-        let all = status.init_container_statuses.iter().chain(&status.container_statuses);
-        for told in all {
+        let own = status.init_container_statuses.iter().chain(&status.container_statuses);
+        for told in own.chain(&status.ephemeral_container_statuses) {
             let ran = told.state.running.is_some()
                 || told.state.terminated.is_some()
                 || told.last_state.terminated.is_some();
@@ -202,6 +208,29 @@ impl PodMachine {
             }
         }
         self.item = item;
+        self.add_ephemeral();
+    }
+
+    /// Takes up the ephemeral containers that are new: none ever changes, or goes before its pod.
+    fn add_ephemeral(&mut self) {
+        let known = self.units.len() - self.own_count();
+        let fresh = self.item.spec.ephemeral_containers.iter().skip(known).map(as_container);
+        self.units.extend(fresh.map(|spec| Unit::new(spec, Role::Ephemeral)));
+    }
+
+    /// How many containers there are that are not ephemeral.
+    fn own_count(&self) -> usize {
+        self.init_count + self.main_count
+    }
+
+    /// All that decides over the pod's phase: what is not ephemeral.
+    fn own(&self) -> &[Unit] {
+        &self.units[..self.own_count()]
+    }
+
+    /// What the pod is for.
+    fn mains(&self) -> &[Unit] {
+        &self.own()[self.init_count..]
     }
 
     /// The object is gone from the API.
@@ -253,6 +282,7 @@ impl PodMachine {
             about: &self.about,
             sandbox: self.sandbox.id().cloned().unwrap_or_else(|| SandboxId(Name::default())),
             init_count: self.init_count,
+            own_count: self.own_count(),
             out,
         }
     }
@@ -288,6 +318,28 @@ impl PodMachine {
         self.each(env, out, |i, unit, cx| unit.tick(i, cx));
         self.conclude(env, out);
         self.report(env, out);
+    }
+}
+
+/// An ephemeral container as one that has neither ports, probes, hooks nor resources of its own.
+fn as_container(given: &EphemeralContainer) -> Container {
+    Container {
+        name: given.name.clone(),
+        image: given.image.clone(),
+        image_pull_policy: given.image_pull_policy.clone(),
+        command: given.command.clone(),
+        args: given.args.clone(),
+        working_dir: given.working_dir.clone(),
+        env: given.env.clone(),
+        env_from: given.env_from.clone(),
+        volume_mounts: given.volume_mounts.clone(),
+        security_context: given.security_context.clone(),
+        stdin: given.stdin,
+        stdin_once: given.stdin_once,
+        tty: given.tty,
+        termination_message_path: given.termination_message_path.clone(),
+        termination_message_policy: given.termination_message_policy.clone(),
+        ..Container::default()
     }
 }
 

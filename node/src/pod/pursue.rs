@@ -36,6 +36,12 @@ impl PodMachine {
         }
         let restarts = Restarts::of(env.config, &self.item);
         let mut all_again = false;
+        // Who looks into a pod may do so while it does not get on with its init containers.
+        for i in self.own_count()..self.units.len() {
+            self.at(i, env, out, |unit, cx| {
+                unit.ensure(i, cx, restarts);
+            });
+        }
         if !self.initialized {
             for i in 0..self.init_count {
                 self.at(i, env, out, |unit, cx| all_again |= unit.ensure(i, cx, restarts));
@@ -50,7 +56,7 @@ impl PodMachine {
             }
             self.initialized = true;
         }
-        for i in 0..self.units.len() {
+        for i in 0..self.own_count() {
             if self.units[i].role == Role::Init {
                 continue;
             }
@@ -102,7 +108,7 @@ impl PodMachine {
             Sandbox::Stopped(id) => {
                 // It died: the next one starts from scratch. What has to run no more needs none.
                 let restarts = Restarts::of(env.config, &self.item);
-                if self.units[self.init_count..].iter().all(|unit| unit.is_over(restarts)) {
+                if self.mains().iter().all(|unit| unit.is_over(restarts)) {
                     return false;
                 }
                 self.sandbox = Sandbox::Removing(id.clone());

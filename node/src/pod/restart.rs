@@ -70,7 +70,7 @@ impl Restarts {
     /// What follows from this end. A container's rules come first (KEP-5307, KEP-5532), then its own policy, then its
     /// pod's; an init container that has done its part is not run again by a policy.
     pub(crate) fn after(self, container: &Container, role: Role, exit: &Exit) -> After {
-        let Some(pod) = self.pod else { return After::Nothing };
+        let Some(pod) = self.pod.filter(|_| role != Role::Ephemeral) else { return After::Nothing };
         let rules = match container.restart_policy.is_empty() {
             true => &[][..],
             false => &container.restart_policy_rules,

@@ -90,7 +90,7 @@ fn aimed(facts: &Facts<'_>) -> &'static str {
         (Some(over), _) => over,
         (None, Some(_)) => "Failed",
         (None, None) => {
-            phase(&machine.units, machine.init_count, Restarts::of(facts.env.config, &machine.item))
+            phase(machine.own(), machine.init_count, Restarts::of(facts.env.config, &machine.item))
         }
     }
 }
@@ -106,7 +106,7 @@ pub(crate) fn conditions(facts: &Facts<'_>) -> Vec<Fresh> {
     let machine = facts.machine;
     let over = Some(aimed(facts)).filter(|phase| matches!(*phase, "Succeeded" | "Failed"));
     let not_ready: Vec<&str> = machine
-        .units
+        .own()
         .iter()
         .filter(|unit| unit.role != Role::Init && !ready(facts, unit))
         .map(|unit| unit.spec.name.as_str())
@@ -239,7 +239,8 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
         own.insert("qosClass".to_owned(), class.into());
     }
     own.insert("conditions".to_owned(), condition_values(facts).into());
-    let (init, mains) = machine.units.split_at(machine.init_count);
+    let (init, mains) = (&machine.units[..machine.init_count], machine.mains());
+    let ephemeral = &machine.units[machine.own_count()..];
     let told = |units: &[Unit], told: &[ContainerStatus]| -> Vec<Value> {
         units
             .iter()
@@ -249,6 +250,10 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
     if !init.is_empty() && (machine.verdict.is_none() || machine.start_time.is_some()) {
         let statuses = told(init, &current.init_container_statuses);
         own.insert("initContainerStatuses".to_owned(), statuses.into());
+    }
+    if !ephemeral.is_empty() && (machine.verdict.is_none() || machine.start_time.is_some()) {
+        let statuses = told(ephemeral, &current.ephemeral_container_statuses);
+        own.insert("ephemeralContainerStatuses".to_owned(), statuses.into());
     }
     // A pod that was refused has no containers to tell of.
     if machine.verdict.is_none() || machine.start_time.is_some() {
@@ -265,6 +270,9 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
     }
     if own.contains_key("initContainerStatuses") {
         wanted.init_container_statuses = fresh.init_container_statuses;
+    }
+    if own.contains_key("ephemeralContainerStatuses") {
+        wanted.ephemeral_container_statuses = fresh.ephemeral_container_statuses;
     }
     if own.contains_key("observedGeneration") {
         wanted.observed_generation = fresh.observed_generation;
@@ -289,7 +297,9 @@ pub(crate) fn patch(facts: &Facts<'_>) -> Option<Value> {
 fn is_interim(facts: &Facts<'_>, phase: &str) -> bool {
     let units = &facts.machine.units;
     let failing = units.iter().any(|unit| unit.waiting(facts.env.now).is_some());
-    let under_way = units[facts.machine.init_count..]
+    let under_way = facts
+        .machine
+        .mains()
         .iter()
         .any(|unit| unit.current.is_none() && !matches!(unit.work, Work::Failed(_)));
     (phase == "Pending" && !failing) || (phase == "Running" && under_way)
@@ -328,6 +338,17 @@ fn condition_values(facts: &Facts<'_>) -> Vec<Value> {
 }
 
 fn container(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> Value {
+    let mut value = seen(facts, unit, told);
+    // No probe says of an ephemeral container whether it has started.
+    if unit.role == Role::Ephemeral
+        && let Some(fields) = value.as_object_mut()
+    {
+        fields.shift_remove("started");
+    }
+    value
+}
+
+fn seen(facts: &Facts<'_>, unit: &Unit, told: Option<&ContainerStatus>) -> Value {
     let machine = facts.machine;
     let terse = facts.env.config.terse();
     let id = |instance: &Instance| match terse {

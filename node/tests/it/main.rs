@@ -2,6 +2,7 @@
 
 mod backoff;
 mod environment;
+mod ephemeral;
 mod hooks;
 mod logs;
 mod node;
@@ -12,4 +13,5 @@ mod recorded;
 mod recovery;
 mod restarts;
 mod stopping;
+mod volumes;
 mod world;

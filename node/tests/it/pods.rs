@@ -610,3 +610,27 @@ fn a_pod_that_cannot_be_read_runs_on() {
         (&"Running".into(), &0.into())
     );
 }
+
+/// Its end overtook the answer to its start, and `kubectl describe` showed `Created`, but never `Started`.
+#[test]
+fn what_ends_at_once_has_started_before() {
+    for events_first in [false, true] {
+        let mut world = World::new(config(), Policy::default());
+        world.events_first = events_first;
+        world.run(1.0);
+        world.pod(
+            "
+name: task
+restartPolicy: Never
+initContainers: [{name: init, command: ['true']}]
+containers: [{name: main, command: [sh, -c, exit 4]}]
+",
+        );
+        world.run(3.0);
+        for container in ["init", "main"] {
+            let started = format!("Started task/{container}: Container started");
+            assert_eq!(world.trace.matches(&started).count(), 1, "{events_first}: {}", world.trace);
+        }
+        assert!(world.trace.contains("task Failed init=Completed(0) main=Error(4)"), "{}", world.trace);
+    }
+}

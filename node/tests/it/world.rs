@@ -29,6 +29,8 @@ pub(crate) struct World {
     /// Writes other than events and leases.
     pub(crate) writes: usize,
     pub(crate) refuse_writes: u32,
+    /// Whether the runtime's events overtake its replies.
+    pub(crate) events_first: bool,
     /// How often it had to move on.
     pub(crate) wakes: usize,
     shown: BTreeMap<Key, String>,
@@ -54,6 +56,7 @@ impl World {
             trace: String::new(),
             writes: 0,
             refuse_writes: 0,
+            events_first: false,
             wakes: 0,
             shown: BTreeMap::new(),
         };
@@ -116,7 +119,11 @@ impl World {
                     }
                 }
             }
-            for output in self.machine.poll(self.now) {
+            let mut outputs = self.machine.poll(self.now);
+            if self.events_first {
+                outputs.sort_by_key(|output| matches!(output, Output::Reply(..)));
+            }
+            for output in outputs {
                 idle = false;
                 match output {
                     Output::Reply(ticket, reply) => {
@@ -307,7 +314,7 @@ pub(crate) fn pod(yaml: &str) -> Value {
     assert!(policy.is_string());
     fields.entry("nodeName").or_insert_with(|| "n1".into());
     fields.entry("containers").or_insert_with(|| json!([{"name": "main", "image": "web:1"}]));
-    for list in ["containers", "initContainers"] {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             if container["image"].is_null() {
                 container["image"] = "web:1".into();
@@ -337,7 +344,7 @@ pub(crate) fn summary(pod: &Value) -> String {
     if let Some(reason) = status["reason"].as_str() {
         write!(line, " {reason}").unwrap();
     }
-    for list in ["initContainerStatuses", "containerStatuses"] {
+    for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
         for container in status[list].as_array().into_iter().flatten() {
             write!(line, " {}={}", container["name"].as_str().unwrap_or("?"), state(container)).unwrap();
         }

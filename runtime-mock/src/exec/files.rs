@@ -21,6 +21,8 @@ pub struct Files {
 /// The files of a container as commands see them.
 pub(super) struct View<'a> {
     came_with: BTreeMap<String, Bytes>,
+    /// Where directories are mounted.
+    mounted: Vec<String>,
     read_only: Vec<String>,
     files: &'a mut Files,
 }
@@ -47,19 +49,24 @@ impl<'a> View<'a> {
         }
         put("/etc/resolv.conf", resolv);
         put("/etc/os-release", "NAME=\"Orlop mock\"\nID=orlop-mock\nPRETTY_NAME=\"Orlop mock\"\n".to_owned());
-        let mut read_only = Vec::new();
+        let (mut mounted, mut read_only) = (Vec::new(), Vec::new());
         for mount in &place.container.mounts {
             let root = absolute("/", &mount.path);
+            let mut is_file = false;
             if let MountSource::Files(given) = &mount.source {
                 for (path, bytes) in given {
+                    is_file |= path.is_empty();
                     came_with.insert(absolute(&root, path), bytes.clone());
                 }
+            }
+            if !is_file {
+                mounted.push(root.clone());
             }
             if mount.read_only {
                 read_only.push(root);
             }
         }
-        View { came_with, read_only, files }
+        View { came_with, mounted, read_only, files }
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Bytes, &'static str> {
@@ -151,7 +158,7 @@ impl<'a> View<'a> {
         let below = format!("{}/", path.trim_end_matches('/'));
         EMPTY.contains(&path)
             || self.files.directories.contains(path)
-            || self.read_only.iter().any(|root| root == path)
+            || self.mounted.iter().any(|root| root == path || root.starts_with(&below))
             || self.paths().any(|name| name.starts_with(&below))
     }
 
@@ -159,7 +166,8 @@ impl<'a> View<'a> {
     pub(super) fn list(&self, path: &str) -> BTreeSet<String> {
         let below = format!("{}/", path.trim_end_matches('/'));
         let directories = self.files.directories.iter().map(String::as_str);
-        let all = self.paths().chain(directories).chain(EMPTY);
+        let mounted = self.mounted.iter().map(String::as_str);
+        let all = self.paths().chain(directories).chain(mounted).chain(EMPTY);
         let inside = all.filter_map(|name| name.strip_prefix(&below));
         inside
             .filter_map(|rest| rest.split('/').next())

@@ -115,6 +115,26 @@ fn base(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
+/// Whether a [`Toolbox`] has a program by this name that a container can be, unlike what only a shell knows.
+pub(crate) fn is_executable(program: &str) -> bool {
+    let only_in_shells = matches!(
+        program,
+        ":" | "break"
+            | "cd"
+            | "command"
+            | "continue"
+            | "exec"
+            | "exit"
+            | "export"
+            | "nohup"
+            | "read"
+            | "set"
+            | "trap"
+            | "unset"
+    );
+    tools::is_known(program) && !only_in_shells
+}
+
 /// The names under which a shell is known.
 fn is_shell(program: &str) -> bool {
     matches!(program, "sh" | "bash" | "ash" | "dash")

@@ -22,6 +22,10 @@ struct World {
     container: ContainerId,
 }
 
+fn mount(path: &str, source: MountSource, read_only: bool) -> Mount {
+    Mount { volume: "volume".into(), path: path.into(), source, read_only }
+}
+
 impl World {
     async fn new() -> World {
         let clock = ManualClock::at(Timestamp::from_secs(1_767_225_600));
@@ -41,12 +45,15 @@ impl World {
             name: "main".into(),
             image: "web:1".into(),
             env: vec![("GREETING".into(), "good day".into())],
-            mounts: vec![Mount {
-                volume: "config".into(),
-                path: "/etc/config".into(),
-                source: MountSource::Files(files),
-                read_only: true,
-            }],
+            mounts: vec![
+                mount("/etc/config", MountSource::Files(files), true),
+                mount(
+                    "/etc/one.conf",
+                    MountSource::Files(vec![("".into(), Bytes::from_static(b"1\n"))]),
+                    true,
+                ),
+                mount("/work/empty", MountSource::Empty, false),
+            ],
             ports: vec![Port { container: 80, bind: 8080, ..Port::default() }],
             ..ContainerSpec::default()
         };
@@ -121,6 +128,12 @@ async fn a_shell_with_the_usual_tools() {
         ("cd /etc; pwd; cd config && ls | grep -n si", "/etc\n2:size\n=0"),
         ("sh -c 'exit 4'; echo $?", "4\n=0"),
         ("(exit 5)", "=5"),
+        // A mount is there although nothing is in it, and one of a single file is that file.
+        (
+            "ls / /work; cd /work/empty && echo x > y && cat y",
+            "bin\netc\nhome\nproc\nroot\ntmp\nvar\nwork\nempty\nx\n=0",
+        ),
+        ("cat /etc/one.conf; ls /etc/one.conf", "1\n/etc/one.conf\n=0"),
         ("date +%s", ""),
         ("echo a=b=c | cut -d = -f 2", "b\n=0"),
         ("while true; do :; done", "=124"),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use orlop_core::Timestamp;
 use orlop_core::runtime::{
-    Call, ContainerId, ContainerSpec, ImagePull, LogOptions, Reply, RunState, RuntimeError, RuntimeEvent,
-    SandboxId, SandboxSpec,
+    Call, Check, ContainerId, ContainerSpec, ImagePull, LogOptions, Port, Probe, ProbeAnswer, ProbePurpose,
+    Reply, RunState, RuntimeError, RuntimeEvent, SandboxId, SandboxSpec,
 };
 use orlop_runtime_mock::{Fault, MockMachine, Output, Policy, SCRIPT_ANNOTATION, Script};
 use proptest::prelude::*;
@@ -270,4 +270,49 @@ proptest! {
         prop_assert_eq!(started, ended);
         prop_assert_eq!(run().1, outputs);
     }
+}
+
+/// A liveness probe of a port where nobody listens was answered all the same, though a Service's connection to it was
+/// refused.
+#[test]
+fn a_port_that_nobody_declares_answers_no_probe() {
+    let tcp = |port| Check::Tcp { host: "".into(), port };
+    let http = |host: &str, port| Check::Http {
+        host: host.into(),
+        port,
+        tls: false,
+        path: "/healthz".into(),
+        headers: Vec::new(),
+    };
+    let ask = |ports: &[u16], check: Check| {
+        let mut bench = Bench::new(Policy::default(), "");
+        let port = |number: &u16| Port { container: *number, bind: *number, ..Port::default() };
+        let spec = ContainerSpec {
+            name: "web".into(),
+            image: "web:1".into(),
+            ports: ports.iter().map(port).collect(),
+            ..ContainerSpec::default()
+        };
+        let Ok(Reply::Container(id)) =
+            bench.call(Call::CreateContainer(bench.sandbox.clone(), Box::new(spec)))
+        else {
+            panic!("a container is created");
+        };
+        bench.call(Call::StartContainer(id.clone())).expect("it starts");
+        let probe = Probe { purpose: ProbePurpose::Liveness, check, timeout: Duration::from_secs(1) };
+        match bench.call(Call::Probe(id, probe)) {
+            Ok(Reply::Probe(ProbeAnswer::Success)) => "well".to_owned(),
+            Ok(Reply::Probe(ProbeAnswer::Failure(seen))) => seen,
+            other => panic!("{other:?}"),
+        }
+    };
+    let refused = "dial tcp 127.0.0.1:81: connect: connection refused";
+    assert_eq!(ask(&[80], tcp(80)), "well");
+    assert_eq!(ask(&[80], tcp(81)), refused);
+    assert_eq!(ask(&[80], http("", 81)), format!("Get \"http://127.0.0.1:81/healthz\": {refused}"));
+    assert_eq!(ask(&[80, 81], http("", 81)), "well");
+    assert_eq!(ask(&[80], http("elsewhere", 81)), "well", "what is elsewhere is not known");
+    assert_eq!(ask(&[], tcp(81)), "well", "ports need not be declared");
+    let grpc = Check::Grpc { port: 81, service: "".into() };
+    assert_eq!(ask(&[80], grpc), "timeout: failed to connect service \"127.0.0.1:81\" within 1s");
 }

@@ -3,6 +3,7 @@
 mod conformance;
 mod exec;
 mod machine;
+mod process;
 mod script;
 #[cfg(feature = "serve")]
 mod serve;

@@ -141,3 +141,25 @@ fn the_recorded_kubelet_has_few_rules() {
     assert_eq!(show("sh -c exit 42", true), "start 150ms, exit 42 after 800ms, stop 300ms code 143");
     assert_eq!(show("sleep 3600", true), "start 150ms, stop 300ms code 143");
 }
+
+/// The page for users gave a statement that no runtime read.
+#[test]
+fn the_examples_of_the_documentation_are_read() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/simulated.md");
+    let page = std::fs::read_to_string(page).expect("the page is part of the repository");
+    let mut lines = page.lines();
+    let mut read = 0;
+    while let Some(line) = lines.next() {
+        let Some((before, statements)) = line.split_once("mock.orlop.dev/script: ") else { continue };
+        let within = |line: &&str| line.starts_with(&format!("{before}  "));
+        let text = match statements {
+            "|" => lines.by_ref().take_while(within).map(str::trim).collect::<Vec<_>>().join("\n"),
+            statement => statement.to_owned(),
+        };
+        if let Err(error) = parse(&text) {
+            panic!("{error}");
+        }
+        read += text.lines().count();
+    }
+    assert!(read >= 6, "{read} lines were found");
+}

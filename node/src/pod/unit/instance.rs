@@ -39,9 +39,11 @@ impl Unit {
     }
 
     /// The runtime tells of an end, perhaps before it has answered to the start.
-    pub(crate) fn on_exit_of(&mut self, cx: &mut Cx<'_>, id: &ContainerId, exit: &Exit) {
+    pub(crate) fn on_exit_of(&mut self, i: usize, cx: &mut Cx<'_>, id: &ContainerId, exit: &Exit) {
         match self.work.clone() {
             Work::Starting { id: starting, image_id } if starting == *id && exit.started.is_some() => {
+                // The answer will find nothing to tell any more.
+                cx.note(i, &self.spec, false, "Started", "Container started");
                 self.run(cx, starting, image_id, exit.started.unwrap_or(exit.finished));
                 self.on_exit(exit.clone());
             }
@@ -124,8 +126,12 @@ impl Unit {
         }
     }
 
-    /// It is removed from the runtime, and runs anew as if it never had; only its status remembers.
+    /// It is removed from the runtime, and runs anew as if it never had; only its status remembers. An ephemeral
+    /// container never runs anew.
     pub(crate) fn begin_anew(&mut self, cx: &mut Cx<'_>) {
+        if self.role == Role::Ephemeral {
+            return;
+        }
         self.base = self.next_attempt();
         for instance in self.current.iter().chain(&self.previous) {
             cx.out.call(Op::Forget, Call::RemoveContainer(instance.id.clone()));

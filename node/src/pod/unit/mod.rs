@@ -32,6 +32,8 @@ pub(crate) enum Role {
     Sidecar,
     /// What the pod is for.
     Main,
+    /// Somebody looks into the pod with it: it runs once, and neither the pod's phase nor its readiness heed it.
+    Ephemeral,
 }
 
 /// One run of a container.
@@ -189,6 +191,7 @@ impl Unit {
     pub(crate) fn ready(&self) -> bool {
         match self.role {
             Role::Init => self.exit().is_some_and(|exit| exit.code == 0),
+            Role::Ephemeral => false,
             _ => self.started() && self.passes(ProbePurpose::Readiness),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orlop_core::runtime::{Call, ContainerId, Exit, ExitReason, ImageInfo, ImagePull, RuntimeError};
 use orlop_core::{Name, Timestamp};
 
-use super::{RETRY, RETRY_CONFIG, Role, Unit, Wait, Work};
+use super::{RETRY, RETRY_CONFIG, Unit, Wait, Work};
 use crate::pod::{Cx, Op};
 use crate::spec;
 
@@ -115,7 +115,7 @@ impl Unit {
     }
 
     fn create(&mut self, i: usize, cx: &mut Cx<'_>, image_id: Name) {
-        match spec::container(&cx.facts, &self.spec, self.next_attempt(), self.role == Role::Init) {
+        match spec::container(&cx.facts, &self.spec, self.next_attempt(), self.role) {
             Ok(spec) => {
                 self.work = Work::Creating { image_id };
                 let sandbox = cx.sandbox.clone();
