@@ -222,8 +222,8 @@ fn failure(pod: &Item<Pod>) -> String {
         _ => return format!("failed: {reason}{message}"),
     }
     let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-    let ended = statuses.filter_map(|status| Some((status, status.state.terminated.as_ref()?)));
-    match ended.filter(|(_, ended)| ended.exit_code != 0).last() {
+    let mut ended = statuses.filter_map(|status| Some((status, status.state.terminated.as_ref()?)));
+    match ended.rfind(|(_, ended)| ended.exit_code != 0) {
         Some((status, ended)) => {
             format!("failed: container {} ended with exit code {}", status.name, ended.exit_code)
         }

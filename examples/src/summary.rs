@@ -53,9 +53,8 @@ fn state(pod: &Item<Pod>) -> String {
         return "ready".to_owned();
     }
     let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-    let waiting = statuses.filter_map(|status| status.state.waiting.as_ref()).map(|waiting| &waiting.reason);
-    let waiting = waiting.filter(|reason| !reason.is_empty()).next_back();
-    waiting.unwrap_or(&pod.status.phase).to_string()
+    let mut waiting = statuses.filter_map(|status| status.state.waiting.as_ref()).map(|w| &w.reason);
+    waiting.rfind(|reason| !reason.is_empty()).unwrap_or(&pod.status.phase).to_string()
 }
 
 /// Where everything is reached: what, the address in the cluster, how to try it from here.

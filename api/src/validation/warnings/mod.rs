@@ -101,13 +101,13 @@ pub fn warnings(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<String>
                     .to_owned(),
             );
         }
-        ("networking.k8s.io", "Ingress") if old.is_none() => {
-            if annotations.get("kubernetes.io/ingress.class").is_some() {
-                out.push(
-                    "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
-                        .to_owned(),
-                );
-            }
+        ("networking.k8s.io", "Ingress")
+            if old.is_none() && annotations.get("kubernetes.io/ingress.class").is_some() =>
+        {
+            out.push(
+                "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+                    .to_owned(),
+            );
         }
         ("", "ServiceAccount") => {
             const OLD: &str = "kubernetes.io/enforce-mountable-secrets";
