@@ -49,7 +49,7 @@ impl Scheduler {
         now: Timestamp,
     ) -> Option<Attempt> {
         self.queue.fail(&facts.key, blamed(decision), now);
-        let mut writes = Vec::new();
+        let (mut writes, mut preempted) = (Vec::new(), Vec::new());
         let mut nominated = None;
         if let Some(result) = &decision.post_filter {
             match &result.nominated {
@@ -59,6 +59,7 @@ impl Scheduler {
                     let victims: Vec<Key> = result.victims.clone();
                     for victim in &victims {
                         writes.extend(self.evict(victim, facts, now));
+                        preempted.extend(self.note_preempted(victim, facts, node, now));
                     }
                 }
                 None if result.give_up_nomination && !facts.nominated.is_empty() => {
@@ -68,7 +69,17 @@ impl Scheduler {
                 None => {}
             }
         }
-        self.tell_people(facts, "Unschedulable", decision.message(), nominated, writes, now)
+        let mut told =
+            self.tell_people(facts, "Unschedulable", decision.message(), nominated, writes, now)?;
+        told.events.append(&mut preempted);
+        Some(told)
+    }
+
+    /// Tells a victim why it went.
+    fn note_preempted(&mut self, victim: &Key, by: &PodFacts, node: &str, now: Timestamp) -> Option<Write> {
+        let pod = self.read(victim).filter(|pod| !pod.metadata.is_terminating())?;
+        let message = format!("Preempted by pod {} on node {node}", by.uid);
+        self.note_about(victim, &pod.metadata.uid, by, false, "Preempted", message, now)
     }
 
     /// The writes that put a pod out to make room for another.
@@ -120,12 +131,28 @@ impl Scheduler {
         message: String,
         now: Timestamp,
     ) -> Option<Write> {
-        let revision = self.stored.get(&facts.key).map(|stored| stored.revision);
+        let (key, uid) = (facts.key.clone(), facts.uid.clone());
+        self.note_about(&key, &uid, facts, warning, reason, message, now)
+    }
+
+    /// An event about a pod, by whoever decides about `facts`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an event")]
+    fn note_about(
+        &mut self,
+        key: &Key,
+        uid: &Name,
+        facts: &PodFacts,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+        now: Timestamp,
+    ) -> Option<Write> {
+        let revision = self.stored.get(key).map(|stored| stored.revision);
         let about = Reference {
             api_version: Pod::KIND.api_version(),
             kind: Pod::KIND.kind,
-            key: facts.key.clone(),
-            uid: facts.uid.clone(),
+            key: key.clone(),
+            uid: uid.clone(),
             resource_version: revision.map(|r| smol_str::format_smolstr!("{r}")).unwrap_or_default(),
             field_path: Name::default(),
         };
