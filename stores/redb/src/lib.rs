@@ -20,6 +20,8 @@
 
 mod journal; // what came last
 mod log; // the tables
+#[cfg(test)]
+mod memory; // a file for unit tests
 mod open; // directories, locks, what can be wrong with them
 mod store; // the thread
 

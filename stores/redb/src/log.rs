@@ -26,6 +26,8 @@ pub(crate) const FORMAT_KNOWN: u64 = 1;
 const PREFIX: usize = 16;
 /// Opening the file again takes as long as reading it: on a disk that stays full, commits do not wait for that more often.
 const REOPEN: Duration = Duration::from_secs(5);
+/// Why there is no database after redb has panicked: it does where what it trusts is not so.
+const NONSENSE: &str = "the file's structure makes no sense";
 
 /// Opens the database, also again after an error.
 pub(crate) type Opener = Box<dyn FnMut() -> Result<Database, redb::DatabaseError> + Send>;
@@ -46,6 +48,8 @@ pub(crate) struct RedbLog {
     /// The last error, and when the file was opened again after one.
     failed: LogError,
     reopened: Option<Timestamp>,
+    /// The journal's last record may be of a commit that was answered as failed.
+    unanswered: bool,
     clock: Arc<dyn Clock>,
     /// For [`Log::load`], which comes once.
     image: Image,
@@ -116,7 +120,20 @@ impl RedbLog {
         let image = read(&database, &*seal)?;
         let (reached, failed) = (image.revision, LogError(String::new()));
         let (ahead, database) = (BTreeMap::new(), Some(database));
-        Ok(RedbLog { opener, journal, ahead, reached, seal, database, failed, reopened: None, clock, image })
+        let (reopened, unanswered) = (None, false);
+        Ok(RedbLog {
+            opener,
+            journal,
+            ahead,
+            reached,
+            seal,
+            database,
+            failed,
+            reopened,
+            unanswered,
+            clock,
+            image,
+        })
     }
 
     /// Opens the file again after an error.
@@ -130,13 +147,15 @@ impl RedbLog {
         self.database = match catch_unwind(AssertUnwindSafe(&mut self.opener)) {
             Ok(Ok(database)) => Some(database),
             Ok(Err(error)) => return Err(self.fail(error.to_string())),
-            Err(_) => return Err(self.fail("the file's structure makes no sense".to_owned())),
+            Err(_) => return Err(self.fail(NONSENSE.to_owned())),
         };
         Ok(())
     }
 
     fn fail(&mut self, why: String) -> LogError {
-        self.database = None;
+        let database = self.database.take();
+        // One that has panicked may do so again when it is closed; while unwinding that would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
         self.failed = LogError(why);
         self.failed.clone()
     }
@@ -152,11 +171,12 @@ impl RedbLog {
 
     /// Does `work` with the database, and gives the database up if that fails.
     fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, LogError> {
-        let outcome = match &self.database {
-            Some(database) => work(database),
-            None => Err(redb::Error::PreviousIo),
-        };
-        outcome.map_err(|error| self.fail(error.to_string()))
+        let Some(database) = &self.database else { return Err(self.failed.clone()) };
+        match catch_unwind(AssertUnwindSafe(|| work(database))) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.fail(error.to_string())),
+            Err(_) => Err(self.fail(NONSENSE.to_owned())),
+        }
     }
 }
 
@@ -191,6 +211,7 @@ impl Log for RedbLog {
                 Ok(false) => {}
                 Err(error) => {
                     journal.open = None;
+                    self.unanswered = true;
                     return Err(self.fail(error.to_string()));
                 }
             }
@@ -222,13 +243,14 @@ impl Log for RedbLog {
             self.ahead = ahead;
             return Err(error);
         }
-        // The last record may be of a commit that never was.
-        if let Some(journal) = &mut self.journal
+        if self.unanswered
+            && let Some(journal) = &mut self.journal
             && let Err(error) = journal.opened().and_then(Journal::wipe)
         {
             journal.open = None;
             return Err(self.fail(error.to_string()));
         }
+        self.unanswered = false;
         self.settled(latest);
         Ok(())
     }
@@ -358,9 +380,10 @@ fn decode(key: &str, value: &[u8], seal: &dyn Seal) -> Result<Entry, String> {
 #[cfg(test)]
 mod tests {
     use orlop_core::ManualClock;
-    use orlop_core::store::NoSeal;
+    use orlop_core::store::{Event, MemoryStore, NoSeal, Store};
 
     use super::*;
+    use crate::memory::Memory;
     use crate::open::{OpenError, directory};
 
     /// After an error redb's file is closed, and its lock gone. Another process could open the directory then, be answered
@@ -396,5 +419,61 @@ mod tests {
         let error = log.reopen().unwrap_err();
         assert!(error.0.contains("makes no sense"), "{error}");
         assert_eq!(log.reopen().unwrap_err(), error, "and it is told again, without trying");
+    }
+
+    fn on(database: &Memory, journal: &Memory, seal: Arc<dyn Seal>) -> RedbLog {
+        let (database, journal) = (database.clone(), journal.clone());
+        let opener: Opener = Box::new(move || Database::builder().create_with_backend(database.clone()));
+        let journal = Journaling::new(Box::new(move || Ok(Box::new(journal.clone()))), 4096);
+        RedbLog::open(opener, Some(journal), seal, Arc::new(ManualClock::default()))
+            .unwrap_or_else(|_| panic!("it opens"))
+    }
+
+    fn put(log: &mut RedbLog, revision: u64, name: &str) -> Result<(), LogError> {
+        let revision = Revision(revision);
+        let body = Arc::new(Body::parse(format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into()).unwrap());
+        let key: Arc<str> = format!("/{}", revision.0).into();
+        let now = Some(Entry { key: key.clone(), object: Stored { body, revision }, created: revision });
+        let events = Box::new([Event { key, now, before: None, revision }]);
+        log.append(&[Arc::new(Commit { revision, at: Timestamp::default(), events })])
+    }
+
+    /// The thread unwound into the half-changed database, to write to it and to close it, and took the process down.
+    #[test]
+    fn a_database_that_panics_in_a_commit_is_an_error() {
+        let (database, journal) = (Memory::default(), Memory::default());
+        let mut log = on(&database, &journal, Arc::new(NoSeal));
+        for revision in 1..=3 {
+            put(&mut log, revision, "x").unwrap();
+        }
+        assert!(!log.ahead.is_empty());
+        database.panic_once();
+        assert_eq!(put(&mut log, 4, &"x".repeat(5000)), Err(LogError(NONSENSE.to_owned())));
+        drop(log);
+        let mut log = on(&database, &journal, Arc::new(NoSeal));
+        let image = log.load().unwrap();
+        assert_eq!((image.revision, image.entries.len()), (Revision(3), 3));
+    }
+
+    /// Each refusal of a seal had the whole journal overwritten.
+    #[test]
+    fn a_seal_that_fails_writes_nothing() {
+        struct Broken;
+        impl Seal for Broken {
+            fn seal<'a>(&self, _: &str, _: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+                Err("no key".to_owned())
+            }
+            fn open<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+                NoSeal.open(key, bytes)
+            }
+        }
+        let journal = Memory::default();
+        let mut log = on(&Memory::default(), &journal, Arc::new(Broken));
+        let written = journal.written();
+        for _ in 0..10 {
+            assert_eq!(put(&mut log, 1, "x"), Err(LogError("no key".to_owned())));
+            log.snapshot(&*MemoryStore::new(Arc::new(ManualClock::default())).view()).unwrap();
+        }
+        assert_eq!(journal.written(), written);
     }
 }
