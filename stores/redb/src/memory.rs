@@ -24,6 +24,16 @@ impl Memory {
         self.0.written.load(Ordering::Relaxed)
     }
 
+    /// Another file with the same contents.
+    pub(crate) fn copy(&self) -> Memory {
+        let copy = Memory::default();
+        let mut bytes = vec![0; usize::try_from(self.len().unwrap()).unwrap()];
+        self.read(0, &mut bytes).unwrap();
+        copy.set_len(bytes.len() as u64).unwrap();
+        copy.write(0, &bytes).unwrap();
+        copy
+    }
+
     /// The next write panics.
     pub(crate) fn panic_once(&self) {
         self.0.panics.store(true, Ordering::Relaxed);
