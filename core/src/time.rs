@@ -230,6 +230,7 @@ impl Moment {
     }
 
     /// Seconds since the epoch, and billionths of the next one.
+    #[cfg(feature = "schema")]
     pub(crate) fn parts(self) -> (i64, u32) {
         (self.secs, self.nanos)
     }

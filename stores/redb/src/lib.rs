@@ -19,9 +19,12 @@
 //! history does not, so that a watch from before a restart is told to list again.
 
 mod journal; // what came last
-mod log; // the tables
+mod log; // the journal, and behind it the database
+#[cfg(test)]
+mod memory; // a file for unit tests
 mod open; // directories, locks, what can be wrong with them
 mod store; // the thread
+mod tables; // the database
 
 pub use open::OpenError;
 pub use store::RedbStore;

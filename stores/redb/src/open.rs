@@ -12,7 +12,8 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
 use crate::journal;
-use crate::log::{FORMAT_KNOWN, Journaling, Opener, RedbLog, Unreadable};
+use crate::log::{Journaling, Opener, RedbLog};
+use crate::tables::{FORMAT_KNOWN, Unreadable};
 
 /// The file in the directory.
 const FILE: &str = "store.redb";
@@ -44,6 +45,14 @@ pub enum OpenError {
         file.display()
     )]
     Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The journal is not what was written.
+    #[error("{} is damaged: {reason}. Move it away, and the store begins without its last commits", file.display())]
+    Journal {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
@@ -126,16 +135,14 @@ pub(crate) fn directory(
     make_directory(dir).map_err(|e| io(dir, e))?;
     let held = Held::take(dir)?;
     let path = file.clone();
-    let opener = move || builder().create_with_backend(FileBackend::new(open_file(&path)?)?);
+    let opener = move || builder().create_with_backend(FileBackend::new(open_durably(&path)?)?);
     let path = dir.join(JOURNAL);
     let journal: journal::Opener = Box::new(move || {
-        let file = FileBackend::new(open_file(&path)?).map_err(io::Error::other)?;
+        let file = FileBackend::new(open_durably(&path)?).map_err(io::Error::other)?;
         Ok(Box::new(file))
     });
     let journal = Some(Journaling::new(journal, JOURNAL_BYTES));
     let log = load(Box::new(opener), journal, &file, dir, seal, clock)?;
-    // Without this the files themselves, new in its directory, might not outlive a loss of power.
-    sync_directory(dir).map_err(|e| io(dir, e))?;
     Ok((log, held))
 }
 
@@ -183,6 +190,13 @@ fn open_file(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).open(path)
 }
 
+/// A file that may be new, also one that is opened again: without its name it would not outlive a loss of power.
+fn open_durably(path: &Path) -> io::Result<File> {
+    let file = open_file(path)?;
+    path.parent().map_or(Ok(()), sync_directory)?;
+    Ok(file)
+}
+
 fn builder() -> Builder {
     let mut builder = Database::builder();
     // Everything is read at the start anyway; so damage is found there, and not later.
@@ -209,6 +223,10 @@ fn load(
             let pid = fs::read_to_string(dir.join(OWNER)).ok().and_then(|text| text.trim().parse().ok());
             OpenError::InUse { dir: dir.to_owned(), pid }
         }
+        Unreadable::Journal(error) if is_damage(&error) => {
+            OpenError::Journal { file: dir.join(JOURNAL), reason: error.to_string() }
+        }
+        Unreadable::Journal(source) => OpenError::Io { path: dir.join(JOURNAL), source },
         Unreadable::Redb(redb::Error::Io(source)) if !is_damage(&source) => {
             OpenError::Io { path: file.to_owned(), source }
         }

@@ -90,6 +90,12 @@ impl Disk {
         Disk(Arc::new(Mutex::new(Platter { files, ..Platter::default() })), false)
     }
 
+    /// A disk with this one's database, as it was put back from a copy, and the journal of another.
+    pub(crate) fn beside_journal_of(&self, other: &Disk) -> Disk {
+        let files = [self.0.lock().files[0].clone(), other.0.lock().files[1].clone()];
+        Disk(Arc::new(Mutex::new(Platter { files, ..Platter::default() })), false)
+    }
+
     fn step(&self) -> io::Result<parking_lot::MutexGuard<'_, Platter>> {
         let mut platter = self.0.lock();
         match &mut platter.fuse {

@@ -8,6 +8,7 @@ use orlop_core::{Body, ManualClock};
 mod crash; // a disk that breaks at every step, and a process that is killed
 mod disk; // the disk
 mod refuse; // what cannot be opened, and what the error says
+mod replay; // a journal and its database
 
 use orlop_core::conformance::store as conformance;
 use orlop_store_redb::RedbStore;
