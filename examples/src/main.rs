@@ -23,6 +23,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use options::{Command, Options};
 
+/// Objects are many small allocations, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| "warn".into());

@@ -20,6 +20,10 @@ use serde_json::json;
 
 const PODS: usize = 100_000;
 
+/// That of the program `orlop`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let orlop = program()?;
     let mut times: Vec<Duration> = (0..7).map(|_| guestbook(&orlop)).collect::<Result<_, _>>()?;

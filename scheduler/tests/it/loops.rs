@@ -278,10 +278,11 @@ fn room_is_made_and_kept() {
     check(
         &mut rig,
         expect![[r#"
-        p1 evicted
-        p2 nominated for a
-        p2: 0/1 nodes are available: 1 Insufficient cpu.
-    "#]],
+            p1 evicted
+            p2 nominated for a
+            p2: 0/1 nodes are available: 1 Insufficient cpu.
+            p1: Preempted by pod uid-p2 on node a
+        "#]],
     );
     // While the victim takes its leave, nobody else is put out, and nobody less important slips in.
     rig.put("pod p3 cpu=1 prio=2\npod p2 cpu=2 prio=5 touched=yes").run();

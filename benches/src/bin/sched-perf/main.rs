@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use workload::Workload;
 
+/// That of the program `orlop`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse(std::env::args().skip(1))?;
     let rows = workload::all();
