@@ -396,4 +396,32 @@ mod tests {
         let image = on(&older, &journal, Arc::new(NoSeal)).load().unwrap();
         assert_eq!((image.revision, image.entries.len()), (Revision(3), 3));
     }
+
+    /// Rows are sealed in the journal as they are in the database.
+    #[test]
+    fn what_is_replayed_was_sealed() {
+        struct Flip;
+        impl Seal for Flip {
+            fn seal<'a>(&self, _: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+                Ok(bytes.iter().map(|byte| byte ^ 0xff).collect())
+            }
+            fn open<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, String> {
+                self.seal(key, bytes)
+            }
+        }
+        let (database, journal) = (Memory::default(), Memory::default());
+        let mut log = on(&database, &journal, Arc::new(Flip));
+        for revision in 1..=3 {
+            put(&mut log, revision, "secret").unwrap();
+        }
+        let (database, journal) = (database.copy(), journal.copy());
+        drop(log);
+        let mut bytes = vec![0; 4096];
+        redb::StorageBackend::read(&journal, 0, &mut bytes).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"secret"));
+        let mut log = on(&database, &journal, Arc::new(Flip));
+        let image = log.load().unwrap();
+        assert_eq!((image.revision, image.entries.len(), log.ahead.len()), (Revision(3), 3, 2));
+        assert!(image.entries.iter().all(|entry| entry.object.body.bytes().ends_with(b"\"secret\"}}")));
+    }
 }

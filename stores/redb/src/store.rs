@@ -21,6 +21,7 @@ use crate::open::{self, Held, OpenError};
 /// - one process has a directory open at a time;
 /// - when the disk is full or fails, commits are answered as [`StoreError::Unavailable`] and nothing has changed; they
 ///   succeed again once there is room, a few seconds later at most;
+/// - after a clean end `store.redb` alone is a whole copy; put back later it is what it was, whatever `store.journal` holds;
 /// - dropping the last handle answers who still waits, ends the thread and releases the directory. That blocks for the
 ///   length of a flush.
 #[derive(Clone)]
