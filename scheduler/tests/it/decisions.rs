@@ -182,6 +182,7 @@ fn important_pods_put_others_out() {
             p1 evicted
             p4 nominated for a
             p4: 0/2 nodes are available: 2 Insufficient cpu.
+            p1: Preempted by pod uid-p4 on node a
             p5: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod.
             p4 -> a
         "#]],
