@@ -293,16 +293,14 @@ pub fn bootstrap() -> Vec<(Kind, Value)> {
                 "/openid/v1/jwks/",
             ])],
         ),
-        // The discovery document says nothing that is not public, and whoever is to trust our tokens reads it first.
+        // The discovery document says nothing that is not public, and whoever is to trust our tokens reads it first. Who is
+        // known may read it by `system:discovery`.
         role(
             "system:openid-configuration-viewer",
             &[],
             vec![paths(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/"])],
         ),
-        binding(
-            "system:openid-configuration-viewer",
-            &[("Group", "system:authenticated"), ("Group", "system:unauthenticated")],
-        ),
+        binding("system:openid-configuration-viewer", &[("Group", "system:unauthenticated")]),
         binding("cluster-admin", &[("Group", super::MASTERS)]),
         binding("system:discovery", &[("Group", "system:authenticated")]),
         binding("system:basic-user", &[("Group", "system:authenticated")]),
