@@ -168,7 +168,7 @@ fn node_terms(out: &mut Vec<String>, selector: &Path<'_>, terms: &[Value]) {
 /// An amount of bytes that is no whole number.
 fn fraction(out: &mut Vec<String>, amounts: &Path<'_>, all: &Value, name: &str) {
     let Some(amount) = super::common::quantity(&all[name]) else { return };
-    if amount.as_whole().is_none() && amount.value() < i64::MAX {
+    if amount.milli_value() % 1000 != 0 && amount.milli_value() < i64::MAX {
         out.push(format!(
             "{}: fractional byte value \"{amount}\" is invalid, must be an integer",
             amounts.key(name)
