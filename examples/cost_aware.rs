@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
          spec: {containers: [{name: batch, image: 'batch:1', resources: {requests: {cpu: 2}}}]}}",
     );
     cluster.apply(&manifests.objects[0]).await?;
-    cluster.wait_ready("default", "batch", std::time::Duration::from_secs(10)).await?;
+    cluster.wait_pod_ready("default", "batch", std::time::Duration::from_secs(10)).await?;
     for pod in cluster.list::<base::kinds::Pod>("default").await? {
         println!("{} runs on {}", pod.metadata.name, pod.spec.node_name);
     }

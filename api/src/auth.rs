@@ -79,8 +79,8 @@ pub trait Authorizer: Send + Sync + 'static {
     /// Whether `user` may.
     fn authorize(&self, user: &User, attributes: &Attributes, view: &dyn View) -> Decision;
 
-    /// [`Authorizer::authorize`] of several actions of one user at once: answers with a decision for each. What it takes
-    /// to know the user is done once.
+    /// [`Authorizer::authorize`] of several actions of one user at once: answers with a decision for each, in this
+    /// order. What it takes to know the user is done once.
     fn authorize_each(&self, user: &User, attributes: &[Attributes], view: &dyn View) -> Vec<Decision> {
         attributes.iter().map(|attributes| self.authorize(user, attributes, view)).collect()
     }

@@ -23,11 +23,10 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// Whether the answer hangs on nothing but the latest state of the collection, and is text with one revision in it.
+    /// Whether the answer, where it is whole, hangs on nothing but the latest state of the collection, and is text with one revision in it.
     pub(crate) fn can_be_kept(&self) -> bool {
         let options = &self.options;
-        options.limit == 0
-            && options.continue_token.is_empty()
+        options.continue_token.is_empty()
             && options.resource_version_match != "Exact"
             && self.want.encoding == Encoding::Json
             && !self.want.pretty
@@ -63,6 +62,8 @@ impl Given {
         now: Timestamp,
     ) -> Option<Given> {
         let at = text.windows(MARK.len()).position(|part| part == MARK)? + MARK.len();
+        // An item's revision stands behind the same words.
+        text[at..].starts_with(format!("{revision}\"").as_bytes()).then_some(())?;
         let second = matches!(question.want.form, Form::Table(_)).then(|| now.secs());
         (text.len() <= ANSWER_MAX).then_some(Given {
             revision,

@@ -22,15 +22,15 @@ const GAP: Duration = Duration::from_millis(2);
 pub(crate) struct Paced {
     inner: AnswerBody,
     distance: Duration,
-    /// Since the last piece.
+    /// A piece was the last that happened.
+    sent: bool,
+    /// Since nothing was ready behind a piece.
     gap: Option<Pin<Box<Sleep>>>,
-    /// Nothing was ready behind it.
-    silent: bool,
 }
 
 impl Paced {
     pub(crate) fn new(inner: AnswerBody) -> Paced {
-        Paced { inner, distance: GAP, gap: None, silent: false }
+        Paced { inner, distance: GAP, sent: false, gap: None }
     }
 }
 
@@ -42,17 +42,16 @@ impl Body for Paced {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.silent
-            && let Some(gap) = &mut self.gap
-        {
+        if let Some(gap) = &mut self.gap {
             ready!(gap.as_mut().poll(cx));
             self.gap = None;
         }
         let poll = Pin::new(&mut self.inner).poll_frame(cx);
-        self.silent = poll.is_pending();
-        if poll.is_ready() {
+        if poll.is_pending() && self.sent {
+            // A timer for each silence, and none for what goes out at once.
             self.gap = Some(Box::pin(sleep(self.distance)));
         }
+        self.sent = poll.is_ready();
         poll
     }
 

@@ -409,8 +409,8 @@ impl Shell {
         }
         let backend = &self.0.backend;
         let unchanged = |since| backend.unchanged(&resource.kind, &question.namespace, since);
-        if backend.authorize(&request.user, asked).permits()
-            && let Some(given) = self.0.lists.again(&question, self.0.clock.now(), unchanged)
+        if let Some(given) = self.0.lists.again(&question, self.0.clock.now(), unchanged)
+            && backend.authorize(&request.user, asked).permits()
         {
             let mut answer = in_pieces(content_type(want.encoding), given.pieces());
             warn(&mut answer, &given.warnings);
@@ -420,7 +420,10 @@ impl Shell {
         let columns = backend.custom_columns();
         let now = self.0.clock.now();
         let text = Renderer { custom: &columns, now }.response(&response, want);
-        if let (Payload::List(_, list), true) = (&response.payload, response.audit.is_empty()) {
+        if let Payload::List(_, list) = &response.payload
+            && list.continue_token.is_empty()
+            && response.audit.is_empty()
+        {
             let given = |question: &Question| {
                 Given::new(question, list.revision, text.clone(), response.warnings.clone(), now)
             };

@@ -1,6 +1,7 @@
 //! GPU fragmentation: the policy FGD as plugins of one's own, beside Random, BestFit and Packing, on a production trace.
 //!
-//! `cargo run --release -p orlop-examples --example gpu_fragmentation -- ../shared/traces/openb [VARIANT] [SEEDS]`
+//! `cargo run --release -p orlop-examples --example gpu_fragmentation -- FOLDER [VARIANT] [SEEDS]`, where the
+//! folder holds the files of Alibaba's cluster-trace-gpu-v2023 (`openb_node_list_gpu_node.csv`, …).
 //!
 //! Tasks arrive until they ask for 130 % of all GPUs; what no node takes is turned away. Printed is the share of all
 //! GPUs that is given out when 95, 100 and 130 % have arrived, and which part of the idle GPUs is fragments when 90 %
@@ -30,15 +31,26 @@ const FRAGMENTS_AT: i64 = 90;
 type Row = [f64; MARKS.len() + 1];
 type Failed = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failed> {
+fn main() -> std::process::ExitCode {
+    match print() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn print() -> Result<(), Failed> {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "../shared/traces/openb".to_owned()));
     let variant = arguments.next().unwrap_or_else(|| "default".to_owned());
     let seeds: u64 = arguments.next().map_or(Ok(10), |text| text.parse())?;
+    let rows = table(&folder, &variant, seeds)?;
     println!("{variant}: per cent of all GPUs given out when so many per cent have arrived, and fragments");
     let marks = MARKS.map(|mark| format!("{mark:>6}")).join("  ");
     println!("{:8}  {marks}  of what is idle at {FRAGMENTS_AT}", "policy");
-    for (policy, means) in table(&folder, &variant, seeds)? {
+    for (policy, means) in rows {
         println!("{policy:8}  {}", means.map(|mean| format!("{mean:6.2}")).join("  "));
     }
     Ok(())

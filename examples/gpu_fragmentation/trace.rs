@@ -9,8 +9,14 @@ use super::plugins::{GPUS, MODEL};
 use super::policy::Task;
 
 /// The rows of a file of comma-separated values, without its head.
-fn rows(path: &Path) -> std::io::Result<Vec<Vec<String>>> {
-    let text = std::fs::read_to_string(path)?;
+fn rows(path: &Path) -> Result<Vec<Vec<String>>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "{}: {error}; the first argument is the folder of the trace, which Alibaba has published as \
+             cluster-trace-gpu-v2023",
+            path.display()
+        )
+    })?;
     Ok(text
         .lines()
         .skip(1)
@@ -46,7 +52,7 @@ pub(crate) fn nodes(folder: &Path, seed: u64) -> Result<(Snapshot, i64), Box<dyn
 }
 
 /// The tasks of one variant of the trace: `default`, `gpushare40` and so on.
-pub(crate) fn tasks(folder: &Path, variant: &str) -> std::io::Result<Vec<Task>> {
+pub(crate) fn tasks(folder: &Path, variant: &str) -> Result<Vec<Task>, String> {
     let rows = rows(&folder.join(format!("openb_pod_list_{variant}.csv")))?;
     let task = |row: &Vec<String>| Task {
         cpu_milli: number(row, 1),

@@ -122,7 +122,7 @@ pub(crate) fn container(
             .volume_mounts
             .iter()
             .map(|mount| volumes::mount(facts, container, mount, &by_name))
-            .collect(),
+            .collect::<Result<_, _>>()?,
         tty: container.tty,
         stdin: container.stdin,
         one_shot: matches!(role, Role::Init | Role::Ephemeral) || is_task(facts.pod, container),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use orlop_core::kinds::{Container, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeMount};
+use orlop_core::rules::quote::go_quoted;
 use orlop_core::runtime::{Mount, MountSource};
 use orlop_core::{Key, Labels, Name};
 
@@ -72,23 +73,30 @@ fn sources(volume: &Volume) -> Vec<Source<'_>> {
     all
 }
 
-/// A mount of a container, whose environment is `env`.
+/// A mount of a container, whose environment is `env`. A sentence, where variables lead out of the volume.
 pub(crate) fn mount(
     facts: &PodFacts<'_>,
     container: &Container,
     mount: &VolumeMount,
     env: &BTreeMap<&str, &str>,
-) -> Mount {
+) -> Result<Mount, String> {
     let volume = facts.pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
     let source = volume.map_or(MountSource::Other, |volume| source(facts, container, volume));
     let part = match mount.sub_path_expr.as_str() {
         "" => mount.sub_path.clone(),
-        expression => expand(expression, env),
+        expression => {
+            let part = expand(expression, env);
+            // What is written there was looked at when the pod was made; what variables hold was not.
+            if part.starts_with('/') || part.split('/').any(|step| step == "..") {
+                return Err(format!("subPath {} leads out of volume {}", go_quoted(&part), mount.name));
+            }
+            part
+        }
     };
     // What is made of objects is never written to.
     let read_only = mount.read_only || matches!(source, MountSource::Files(_));
     let source = part_of(source, part.trim_matches('/'));
-    Mount { volume: mount.name.clone(), path: mount.mount_path.clone(), source, read_only }
+    Ok(Mount { volume: mount.name.clone(), path: mount.mount_path.clone(), source, read_only })
 }
 
 fn source(facts: &PodFacts<'_>, container: &Container, volume: &Volume) -> MountSource {
@@ -142,30 +150,9 @@ fn told(facts: &PodFacts<'_>, container: &Container, item: &DownwardAPIVolumeFil
 
 /// `name="value"`, a line each, without a break at the end.
 fn lines(labels: &Labels) -> String {
-    let all: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+    let all: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={}", go_quoted(value))).collect();
     all.join("\n")
-}
-
-/// A text between quotes, as Go writes it.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// What stands below a path of a source, `subPath`; a single file has no path below its mount.

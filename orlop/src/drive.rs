@@ -1,11 +1,11 @@
 //! The one loop between parts and the API: [`drive`].
 //!
 //! # Events
-//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do and no write of
-//! its jobs is under way, or until some thousands wait, and are then written in the order in which they were told, many in one go. So none is written before
-//! the job that it tells of has ended. A part that tells more than can be written decides nothing more until it was: what
-//! waits stays bounded. [`drive_until`] writes all that waits before it ends; what is dropped, as if it had crashed, loses
-//! what waits.
+//! What a part tells people goes behind what it does. Its events wait until there is nothing else to do and no job that
+//! only writes is under way, but for a second at most, and for no more than some thousands; they are then written in the
+//! order in which they were told, many in one go. None is written before the job that it tells of has ended. A part that
+//! tells more than can be written decides nothing more until it was: what waits stays bounded. [`drive_until`] writes all
+//! that waits before it ends; what is dropped, as if it had crashed, loses what waits.
 
 mod carry;
 mod events;
@@ -25,7 +25,7 @@ use orlop_core::{Clock, Kind, Timestamp};
 use crate::part::{Inlet, Job, Part};
 use crate::stats::Watched;
 pub use carry::Finished;
-use carry::{Of, is_one_write, perform, perform_together, tell};
+use carry::{Of, is_one_write, only_writes, perform, perform_together, tell};
 use events::Backlog;
 
 /// How long to wait before following the API again when it refused or ended.
@@ -198,7 +198,9 @@ impl Drive {
     fn carry_out(&mut self, jobs: Vec<Job>) {
         let (together, alone): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_one_write);
         for job in alone {
-            self.jobs.push(Box::pin(perform(self.link.clone(), job)));
+            let of = if only_writes(&job) { Of::Writes } else { Of::Steps };
+            self.writes += usize::from(of == Of::Writes);
+            self.jobs.push(Box::pin(perform(self.link.clone(), job, of)));
         }
         if !together.is_empty() {
             self.writes += 1;
@@ -209,7 +211,7 @@ impl Drive {
 
     /// Starts writing events, if it is time; answers whether it is.
     fn tell(&mut self, idle: bool) -> bool {
-        let Some(events) = self.backlog.due(idle) else { return false };
+        let Some(events) = self.backlog.due(self.clock.now(), idle) else { return false };
         self.start(events.len() >= TOGETHER, tell(self.link.clone(), events));
         true
     }
@@ -307,13 +309,13 @@ impl Drive {
                 Of::Events => self.backlog.written(),
             }
             for ended in finished.jobs {
-                self.backlog.take_in(ended.events);
+                self.backlog.take_in(now, ended.events);
                 if let Some(done) = ended.done {
-                    self.backlog.take_in(self.part.on_done(now, done));
+                    self.backlog.take_in(now, self.part.on_done(now, done));
                 }
             }
             for (event, failure) in finished.lost {
-                self.backlog.take_in(self.part.on_lost_event(now, &event, &failure));
+                self.backlog.take_in(now, self.part.on_lost_event(now, &event, &failure));
             }
         }
         moved
@@ -329,7 +331,9 @@ impl Drive {
 
     /// Sees to it that the part is woken when it wants to be.
     fn arm(&mut self, now: Timestamp) {
-        let wanted = self.part.next_wake();
+        // A part that may not decide is not woken for it: the end of what is written wakes this loop.
+        let wanted = if self.backlog.is_full() { None } else { self.part.next_wake() };
+        let wanted = wanted.into_iter().chain(self.backlog.next_wake()).min();
         if self.sleep.as_ref().map(|(at, _)| *at) != wanted {
             // A part that wants to be woken in the past was polled a moment ago; it is asked again, but not at once.
             self.sleep = wanted.map(|at| {

@@ -162,9 +162,11 @@ impl Change {
         } else if is(&PodDisruptionBudget::KIND) {
             Change::from(&stored.decode::<PodDisruptionBudget>()?)
         } else if is(&PersistentVolume::KIND) {
-            Change::Volume(VolumeFacts::from(&stored.decode::<PersistentVolume>()?))
+            let facts = VolumeFacts::from(&stored.decode::<PersistentVolume>()?);
+            Change::Volume(VolumeFacts { revision: stored.revision, ..facts })
         } else if is(&PersistentVolumeClaim::KIND) {
-            Change::Claim(ClaimFacts::from(&stored.decode::<PersistentVolumeClaim>()?))
+            let facts = ClaimFacts::from(&stored.decode::<PersistentVolumeClaim>()?);
+            Change::Claim(ClaimFacts { revision: stored.revision, ..facts })
         } else if is(&StorageClass::KIND) {
             Change::Class(ClassFacts::from(&stored.decode::<StorageClass>()?))
         } else if is(&CSINode::KIND) {

@@ -490,8 +490,11 @@ pub trait PreBind: Send + Sync {
 
     /// Whether what the writes set going has come about, where others have a part in it. Until then, ten minutes at
     /// most, the pod is not bound. Asked only where there was something to write.
-    fn is_done(&self, _pod: &PodFacts, _cluster: &Snapshot) -> bool {
-        true
+    ///
+    /// # Errors
+    /// Why it will not come about any more: another node is looked for.
+    fn is_done(&self, _pod: &PodFacts, _node: &str, _cluster: &Snapshot) -> Result<bool, String> {
+        Ok(true)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use orlop_core::kinds::{self, CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass};
 use orlop_core::rules::node_affinity::{NodeTerm, terms};
+use orlop_core::rules::volume::class_of;
 use orlop_core::rules::{Quantity, Selector};
-use orlop_core::{Key, Kind, Labels, Name, Object};
+use orlop_core::{Key, Kind, Labels, Name, Object, Revision};
 use serde_json::Value;
 
 use crate::facts::selector_of;
@@ -253,6 +254,8 @@ pub(crate) fn volume_attachment() -> Kind {
 /// A persistent volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VolumeFacts {
+    /// The commit that this state was read at; 0: not known.
+    pub revision: Revision,
     /// The name.
     pub name: Name,
     /// The labels; those that name zones say where it is.
@@ -316,10 +319,11 @@ impl From<&PersistentVolume> for VolumeFacts {
     fn from(volume: &PersistentVolume) -> VolumeFacts {
         let spec = &volume.spec;
         VolumeFacts {
+            revision: Revision::default(),
             name: volume.metadata.name.clone(),
             labels: volume.metadata.labels.clone(),
             capacity: spec.capacity.get("storage").cloned().unwrap_or_default(),
-            class: spec.storage_class_name.clone(),
+            class: class_of(&volume.metadata, &spec.storage_class_name).clone(),
             access_modes: spec.access_modes.clone(),
             mode: mode(&spec.volume_mode),
             claim: spec
@@ -342,6 +346,8 @@ fn mode(mode: &Name) -> Name {
 /// A claim of a persistent volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimFacts {
+    /// The commit that this state was read at; 0: not known.
+    pub revision: Revision,
     /// Namespace and name.
     pub key: Key,
     /// The UID.
@@ -372,13 +378,14 @@ impl From<&PersistentVolumeClaim> for ClaimFacts {
     fn from(claim: &PersistentVolumeClaim) -> ClaimFacts {
         let (meta, spec) = (&claim.metadata, &claim.spec);
         ClaimFacts {
+            revision: Revision::default(),
             key: claim.key(),
             uid: meta.uid.clone(),
             volume: spec.volume_name.clone(),
             bound: !spec.volume_name.is_empty() && meta.annotation(BOUND).is_some(),
             lost: claim.status.phase == "Lost",
             terminating: meta.is_terminating(),
-            class: spec.storage_class_name.clone(),
+            class: class_of(meta, &spec.storage_class_name).clone(),
             requested: spec.resources.requests.get("storage").cloned().unwrap_or_default(),
             access_modes: spec.access_modes.clone(),
             mode: mode(&spec.volume_mode),

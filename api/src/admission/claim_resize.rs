@@ -1,6 +1,7 @@
 //! Claims grow only where their class lets them.
 
 use orlop_core::kinds::{PersistentVolumeClaim, StorageClass};
+use orlop_core::rules::volume::class_of;
 use orlop_core::{Key, Object};
 use serde::Deserialize;
 
@@ -22,8 +23,7 @@ pub(super) fn judge(review: &mut Review<'_>) -> Result<(), Status> {
     if old.status.phase != "Bound" {
         return Err(review.forbidden("Only bound persistent volume claims can be expanded"));
     }
-    let older = new.metadata.annotations.get("volume.beta.kubernetes.io/storage-class");
-    let class = older.unwrap_or(&new.spec.storage_class_name);
+    let class = class_of(&new.metadata, &new.spec.storage_class_name);
     let class = review.get(&StorageClass::KIND, &Key::cluster(class.clone()));
     let grows = class
         .and_then(|class| class.decode::<StorageClass>().ok())

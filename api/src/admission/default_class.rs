@@ -1,5 +1,6 @@
 //! Claims and ingresses that name no class get the default one.
 
+use orlop_core::rules::volume::CLASS_ANNOTATION;
 use orlop_core::{Kind, Stored};
 
 use super::Review;
@@ -30,8 +31,7 @@ fn newest(review: &Review<'_>, kind: &Kind, annotations: &[&str]) -> Option<Stor
 pub(super) fn storage(review: &mut Review<'_>) -> Result<(), Status> {
     if !review.creates("", "persistentvolumeclaims")
         || review.object.pointer("/spec/storageClassName").is_some_and(|c| !c.is_null())
-        || !text(review.object, &["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"])
-            .is_empty()
+        || !text(review.object, &["metadata", "annotations", CLASS_ANNOTATION]).is_empty()
     {
         return Ok(());
     }

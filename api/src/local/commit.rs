@@ -204,5 +204,5 @@ fn dry(admitted: Admitted) -> Response {
     let Admitted { answer, code, warnings, audit, txn, .. } = admitted;
     // An object that exists keeps its revision; a new one has none.
     let seen = txn.compares.iter().map(|c| c.revision).next_back().filter(|r| r.0 > 0);
-    answer.into_response(code, warnings, audit, seen)
+    Response { committed: None, ..answer.into_response(code, warnings, audit, seen) }
 }

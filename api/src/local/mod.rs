@@ -471,8 +471,8 @@ fn key_of(stored: &orlop_core::Stored) -> orlop_core::Key {
 #[async_trait]
 impl<S: Store> Api for LocalApi<S> {
     async fn call(&self, request: Request) -> Result<Response, Status> {
-        self.expire().await;
         self.check_access(&request, verb_name(request.verb))?;
+        self.expire().await;
         let served = self.shared.served();
         let resource = self.route(&request, &served)?;
         check_options(&request)?;

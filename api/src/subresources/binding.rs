@@ -13,6 +13,15 @@ use crate::tree::{at, text};
 
 const BINDING: Kind = Kind::namespaced("", "v1", "Binding", "bindings");
 
+/// What a binding depends on.
+const FIELDS: [(&str, &str); 5] = [
+    ("spec", "nodeName"),
+    ("spec", "schedulingGates"),
+    ("status", "conditions"),
+    ("metadata", "annotations"),
+    ("metadata", "labels"),
+];
+
 /// Binds a pod. Not to be undone: a pod that is bound stays where it is.
 pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitted, Status> {
     let expect = body::Expect { kind: "Binding", group: "", version: "v1", custom: false };
@@ -37,18 +46,17 @@ pub(crate) fn create(call: &mut Call<'_>, given: Option<&Body>) -> Result<Admitt
     }
     let entry = call.existing()?;
     check_preconditions(call, &binding, &entry.object)?;
-    let seen = peek(
-        &entry.object.body,
-        [
-            ("spec", "nodeName"),
-            ("spec", "schedulingGates"),
-            ("status", "conditions"),
-            ("metadata", "annotations"),
-            ("metadata", "labels"),
-        ],
-    );
+    let encoded;
+    let seen = match peek(&entry.object.body, FIELDS) {
+        Some(seen) => Some(seen),
+        // It came into the store by another way than this API.
+        None => {
+            encoded = call.encode(&call.tree(&entry.object))?;
+            peek(&encoded, FIELDS)
+        }
+    };
     let Some([bound, gates, conditions, annotations, labels]) = seen else {
-        return Err(Status::internal("a pod is stored in a form of its own"));
+        return Err(Status::internal("the pod has no form that can be read"));
     };
     let name = call.key.name.clone();
     let refuse = |why: String| Status::conflict("", "pods/binding", &name, &why);

@@ -1,5 +1,7 @@
 //! Nodes, ConfigMaps, Secrets and leases.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::common::{IMMUTABLE, cidr, config_key, immutable, not_negative};
@@ -163,9 +165,9 @@ pub(super) fn node_change(e: &mut Errors, old: &Value, new: &Value) {
     node_resources(e, new);
     let status = Path::root("status");
     let list = status.field("addresses");
-    let addresses = new["status"].list("addresses");
-    for (i, address) in addresses.iter().enumerate() {
-        if addresses[..i].contains(address) {
+    let mut addresses = BTreeSet::new();
+    for (i, address) in new["status"].list("addresses").iter().enumerate() {
+        if !addresses.insert((address.text("type"), address.text("address"))) {
             let shown = serde_json::json!({"Type": address["type"], "Address": address["address"]});
             e.duplicate(list.index(i), &shown);
         }

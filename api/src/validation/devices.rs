@@ -1,5 +1,7 @@
 //! Devices that pods claim (dynamic resource allocation).
 
+use std::collections::BTreeSet;
+
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key, label_value};
 use serde_json::Value;
 
@@ -36,6 +38,7 @@ pub(super) fn claim_status(e: &mut Errors, old: &Value, new: &Value) {
     if users.len() > USERS_MAX {
         e.too_many(list, users.len(), USERS_MAX);
     }
+    let mut uids = BTreeSet::new();
     for (i, user) in users.iter().enumerate() {
         let at = list.index(i);
         for field in ["resource", "name", "uid"] {
@@ -43,14 +46,14 @@ pub(super) fn claim_status(e: &mut Errors, old: &Value, new: &Value) {
                 e.required(at.field(field), "");
             }
         }
-        if users[..i].iter().any(|other| other["uid"] == user["uid"]) {
+        if !uids.insert(user.text("uid")) {
             e.duplicate_text(at.field("uid"), user.text("uid"));
         }
     }
     if !users.is_empty() && !status.has("allocation") {
         e.forbidden(list, "may not be specified when `allocated` is not set");
     } else if new["metadata"].has("deletionTimestamp")
-        && users.iter().any(|user| !before.list("reservedFor").contains(user))
+        && users.iter().take(USERS_MAX).any(|user| !before.list("reservedFor").contains(user))
     {
         let text =
             "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set";
@@ -60,12 +63,12 @@ pub(super) fn claim_status(e: &mut Errors, old: &Value, new: &Value) {
     if before.has("allocation") && status.has("allocation") {
         return fixed(e, allocation, &before["allocation"], &status["allocation"]);
     }
-    let names = request_names(&new["spec"]["devices"]);
+    let names: BTreeSet<String> = request_names(&new["spec"]["devices"]).into_iter().collect();
     let devices = allocation.field("devices");
     let list = devices.field("results");
     for (i, result) in status["allocation"]["devices"].list("results").iter().enumerate() {
         let request = result.text("request");
-        if !names.iter().any(|name| name == request) {
+        if !names.contains(request) {
             e.invalid_text(list.index(i).field("request"), request, UNKNOWN_REQUEST);
         }
     }
@@ -92,9 +95,10 @@ fn claim_spec(e: &mut Errors, at: &Path<'_>, spec: &Value) {
     if requests.len() > LIST_MAX {
         e.too_many(list, requests.len(), LIST_MAX);
     }
+    let mut seen = BTreeSet::new();
     for (i, request) in requests.iter().enumerate() {
         self::request(e, &list.index(i), request);
-        if requests[..i].iter().any(|other| other["name"] == request["name"]) {
+        if !seen.insert(request.text("name")) {
             e.duplicate_text(list.index(i), request.text("name"));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use orlop_core::rules::quote::go_quoted as quoted;
 use serde_json::Value;
 
 use super::path::Path;
@@ -100,33 +101,6 @@ pub fn summary(errors: &[FieldError]) -> String {
         1 => texts.remove(0),
         _ => format!("[{}]", texts.join(", ")),
     }
-}
-
-/// A text in quotes, as Go writes it.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 fn shown(value: &Value) -> String {

@@ -136,7 +136,7 @@ pub(super) fn update(e: &mut Errors, old: &Value, new: &Value) {
         added.sort_unstable();
         added.dedup();
         if !added.is_empty() {
-            let added: Vec<String> = added.into_iter().map(super::error::quoted).collect();
+            let added: Vec<String> = added.into_iter().map(orlop_core::rules::quote::go_quoted).collect();
             let why = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                 added.join(", ")

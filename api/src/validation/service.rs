@@ -1,5 +1,7 @@
 //! Services.
 
+use std::collections::BTreeSet;
+
 use orlop_core::rules::names::{dns_label, dns_subdomain, label_key};
 use serde_json::Value;
 
@@ -96,7 +98,7 @@ fn external_name(e: &mut Errors, spec: &Value) {
 fn ports(e: &mut Errors, spec: &Value) {
     let ports = spec.list("ports");
     let list = SPEC.field("ports");
-    let mut names: Vec<&str> = Vec::new();
+    let mut names = BTreeSet::new();
     for (i, entry) in ports.iter().enumerate() {
         let at = list.index(i);
         let name = entry.text("name");
@@ -106,9 +108,8 @@ fn ports(e: &mut Errors, spec: &Value) {
             }
         } else {
             e.rule(at.field("name"), name, dns_label(name));
-            match names.contains(&name) {
-                true => e.duplicate_text(at.field("name"), name),
-                false => names.push(name),
+            if !names.insert(name) {
+                e.duplicate_text(at.field("name"), name);
             }
         }
         port(e, at.field("port"), &entry["port"]);
@@ -129,17 +130,15 @@ fn ports_together(e: &mut Errors, spec: &Value) {
             e.forbidden(list.index(i).field("nodePort"), "may not be used when `type` is 'ClusterIP'");
         }
     }
-    let twice = |i: usize, field: &str| {
-        let pair = |port: &Value| (port.text("protocol").to_owned(), port.int(field));
-        ports[..i].iter().any(|other| pair(other) == pair(&ports[i]))
-    };
+    let (mut on_nodes, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (i, port) in ports.iter().enumerate() {
-        if port.int("nodePort") != 0 && twice(i, "nodePort") {
+        let number = port.int("nodePort");
+        if number != 0 && !on_nodes.insert((port.text("protocol"), number)) {
             e.duplicate(list.index(i).field("nodePort"), &port["nodePort"]);
         }
     }
     for (i, port) in ports.iter().enumerate() {
-        if twice(i, "port") {
+        if !numbers.insert((port.text("protocol"), port.int("port"))) {
             // What must differ, in the form in which Kubernetes compares it.
             let pair = serde_json::json!({
                 "Name": "", "Protocol": port["protocol"], "AppProtocol": null, "Port": port["port"], "TargetPort": 0,

@@ -190,10 +190,10 @@ fn conditions(e: &mut Errors, status: &Value) {
 /// Conditions of which no more is asked than that each has a type of its own.
 fn named_conditions(e: &mut Errors, status: &Value) {
     let list = AT.field("conditions");
-    let all = status.list("conditions");
-    for (i, condition) in all.iter().enumerate() {
+    let mut kinds = BTreeSet::new();
+    for (i, condition) in status.list("conditions").iter().enumerate() {
         let (at, kind) = (list.index(i), condition.text("type"));
-        if all[..i].iter().any(|other| other.text("type") == kind) {
+        if !kinds.insert(kind) {
             e.duplicate_text(at.field("type"), kind);
         }
         if kind.is_empty() {

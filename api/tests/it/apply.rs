@@ -191,7 +191,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn nothing_panics(a in tree(), b in tree(), c in tree()) {
+    fn what_is_applied_again_changes_nothing(a in tree(), b in tree(), c in tree()) {
         let schema = Schema::builtin();
         let _ = apply(Some(&a), &b, &by("x", "", &[]), true, schema, deployment());
         let mut after = b.clone();
@@ -199,6 +199,9 @@ proptest! {
         update_on_write(None, &mut after, &by("y", "", &[]), schema, deployment());
         if let Ok(object) = apply(Some(&after), &c, &by("z", "", &[]), true, schema, deployment()) {
             let _ = apply(Some(&object), &a, &by("z", "", &[]), false, schema, deployment());
+            // Who says the same again changes nothing, and contradicts nobody.
+            let again = apply(Some(&object), &c, &by("z", "", &[]), false, schema, deployment());
+            prop_assert_eq!(again.map_err(|error| error.to_string()), Ok(object));
         }
     }
 

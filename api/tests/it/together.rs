@@ -1,11 +1,14 @@
 //! Requests that are given together are answered as if each had come alone.
 
-use orlop_api::{Api, Status};
-use orlop_core::Revision;
-use orlop_core::store::Store;
+use std::sync::Arc;
+
+use orlop_api::auth::{Attributes, Authorizer, Decision, Rules};
+use orlop_api::{Api, Config, Status, User};
+use orlop_core::store::{Op, Store, Txn, View};
+use orlop_core::{Body, Revision};
 use serde_json::{Value, json};
 
-use crate::world::{World, now, request, tree, world};
+use crate::world::{World, now, request, tree, world, world_with};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -123,4 +126,66 @@ fn many_are_as_many_alone() {
         list["items"].as_array().into_iter().flatten().map(|item| item["metadata"]["name"].clone()).collect()
     };
     assert_eq!(names(&one), names(&other));
+}
+
+/// A dry run once told of a commit: the one at which the pod was seen.
+#[test]
+fn what_is_not_written_was_not_committed() {
+    let world = world();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
+    world.ok(&format!("create {PODS}"), pod);
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "one"}});
+    let answer = now(world.api.call(request(&format!("create {PODS}/p/binding?dryRun"), binding))).unwrap();
+    assert_eq!((answer.code, answer.committed), (201, None));
+}
+
+/// What others put into a store need not be written as this API writes.
+#[test]
+fn a_pod_in_a_form_of_its_own_is_bound() {
+    let world = world();
+    let text = r#"{ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "p", "namespace": "default", "uid": "u",
+        "labels": { "a": "b" } }, "status": null, "spec": { "containers": [ { "name": "c", "image": "x" } ] } }"#;
+    let body = Body::parse(text.into()).expect("an object");
+    let put = Op::Put("/registry/pods/default/p".into(), body.into());
+    now(world.api.store().commit(Txn { ops: vec![put], ..Txn::default() })).expect("a commit");
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "one"}});
+    world.ok(&format!("create {PODS}/p/binding"), binding);
+    let pod = world.get(&format!("{PODS}/p"));
+    assert_eq!((&pod["spec"]["nodeName"], &pod["metadata"]["labels"]["a"]), (&json!("one"), &json!("b")));
+}
+
+/// Says one thing too much about whom it knows.
+struct Talkative;
+
+impl Authorizer for Talkative {
+    fn authorize(&self, user: &User, _: &Attributes, _: &dyn View) -> Decision {
+        Decision { allowed: user.name != "guest", ..Decision::default() }
+    }
+
+    fn rules(&self, _: &User, _: &str, _: &dyn View) -> Rules {
+        Rules::default()
+    }
+
+    fn authorize_each(&self, user: &User, attributes: &[Attributes], view: &dyn View) -> Vec<Decision> {
+        let allowed = Decision { allowed: true, ..Decision::default() };
+        match user.name.as_str() {
+            "admin" => vec![allowed; attributes.len() + 1],
+            _ => attributes.iter().map(|asked| self.authorize(user, asked, view)).collect(),
+        }
+    }
+}
+
+#[test]
+fn nobody_gets_the_answer_to_somebody_else() {
+    let world = world_with(Config { authorizer: Arc::new(Talkative), ..Config::default() });
+    let mut requests: Vec<_> =
+        ["a", "b", "c", "d"].map(|name| request(&format!("create {MAPS}"), map(name))).into();
+    for request in &mut requests[2..] {
+        request.user = User { name: "guest".into(), ..User::default() };
+    }
+    let codes: Vec<_> = now(world.api.call_all(&requests))
+        .into_iter()
+        .map(|answer| answer.map_or_else(|status| status.code, |response| response.code))
+        .collect();
+    assert_eq!(codes, [201, 201, 403, 403]);
 }

@@ -3,14 +3,12 @@
 use std::cmp::Ordering;
 
 use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim};
+use orlop_core::rules::volume::class_of;
 use orlop_core::rules::{Quantity, Selector};
 use orlop_core::world::Index;
 use orlop_core::{Item, Meta, Name, Object, World};
 
 use super::BOUND;
-
-/// The class of claims and volumes in an annotation, from before there was a field. It wins.
-pub(super) const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// Claims without a volume, by their class.
 pub(super) struct Unbound;
@@ -20,7 +18,7 @@ impl Index for Unbound {
 
     fn values(claim: &PersistentVolumeClaim, out: &mut Vec<Name>) {
         if claim.metadata.annotation(BOUND).is_none() && claim.spec.volume_name.is_empty() {
-            out.push(class_of(&claim.metadata, &claim.spec.storage_class_name));
+            out.push(class_of(&claim.metadata, &claim.spec.storage_class_name).clone());
         }
     }
 }
@@ -56,7 +54,7 @@ impl Index for Free {
 
     fn values(volume: &PersistentVolume, out: &mut Vec<Name>) {
         if is_free(volume) {
-            out.push(class_of(&volume.metadata, &volume.spec.storage_class_name));
+            out.push(class_of(&volume.metadata, &volume.spec.storage_class_name).clone());
         }
     }
 }
@@ -68,11 +66,6 @@ pub(super) fn is_free(volume: &PersistentVolume) -> bool {
 /// What [`ByReference`] finds a claim's volumes under.
 pub(super) fn reference(claim: &Meta) -> String {
     format!("{}/{}", claim.namespace, claim.name)
-}
-
-/// The class of a claim or a volume.
-pub(super) fn class_of(meta: &Meta, class: &Name) -> Name {
-    meta.annotations.get(CLASS).unwrap_or(class).clone()
 }
 
 /// Whether a volume names a claim: this very one, or any of its name.

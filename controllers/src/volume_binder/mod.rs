@@ -12,11 +12,12 @@ use std::convert::Infallible;
 
 use orlop_core::controller::{Context, Controller, Watches};
 use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim, Pod, StorageClass};
+use orlop_core::rules::volume::{CLASS_ANNOTATION, class_of};
 use orlop_core::{Item, Key, Name, Note, Object, Plan, World, Write};
 use serde_json::{Map, Value, json};
 
 use crate::volume_protection::ByClaim;
-use matching::{ByReference, ByVolume, Free, Unbound, best, class_of, is_for, mismatch, reference};
+use matching::{ByReference, ByVolume, Free, Unbound, best, is_for, mismatch, reference};
 
 /// On a claim: it has its volume. Without the volume it is lost.
 const BOUND: &str = "pv.kubernetes.io/bind-completed";
@@ -63,7 +64,7 @@ impl Controller for VolumeBinder {
             let mut keys: Vec<Key> = asking.chain(named).collect();
             if let Some(volume) = free {
                 let class = class_of(&volume.metadata, &volume.spec.storage_class_name);
-                keys.extend(world.lookup::<Unbound>(&class).map(|claim| claim.key()));
+                keys.extend(world.lookup::<Unbound>(class).map(|claim| claim.key()));
             }
             keys
         });
@@ -135,7 +136,7 @@ fn unbound(claim: &Item<PersistentVolumeClaim>, world: &World) -> Plan {
     let class = world.get::<StorageClass>(&Key::cluster(name.clone()));
     let waits = class.is_some_and(|class| class.volume_binding_mode == "WaitForFirstConsumer")
         && meta.annotation(SELECTED_NODE).is_none();
-    if let Some(volume) = best(claim, &name, waits, world) {
+    if let Some(volume) = best(claim, name, waits, world) {
         return bind(volume, claim);
     }
     let plan = claim_phase(claim, "Pending");
@@ -191,7 +192,7 @@ fn waiting(claim: &Item<PersistentVolumeClaim>, world: &World) -> Note {
 
 /// Whether a claim leaves its class open; one that names the empty class wants none.
 fn names_no_class(claim: &Item<PersistentVolumeClaim>) -> bool {
-    claim.metadata.annotation(matching::CLASS).is_none()
+    claim.metadata.annotation(CLASS_ANNOTATION).is_none()
         && claim.stored().to_value()["spec"]["storageClassName"].is_null()
 }
 

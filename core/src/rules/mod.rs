@@ -13,11 +13,13 @@ pub mod pod;
 pub mod pod_resources;
 pub(crate) mod quantity;
 pub mod quota;
+pub mod quote;
 #[cfg(feature = "schedules")]
 pub mod schedule;
 mod selector;
 mod selector_text;
 pub mod taints;
+pub mod volume;
 
 pub use field_selector::{FieldRequirement, FieldSelector};
 pub use int_or_string::{IntOrString, InvalidPercentage};

@@ -293,8 +293,7 @@ fn reaches_out(pod: &Pod) -> bool {
 }
 
 fn storage_class(claim: &PersistentVolumeClaim) -> &str {
-    let older = claim.metadata.annotations.get("volume.beta.kubernetes.io/storage-class");
-    older.map_or(claim.spec.storage_class_name.as_str(), Name::as_str)
+    super::volume::class_of(&claim.metadata, &claim.spec.storage_class_name)
 }
 
 /// The devices that a claim asks for, by class. Of alternatives, the one that takes most of a class counts.

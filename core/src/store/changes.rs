@@ -21,7 +21,8 @@ impl Changes {
 
     /// Notes a change of a key. What a view holds is left as it is.
     pub(super) fn note(this: &mut Arc<Changes>, key: &str, revision: Revision) {
-        let part = part(key).unwrap_or(key);
+        // Nobody can ask for what is in no part.
+        let Some(part) = part(key) else { return };
         let last = &mut Arc::make_mut(this).last;
         match last.get_mut(part) {
             Some(known) => *known = revision,

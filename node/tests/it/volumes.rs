@@ -170,3 +170,34 @@ fn a_key_is_waited_for() {
     world.run(5.0);
     assert_eq!(world.machine.running().count(), 1, "{}", world.trace);
 }
+
+/// What variables hold was never looked at: `..` led to any file of the machine.
+#[test]
+fn no_variable_leads_out_of_a_volume() {
+    for (value, message) in [("../../etc", true), ("/etc", true), ("logs/..x", false)] {
+        let mut world = world();
+        world.put(
+            &pods(),
+            pod(&format!(
+                "
+name: web
+volumes:
+- {{name: host, hostPath: {{path: /data}}}}
+containers:
+- name: main
+  env: [{{name: WHERE, value: {value:?}}}]
+  volumeMounts:
+  - {{name: host, mountPath: /host, subPathExpr: $(WHERE)}}
+"
+            )),
+        );
+        world.run(3.0);
+        let status = &world.get("web").expect("it is there")["status"]["containerStatuses"][0]["state"];
+        let waiting = &status["waiting"];
+        assert_eq!(waiting["reason"] == "CreateContainerConfigError", message, "{value}: {status}");
+        if message {
+            let expected = format!("subPath {value:?} leads out of volume host");
+            assert!(waiting["message"].as_str().is_some_and(|m| m.contains(&expected)), "{status}");
+        }
+    }
+}

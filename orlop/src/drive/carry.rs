@@ -17,9 +17,9 @@ pub struct Finished {
 /// What ended.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Of {
-    /// A job of several steps, of which some may take their time.
+    /// A job of which some steps may take their time.
     Steps,
-    /// Jobs of one write each.
+    /// Jobs that only write.
     Writes,
     /// Events.
     Events,
@@ -31,9 +31,14 @@ pub(super) struct Ended {
     pub(super) events: Vec<Write>,
 }
 
+/// Whether a job only writes, and perhaps tells of it.
+pub(super) fn only_writes(job: &Job) -> bool {
+    job.effects.is_empty() && job.outside.is_none()
+}
+
 /// Whether a job is a write, or none, and perhaps events.
 pub(super) fn is_one_write(job: &Job) -> bool {
-    job.writes.len() <= 1 && job.effects.is_empty() && job.outside.is_none()
+    job.writes.len() <= 1 && only_writes(job)
 }
 
 /// Carries jobs out that are one write each.
@@ -78,7 +83,7 @@ fn is_gone(write: &Write, status: &Status) -> bool {
 }
 
 /// Carries a job out.
-pub(super) async fn perform(link: Link, job: Job) -> Finished {
+pub(super) async fn perform(link: Link, job: Job, of: Of) -> Finished {
     let Job { id, writes, effects, outside, events } = job;
     let mut outcome = Outcome::done(Revision(0));
     outcome.failed = changes(&link, writes, effects, &mut outcome.revision).await.err();
@@ -87,7 +92,7 @@ pub(super) async fn perform(link: Link, job: Job) -> Finished {
         _ => None,
     };
     let done = id.map(|id| Done { id, outcome, outside });
-    Finished { of: Of::Steps, jobs: vec![Ended { done, events }], lost: Vec::new() }
+    Finished { of, jobs: vec![Ended { done, events }], lost: Vec::new() }
 }
 
 async fn changes(

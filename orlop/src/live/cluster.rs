@@ -277,6 +277,24 @@ impl Cluster {
         self.wait_for(&kind, &Key::new(namespace, name), limit, complete).await.map(drop)
     }
 
+    /// Waits until a pod is ready.
+    ///
+    /// # Errors
+    /// When it is not within `limit`.
+    pub async fn wait_pod_ready(
+        &self,
+        namespace: &str,
+        name: &str,
+        limit: Duration,
+    ) -> Result<(), WaitError> {
+        let ready = |pod: &serde_json::Value| {
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        };
+        let kind = orlop_core::kinds::Pod::KIND;
+        self.wait_for(&kind, &Key::new(namespace, name), limit, ready).await.map(drop)
+    }
+
     /// Where the API is served; `None` if it is not.
     #[cfg(feature = "server")]
     pub fn address(&self) -> Option<SocketAddr> {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -23,6 +24,9 @@ use serde_json::json;
 
 /// Nothing that waits for its turn may be more than this, in events.
 const BOUND: usize = 12_288 + 5_000;
+
+/// The write of this job never ends.
+const STUCK: u64 = 99_999;
 
 /// Does what it was told to, a batch with each look.
 struct Teller {
@@ -49,6 +53,9 @@ fn is_event(name: &&String) -> bool {
 impl Api for Written {
     async fn call(&self, request: Request) -> Result<Response, Status> {
         let Some(Body::Value(object)) = request.body else { panic!("all that is asked for has a body") };
+        if object["metadata"]["name"] == format!("map-{STUCK:05}") {
+            std::future::pending::<()>().await;
+        }
         let mut written = self.0.lock();
         written.push(object["metadata"]["name"].as_str().unwrap_or_default().to_owned());
         Ok(Response {
@@ -122,6 +129,12 @@ fn job(id: u64, events: usize) -> Job {
     }
 }
 
+/// A job of two writes.
+fn two_writes() -> Job {
+    let (first, second) = (job(90_001, 1), job(90_002, 0));
+    Job { writes: [first.writes, second.writes].concat(), ..first }
+}
+
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(Timestamp::from_secs(1_767_225_600)))
 }
@@ -163,10 +176,24 @@ fn what_waits_is_bounded() {
     assert!(own.eq(&expected.collect::<Vec<_>>()));
 }
 
-/// What is under way is done and told; nothing new is begun.
+/// A write that takes its time kept all events back for as long.
+#[test]
+fn no_event_waits_for_long() {
+    let (api, part, link) = part(vec![vec![job(STUCK, 0)], vec![job(1, 1)]]);
+    let clock = clock();
+    let mut running = Box::pin(drive(part, link, clock.clone(), Watched::default()));
+    assert!(!turns(running.as_mut(), 50));
+    assert_eq!((api.count(|name| !is_event(name)), api.count(is_event)), (1, 0));
+    clock.advance(Duration::from_secs(1));
+    assert!(!turns(running.as_mut(), 50));
+    assert_eq!(api.count(is_event), 2);
+}
+
+/// What is under way is done and told, jobs of several writes too; nothing new is begun.
 #[test]
 fn an_orderly_end_forgets_nothing() {
-    let (api, part, link) = part((0..3).map(|b| (0..300).map(|n| job(b * 300 + n, 1)).collect()).collect());
+    let jobs = |batch: u64| (0..300).map(move |n| job(batch * 300 + n, 1));
+    let (api, part, link) = part((0..3).map(|batch| jobs(batch).chain([two_writes()]).collect()).collect());
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let stopped = std::future::poll_fn(move |_| match stopped.load(Ordering::Relaxed) {
@@ -180,5 +207,5 @@ fn an_orderly_end_forgets_nothing() {
     assert_eq!(api.0.lock().len(), 0);
     stop.store(true, Ordering::Relaxed);
     assert!(turns(running.as_mut(), 20));
-    assert_eq!((api.count(|name| !is_event(name)), api.count(is_event)), (300, 600));
+    assert_eq!((api.count(|name| !is_event(name)), api.count(is_event)), (302, 602));
 }

@@ -1,7 +1,6 @@
 //! What people run in simulated containers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,6 +11,8 @@ use orlop_core::runtime::{
 use orlop_core::{ManualClock, Name, Timestamp};
 use orlop_runtime_mock::{MockRuntime, Policy};
 use proptest::prelude::*;
+
+use crate::world::{pass, words as words_of};
 
 /// A container that runs.
 struct World {
@@ -64,7 +65,7 @@ impl World {
     }
 
     async fn exec(&self, words: &[&str], stdin: Option<&str>, tty: bool) -> Result<String, RuntimeError> {
-        let command = words.iter().map(|word| Name::from(*word)).collect();
+        let command = words_of(words);
         let spec = ExecSpec { command, stdin: stdin.is_some(), tty };
         let session = self.runtime.exec(&self.container, &spec).await?;
         let feed = async {
@@ -87,18 +88,6 @@ impl World {
 
     async fn sh(&self, script: &str) -> String {
         self.exec(&["sh", "-c", script], None, false).await.expect("a shell")
-    }
-}
-
-/// Waits while time passes.
-async fn pass<T>(clock: &ManualClock, future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    loop {
-        tokio::select! {
-            biased;
-            value = &mut future => return value,
-            () = tokio::task::yield_now() => clock.advance(Duration::from_millis(50)),
-        }
     }
 }
 

@@ -7,3 +7,4 @@ mod process;
 mod script;
 #[cfg(feature = "serve")]
 mod serve;
+mod world;

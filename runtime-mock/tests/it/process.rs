@@ -8,30 +8,16 @@ use orlop_core::runtime::{
     AttachSpec, ContainerId, ContainerSpec, ExecFrame, ExecOutput, ExecSpec, ImagePull, LogOptions, RunState,
     Runtime, SandboxId, SandboxSpec,
 };
-use orlop_core::{ManualClock, Name, Timestamp};
+use orlop_core::{ManualClock, Timestamp};
 use orlop_runtime_mock::{MockRuntime, Policy, SCRIPT_ANNOTATION};
+
+use crate::world::{pass, words};
 
 struct World {
     clock: ManualClock,
     runtime: MockRuntime,
     sandbox: SandboxId,
     container: ContainerId,
-}
-
-fn words(words: &[&str]) -> Vec<Name> {
-    words.iter().map(|word| Name::from(*word)).collect()
-}
-
-/// Lets time pass until `future` is done.
-async fn pass<T>(clock: &ManualClock, future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    loop {
-        tokio::select! {
-            biased;
-            value = &mut future => return value,
-            () = tokio::task::yield_now() => clock.advance(Duration::from_millis(50)),
-        }
-    }
 }
 
 impl World {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orlop_core::kinds::{PersistentVolume, PersistentVolumeClaim};
-use orlop_core::{Key, Labels, Name, Object, Write};
+use orlop_core::{Key, Labels, Name, Object, Revision, Write};
 use serde_json::json;
 
 use crate::facts::PodFacts;
@@ -243,6 +243,11 @@ impl PreBind for VolumeBinding {
 
     fn pre_bind(&self, pod: &PodFacts, node: &str, cluster: &Snapshot) -> Vec<Write> {
         let ways = self.ways(pod, node, cluster).unwrap_or_default();
+        // Whoever has given a volume away meanwhile has given it away.
+        let seen = |write: Write, revision: Revision| Write {
+            revision: Some(revision).filter(|revision| revision.0 > 0),
+            ..write
+        };
         let write = |way: &Way<'_>| match way {
             Way::Volume(claim, volume) => {
                 let reference = json!({
@@ -256,19 +261,40 @@ impl PreBind for VolumeBinding {
                     "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
                     "spec": {"claimRef": reference},
                 });
-                Write::merge(PersistentVolume::KIND, Key::cluster(volume.name.clone()), patch)
+                let key = Key::cluster(volume.name.clone());
+                seen(Write::merge(PersistentVolume::KIND, key, patch), volume.revision)
             }
             Way::Made(claim) => {
                 let annotations = json!({SELECTED_NODE: node});
                 let patch = json!({"metadata": {"annotations": annotations}});
-                Write::merge(PersistentVolumeClaim::KIND, claim.key.clone(), patch)
+                seen(Write::merge(PersistentVolumeClaim::KIND, claim.key.clone(), patch), claim.revision)
             }
         };
         ways.iter().map(write).collect()
     }
 
-    fn is_done(&self, pod: &PodFacts, cluster: &Snapshot) -> bool {
-        pod.claims.iter().all(|claim| cluster.claim(&key(pod, &claim.name)).is_some_and(|facts| facts.bound))
+    fn is_done(&self, pod: &PodFacts, node: &str, cluster: &Snapshot) -> Result<bool, String> {
+        let node = cluster.node(node).ok_or_else(|| format!("node {node} is gone"))?;
+        let mut done = true;
+        for claim in &pod.claims {
+            let name = &claim.name;
+            let facts = cluster.claim(&key(pod, name)).filter(|facts| !facts.terminating);
+            let facts = facts.ok_or_else(|| format!("claim {name} is gone"))?;
+            if facts.bound {
+                let volume = cluster.volume(&facts.volume);
+                if volume.is_some_and(|volume| !volume.reaches(&node.facts().labels)) {
+                    return Err(format!("volume {} of claim {name} is elsewhere", facts.volume));
+                }
+                continue;
+            }
+            done = false;
+            // A provisioner takes the node away where it cannot make a volume for it, so that another is chosen.
+            let chosen = cluster.volumes().any(|v| v.claim.as_ref().is_some_and(|(by, _)| *by == facts.key));
+            if facts.selected_node.is_none() && facts.volume.is_empty() && !chosen {
+                return Err(format!("no volume is made for claim {name} on this node"));
+            }
+        }
+        Ok(done)
     }
 }
 

@@ -354,7 +354,8 @@ impl Scheduler {
             let plugins = &profile.pre_bind;
             let writes: Vec<Write> =
                 plugins.iter().flat_map(|p| p.pre_bind(&facts, &node, &self.snapshot)).collect();
-            let waits = !writes.is_empty() && plugins.iter().any(|p| !p.is_done(&facts, &self.snapshot));
+            let waits = !writes.is_empty()
+                && plugins.iter().any(|p| p.is_done(&facts, &node, &self.snapshot) != Ok(true));
             (writes, waits)
         });
         match writes {

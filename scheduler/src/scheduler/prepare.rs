@@ -74,18 +74,29 @@ impl Scheduler {
         let preparing = self.preparing.remove(key)?;
         let Placed { facts, node } = preparing.placed.clone();
         let profile = profile_of(&self.placers, &facts)?;
-        let awaited = guarded("bind", || -> Vec<Name> {
-            let open = profile.pre_bind.iter().filter(|plugin| !plugin.is_done(&facts, &self.snapshot));
-            open.map(|plugin| Name::from(plugin.name())).collect()
+        let awaited = guarded("bind", || -> Result<Vec<Name>, (Name, String)> {
+            let mut awaited = Vec::new();
+            for plugin in &profile.pre_bind {
+                let name = || Name::from(plugin.name());
+                if !plugin.is_done(&facts, &node, &self.snapshot).map_err(|why| (name(), why))? {
+                    awaited.push(name());
+                }
+            }
+            Ok(awaited)
         });
         match awaited {
-            Ok(awaited) if awaited.is_empty() => self.bind(preparing.placed, Vec::new(), now),
-            Ok(_) if now < preparing.deadline => {
+            Ok(Ok(awaited)) if awaited.is_empty() => self.bind(preparing.placed, Vec::new(), now),
+            Ok(Ok(_)) if now < preparing.deadline => {
                 let step = Step::LookAt(now + LOOK_EVERY);
                 self.preparing.insert(key.clone(), Preparing { step, ..preparing });
                 None
             }
-            Ok(awaited) => {
+            Ok(Err((name, why))) => {
+                self.forget(&preparing.placed);
+                let message = format!("running PreBind plugin {name:?}: {why}");
+                self.give_up(&facts, vec![name], message, now)
+            }
+            Ok(Ok(awaited)) => {
                 self.forget(&Placed { facts: facts.clone(), node });
                 let names: Vec<&str> = awaited.iter().map(Name::as_str).collect();
                 let message = format!("running PreBind plugin {:?}: timed out", names.join(", "));

@@ -56,10 +56,14 @@ impl Scheduler {
                 Some(node) => {
                     self.snapshot.nominate(facts, node);
                     nominated = Some(node.clone());
-                    let victims: Vec<Key> = result.victims.clone();
-                    for victim in &victims {
-                        writes.extend(self.evict(victim, facts, now));
-                        preempted.extend(self.note_preempted(victim, facts, node, now));
+                    for victim in &result.victims {
+                        let Some(pod) = self.read(victim).filter(|pod| !pod.metadata.is_terminating()) else {
+                            continue;
+                        };
+                        writes.extend(self.evict(&pod, facts, now));
+                        let message = format!("Preempted by pod {} on node {node}", facts.uid);
+                        let about = self.reference(victim, &pod.metadata.uid);
+                        preempted.extend(self.note_about(about, facts, false, "Preempted", message, now));
                     }
                 }
                 None if result.give_up_nomination && !facts.nominated.is_empty() => {
@@ -75,18 +79,9 @@ impl Scheduler {
         Some(told)
     }
 
-    /// Tells a victim why it went.
-    fn note_preempted(&mut self, victim: &Key, by: &PodFacts, node: &str, now: Timestamp) -> Option<Write> {
-        let pod = self.read(victim).filter(|pod| !pod.metadata.is_terminating())?;
-        let message = format!("Preempted by pod {} on node {node}", by.uid);
-        self.note_about(victim, &pod.metadata.uid, by, false, "Preempted", message, now)
-    }
-
     /// The writes that put a pod out to make room for another.
-    pub(super) fn evict(&mut self, victim: &Key, by: &PodFacts, now: Timestamp) -> Vec<Write> {
-        let Some(pod) = self.read(victim).filter(|pod| !pod.metadata.is_terminating()) else {
-            return Vec::new();
-        };
+    fn evict(&self, pod: &Pod, by: &PodFacts, now: Timestamp) -> Vec<Write> {
+        let victim = pod.metadata.key();
         let name = self.profile(by).map_or(Name::new_static(Profile::DEFAULT), |p| p.name.clone());
         let message = format!("{name}: preempting to accommodate a higher priority pod");
         let mut conditions = pod.status.conditions.clone();
@@ -131,31 +126,33 @@ impl Scheduler {
         message: String,
         now: Timestamp,
     ) -> Option<Write> {
-        let (key, uid) = (facts.key.clone(), facts.uid.clone());
-        self.note_about(&key, &uid, facts, warning, reason, message, now)
+        let about = self.reference(&facts.key, &facts.uid);
+        self.note_about(about, facts, warning, reason, message, now)
     }
 
-    /// An event about a pod, by whoever decides about `facts`.
-    #[expect(clippy::too_many_arguments, reason = "the parts of an event")]
-    fn note_about(
-        &mut self,
-        key: &Key,
-        uid: &Name,
-        facts: &PodFacts,
-        warning: bool,
-        reason: &'static str,
-        message: String,
-        now: Timestamp,
-    ) -> Option<Write> {
+    /// A pod as events name it.
+    fn reference(&self, key: &Key, uid: &Name) -> Reference {
         let revision = self.stored.get(key).map(|stored| stored.revision);
-        let about = Reference {
+        Reference {
             api_version: Pod::KIND.api_version(),
             kind: Pod::KIND.kind,
             key: key.clone(),
             uid: uid.clone(),
             resource_version: revision.map(|r| smol_str::format_smolstr!("{r}")).unwrap_or_default(),
             field_path: Name::default(),
-        };
+        }
+    }
+
+    /// An event about a pod, by whoever decides about `facts`.
+    fn note_about(
+        &mut self,
+        about: Reference,
+        facts: &PodFacts,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+        now: Timestamp,
+    ) -> Option<Write> {
         let component = profile_of(&self.placers, facts).map_or(Profile::DEFAULT, |p| p.name.as_str());
         let note = Note { about, warning, reason: Name::new_static(reason), message };
         self.recorder.record(now, component, note)

@@ -74,6 +74,7 @@ impl Rig {
     pub(crate) fn remove(&mut self, kind: &str, name: &str) -> &mut Rig {
         let (kind, key) = match kind {
             "node" => (Node::KIND, Key::cluster(name)),
+            "claim" => (PersistentVolumeClaim::KIND, Key::new("default", name)),
             _ => (Pod::KIND, Key::new("default", name)),
         };
         if self.objects.remove(&(kind.plural.to_string(), key.clone())).is_some() {
@@ -108,6 +109,10 @@ impl Rig {
                 if self.hold { self.held.push(attempt) } else { self.carry_out(attempt) }
             }
         }
+    }
+
+    pub(crate) fn held(&self) -> &[Attempt] {
+        &self.held
     }
 
     /// Carries out what was held back.

@@ -102,6 +102,28 @@ fn a_pod_waits_for_its_volumes_and_not_for_ever() {
     assert!(rig.scheduler.snapshot().pod(&Key::new("default", "p")).is_none(), "its place is free");
 }
 
+/// A claim that is gone is not waited for: the pod held its place for ten minutes.
+#[test]
+fn what_will_not_come_about_is_not_waited_for() {
+    let mut rig = rig();
+    rig.unbound = true;
+    rig.put(STORAGE).put("pod p claim=c1 select=zone:x").run();
+    rig.remove("claim", "c1").wait(1);
+    assert_eq!(rig.log(), "v1 bound to c1\np: running PreBind plugin \"VolumeBinding\": claim c1 is gone\n");
+    assert!(rig.scheduler.snapshot().pod(&Key::new("default", "p")).is_none(), "its place is free");
+}
+
+/// A volume that somebody else has given away meanwhile was given to two claims.
+#[test]
+fn a_volume_is_taken_as_it_was_seen() {
+    let mut rig = rig();
+    rig.hold = true;
+    rig.put(STORAGE).put("pod p claim=c1 select=zone:x").run();
+    let writes: Vec<_> = rig.held().iter().flat_map(|attempt| &attempt.writes).collect();
+    assert_eq!(writes.len(), 1);
+    assert!(writes[0].revision.is_some(), "{:?}", writes[0]);
+}
+
 /// A pod that goes while its volumes are being bound leaves nothing behind.
 #[test]
 fn a_pod_that_goes_meanwhile_is_not_bound() {

@@ -134,6 +134,7 @@ impl Likeness {
         let template =
             Template::of(body, &born, &times, &places.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         let everywhere = template.occurrences(&gifts.uid) == 1
+            && template.occurrences(&call.now.to_string()) == 1 + times.len()
             && texts.iter().zip(&places).all(|(text, places)| template.occurrences(text) == places.len());
         if !everywhere {
             return None;

@@ -1,5 +1,6 @@
 //! Volumes, their classes and drivers, and devices.
 
+use orlop_core::rules::volume::CLASS_ANNOTATION;
 use serde_json::Value;
 
 use super::{age, items, name, scalar, text};
@@ -30,7 +31,7 @@ fn modes(value: &Value) -> String {
 }
 
 fn class(o: &Value) -> Value {
-    match o["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"].as_str() {
+    match o["metadata"]["annotations"][CLASS_ANNOTATION].as_str() {
         Some(class) => class.into(),
         None => text(&o["spec"]["storageClassName"]).into(),
     }

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use orlop_core::Kind;
 use orlop_core::rules::names::dns_label;
+use orlop_core::rules::quote::go_quoted as quoted;
+use orlop_core::rules::volume::CLASS_ANNOTATION as OLD_CLASS;
 use serde_json::Value;
 
-use super::error::quoted;
 use super::path::{Path, Read};
 pub(crate) use pod::APP_ARMOR;
 use pod::pod;
@@ -175,8 +176,6 @@ fn fraction(out: &mut Vec<String>, amounts: &Path<'_>, all: &Value, name: &str) 
         ));
     }
 }
-
-const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 fn claim(out: &mut Vec<String>, meta: &Path<'_>, at: &Path<'_>, claim: &Value) {
     if claim["metadata"]["annotations"].has(OLD_CLASS) {

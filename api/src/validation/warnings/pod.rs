@@ -1,9 +1,9 @@
 //! What people are warned of in pods and in templates of pods.
 
+use orlop_core::rules::quote::go_quoted as quoted;
 use serde_json::Value;
 
 use super::{fraction, keys, newer_label, node_terms, old_source};
-use crate::validation::error::quoted;
 use crate::validation::path::{Path, Read};
 
 /// Annotations that nobody heeds any more: since when, and the field that is.
